@@ -1,0 +1,280 @@
+"""Strict configuration: YAML in, resolved and hashed values out, errors that name file, line and field."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
+
+from autoscope.errors import ConfigError
+from autoscope.quantities import (
+    FROM_FILE,
+    Duration,
+    Electrons,
+    Length,
+    PositiveCurrent,
+    PositiveDuration,
+    PositiveFluence,
+    without_unit,
+)
+
+Model = TypeVar("Model", bound="ConfigModel")
+Path_ = tuple[str | int, ...]
+
+
+class ConfigModel(BaseModel):
+    """A frozen configuration value. Fields carry SI units in their names; people type names without them.
+
+    ``fov_m: PositiveLength`` is written ``fov: 500 nm`` in a file and ``Config(fov_m=5e-7)`` in code.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        alias_generator=without_unit,
+        validate_by_name=True,
+        validate_by_alias=True,
+        validate_default=False,
+        use_attribute_docstrings=True,
+    )
+
+    def plain(self) -> dict[str, Any]:
+        """Return the value as plain data that parses to itself, quantities as text with units."""
+        data: dict[str, Any] = self.model_dump(mode="json", by_alias=True)
+        return data
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed, validated again."""
+        return type(self).model_validate({name: getattr(self, name) for name in type(self).model_fields} | changes)
+
+
+class PluginConfig(ConfigModel):
+    """Which plug-in, and its options (validated by the plug-in's own ``Config``)."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+
+class BudgetConfig(ConfigModel):
+    """What the run may spend; absent means unlimited."""
+
+    time_s: PositiveDuration | None = None
+    """Instrument time, from the first act to the last."""
+    dose_e: Electrons | None = None
+    """Electrons on the sample in total."""
+    steps: PositiveInt | None = None
+    """Number of acts."""
+
+
+class LimitsConfig(ConfigModel):
+    """What the guard permits, inside what the instrument can do; absent means the instrument's own range."""
+
+    x_m: tuple[Length, Length] | None = None
+    y_m: tuple[Length, Length] | None = None
+    z_m: tuple[Length, Length] | None = None
+    max_dwell_s: PositiveDuration | None = None
+    max_beam_current_a: PositiveCurrent | None = None
+    max_dose_e_per_m2: PositiveFluence | None = None
+    """Fluence a place may receive in one act."""
+
+
+class EngineConfig(ConfigModel):
+    """How the loop behaves."""
+
+    decision_time_s: Duration = 0.05
+    """What deciding costs on the simulated clock, so that simulated runs are reproducible."""
+    max_consecutive_faults: PositiveInt = 5
+    """Stop after this many failed, rejected or refused acts in a row."""
+    saturated_fraction: float = Field(default=0.05, gt=0, le=1)
+    """A frame with more saturated pixels than this is rejected."""
+
+
+class RunConfig(ConfigModel):
+    """One run: an environment, a policy, what is measured, and what it may cost."""
+
+    job: Literal["run"] = "run"
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_. -]{0,79}$")
+    seed: NonNegativeInt = 0
+    clock: Literal["simulated", "system"] = "simulated"
+    """"simulated": time jumps to the next event; "system": real time, for real instruments."""
+    operator: str = ""
+    sample: str = ""
+    notes: str = ""
+    environment: PluginConfig
+    policy: PluginConfig
+    scalarizers: dict[str, PluginConfig] = {}
+    """Target name -> scalarizer; policies refer to targets by these names."""
+    budget: BudgetConfig = BudgetConfig()
+    limits: LimitsConfig = LimitsConfig()
+    engine: EngineConfig = EngineConfig()
+
+
+class Document:
+    """A YAML file with the line of every value, so that an error can say where.
+
+    Parameters
+    ----------
+    text : str
+        YAML with one mapping at the top.
+    source : str
+        Name shown in errors, usually the path.
+
+    Raises
+    ------
+    ConfigError
+        Not YAML, not a mapping, or a key given twice.
+    """
+
+    def __init__(self, text: str, source: str) -> None:
+        self.source = source
+        self.lines: dict[Path_, int] = {}
+        try:
+            node = yaml.compose(text, Loader=yaml.SafeLoader)
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f"{source}:{mark.line + 1}" if mark else source
+            problem = getattr(error, "problem", None) or str(error)
+            raise ConfigError(f"is not valid YAML: {problem}", where=where, remedy="Check indentation and quotes") from error
+        if not isinstance(node, yaml.MappingNode):
+            raise ConfigError("needs a mapping of settings at its top level", where=source, remedy="See configs/ for examples")
+        self.data: dict[str, Any] = self._build(node, ())
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a file.
+
+        Raises
+        ------
+        ConfigError
+            The file is absent, unreadable or not UTF-8.
+        """
+        try:
+            return cls(path.read_text(encoding="utf-8"), str(path))
+        except FileNotFoundError as error:
+            near = _nearest(path.name, [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else [])
+            raise ConfigError("no such configuration file", where=str(path), remedy=near or "Check the path") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"cannot be read: {error}", where=str(path), remedy="Give a UTF-8 YAML file") from error
+
+    def _build(self, node: yaml.Node, path: Path_) -> Any:
+        self.lines[path] = node.start_mark.line + 1
+        if isinstance(node, yaml.MappingNode):
+            out: dict[str, Any] = {}
+            for key_node, value_node in node.value:
+                key = str(key_node.value)
+                if key in out:
+                    where = f"{self.source}:{key_node.start_mark.line + 1}"
+                    raise ConfigError(f"key {key!r} is given twice", where=where, remedy="Keep one of them")
+                out[key] = self._build(value_node, (*path, key))
+                self.lines[(*path, key)] = key_node.start_mark.line + 1
+            return out
+        if isinstance(node, yaml.SequenceNode):
+            return [self._build(child, (*path, i)) for i, child in enumerate(node.value)]
+        loader = yaml.SafeLoader("")
+        try:
+            return loader.construct_object(node)  # type: ignore[no-untyped-call]
+        except yaml.YAMLError as error:
+            raise ConfigError("is not a plain YAML value", where=self.where(path), remedy="Remove the tag") from error
+
+    def where(self, path: Path_) -> str:
+        """Return ``file:line: field`` for a path of keys (of the nearest enclosing value that has a line)."""
+        line = next((self.lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.lines), 1)
+        field = ".".join(str(p) for p in path)
+        return f"{self.source}:{line}: {field}" if field else f"{self.source}:{line}"
+
+    def override(self, assignment: str) -> None:
+        """Apply one ``a.b=value`` of the command line.
+
+        Raises
+        ------
+        ConfigError
+            Not of the form ``key=value``, or the path runs through a value that is not a mapping.
+        """
+        dotted, equals, text = assignment.partition("=")
+        if not equals or not dotted.strip():
+            raise ConfigError("an override needs the form a.b=value", where="--set", value=assignment)
+        keys = dotted.strip().split(".")
+        target = self.data
+        for key in keys[:-1]:
+            target = target.setdefault(key, {})
+            if not isinstance(target, dict):
+                raise ConfigError(f"{key!r} is not a group of settings", where="--set", value=assignment)
+        target[keys[-1]] = Document(f"value: {text}" if text else "value: ''", "--set").data["value"]
+
+    def validate(self, model: type[Model], at: Path_ = ()) -> Model:
+        """Return the part of the document at a path as a configuration value.
+
+        Raises
+        ------
+        ConfigError
+            Every problem found, one a line, each with file, line, field, value and what to do.
+        """
+        part: Any = self.data
+        for key in at:
+            part = part.get(key, {}) if isinstance(part, Mapping) else part[key]  # type: ignore[index]
+        try:
+            return model.model_validate(part, context=FROM_FILE)
+        except ValidationError as error:
+            problems = list(self._problems(error, model, at))
+            raise ConfigError("\n".join(problems)) from error
+
+    def _problems(self, error: ValidationError, model: type[BaseModel], at: Path_) -> Iterator[str]:
+        seen: set[str] = set()
+        for item in error.errors(include_url=False):
+            path = (*at, *(p for p in item["loc"] if not _is_union_tag(p)))
+            message = _explain(item, model)
+            text = f"{self.where(path)}: {message}"
+            if text not in seen:
+                seen.add(text)
+                yield text
+
+
+def _is_union_tag(part: str | int) -> bool:
+    return isinstance(part, str) and ("[" in part or "(" in part)
+
+
+def _explain(item: Any, model: type[BaseModel]) -> str:
+    kind, given = item["type"], item["input"]
+    if kind == "extra_forbidden":
+        known = _fields_at(model, item["loc"][:-1])
+        near = _nearest(str(item["loc"][-1]), known)
+        return f"no such setting. {near or 'Known here: ' + ', '.join(sorted(known))}"
+    if kind == "missing":
+        return "is required but absent. Add it"
+    text = str(item["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    shown = repr(given)
+    return f"{text} (got {shown if len(shown) < 80 else shown[:77] + '...'})"
+
+
+def _fields_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
+    current: Any = model
+    for part in loc:
+        fields = getattr(current, "model_fields", {})
+        match = next((f for n, f in fields.items() if part in (n, f.alias)), None)
+        candidates = _models_in(match.annotation) if match else []
+        current = candidates[0] if candidates else current
+    return [f.alias or n for n, f in getattr(current, "model_fields", {}).items()]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for a in getattr(annotation, "__args__", ()) for m in _models_in(a)]
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"Did you mean {close[0]!r}?" if close else ""
+
+
+def config_hash(plain: Mapping[str, Any]) -> str:
+    """Return the sha256 of a plain configuration in canonical JSON."""
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

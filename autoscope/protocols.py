@@ -1,0 +1,148 @@
+"""Small protocols, one per seam. Anything that keeps them can be plugged in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+from autoscope.records import (
+    Act,
+    Capabilities,
+    Decision,
+    Finish,
+    Frame,
+    MicroscopeState,
+    Observation,
+    Result,
+    Scalar,
+    View,
+)
+
+JsonValue = None | bool | int | float | str | list[Any] | dict[str, Any]
+
+
+@runtime_checkable
+class Clock(Protocol):
+    """Time comes in from outside."""
+
+    def now_s(self) -> float:
+        """Return monotonic time in seconds since the clock was made; never jumps back."""
+
+    def wall(self) -> str:
+        """Return the wall-clock time as ISO 8601 UTC, for people; never used for arithmetic."""
+
+    def wait(self, duration_s: float) -> None:
+        """Return when ``duration_s`` more seconds have passed on this clock."""
+
+
+@runtime_checkable
+class Instrument(Protocol):
+    """One protocol for the simulated microscope, stored data, the bus client and every vendor driver.
+
+    A plug-in class has a nested ``Config`` model and is made as ``cls(config, clock=clock, rng=rng)``.
+    """
+
+    def describe(self) -> Capabilities:
+        """Return what this instrument can do; constant during its life."""
+
+    def state(self) -> MicroscopeState:
+        """Read the instrument back."""
+
+    def execute(self, act: Act) -> Observation:
+        """Do one act and return the state really reached and the frames.
+
+        Executing the same ``act_id`` again returns the first observation.
+
+        Raises
+        ------
+        OutOfRange
+            A value is outside the range; nothing was done.
+        NotReached
+            Read-back differs from the request by more than the tolerance.
+        Unsupported
+            The instrument has no such action, detector or signal.
+        """
+
+    def make_safe(self) -> None:
+        """Blank the beam, stop the scan and the stage. Never raises, always allowed."""
+
+
+@runtime_checkable
+class Truthful(Protocol):
+    """A simulated instrument that can tell a benchmark what is really there."""
+
+    def truth(self) -> Mapping[str, Any]:
+        """Return the hidden truth; for benchmarks, never for policies."""
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """A decision rule: a fold over what it was told, with all chance from a given generator.
+
+    A plug-in class has a nested ``Config`` model and is made as ``cls(config, rng=rng)``.
+    """
+
+    def ask(self, view: View) -> Decision | Finish:
+        """Return what to do next. May advance the generator; changes nothing else that ``tell`` depends on."""
+
+    def tell(self, decision: Decision, result: Result) -> None:
+        """Learn what came of a decision."""
+
+    def state(self) -> dict[str, JsonValue]:
+        """Return the learnt state as plain data (JSON), a shortcut for telling everything again."""
+
+    def restore(self, state: Mapping[str, JsonValue]) -> None:
+        """Take up a state returned by `state`."""
+
+
+@runtime_checkable
+class Scalarizer(Protocol):
+    """Spectrum, pattern or image -> number with its standard uncertainty.
+
+    A plug-in class has a nested ``Config`` model and is made as ``cls(config)``.
+    """
+
+    @property
+    def identity(self) -> str:
+        """Name, version and digest of parameters: ``band_integral/1/ab12cd34``."""
+
+    def fits(self, frame: Frame) -> bool:
+        """Return whether this scalarizer applies to that frame's signal."""
+
+    def scalarize(self, frame: Frame, name: str) -> Scalar:
+        """Return the value of one spectrum (shape (channel,)) or image (y, x) under the given name.
+
+        Raises
+        ------
+        FrameRejected
+            The frame cannot be scalarized, e.g. its axis does not cover the band.
+        """
+
+
+@runtime_checkable
+class Environment(Protocol):
+    """What the engine needs of a Gymnasium environment: typed acts in, typed observations out.
+
+    A plug-in class is a ``gymnasium.Env`` with a nested ``Config`` model, made as
+    ``cls(config, clock=clock, seed=seed)``. ``info["observation"]`` carries the `Observation`.
+    """
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Start afresh. ``options={"bare": True}`` takes no overview: the policy decides all."""
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Execute an `Act` (or an array of the action space)."""
+
+    def describe(self) -> Capabilities:
+        """Return the instrument's capabilities."""
+
+    def read_state(self) -> MicroscopeState:
+        """Read the instrument back."""
+
+    def make_safe(self) -> None:
+        """Blank and stop."""
+
+    def close(self) -> None:
+        """Release the instrument."""

@@ -1,0 +1,423 @@
+"""Frozen values: what is asked, what happened, and why. SI units; the unit stands in the name.
+
+Frames of reference
+-------------------
+*Stage frame*: ``x_m``, ``y_m`` of the stage, the specimen point under the optical axis of a drift-free,
+ideal stage. A point ``(x_m, y_m)`` of a scan or measurement is an *offset from the optical axis* in the
+same orientation: with the stage at ``(X, Y)`` it looks at the specimen point ``(X + x, Y + y)``.
+
+*Arrays* are ``[y, x]`` (spectrum images ``[y, x, channel]``); row 0 has the smallest y. The centre of pixel
+``(i, j)`` of a scan without rotation lies at ``centre_x_m + ((j + 0.5) / width_px - 0.5) * fov_m`` and
+``centre_y_m + ((i + 0.5) / height_px - 0.5) * fov_m * height_px / width_px`` (square pixels).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+
+class Value(BaseModel):
+    """A frozen value that refuses unknown fields, NaN and infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed, validated again."""
+        return self.model_validate({name: getattr(self, name) for name in type(self).model_fields} | changes)
+
+
+# --- actions: what an instrument can be asked to do -------------------------------------------------
+
+
+class MoveStage(Value):
+    """Move the stage to an absolute position; fields left None stay where they are."""
+
+    kind: Literal["move_stage"] = "move_stage"
+    x_m: float | None = None
+    y_m: float | None = None
+    z_m: float | None = None
+    alpha_rad: float | None = None
+    beta_rad: float | None = None
+
+
+class SetOptics(Value):
+    """Set lenses and beam to absolute values; fields left None stay as they are."""
+
+    kind: Literal["set_optics"] = "set_optics"
+    defocus_m: float | None = None
+    stigmator_a_m: float | None = None
+    stigmator_b_m: float | None = None
+    beam_current_a: PositiveFloat | None = None
+    convergence_rad: PositiveFloat | None = None
+
+
+class Scan(Value):
+    """Scan an image with one or more synchronised image detectors."""
+
+    kind: Literal["scan"] = "scan"
+    fov_m: PositiveFloat
+    width_px: PositiveInt
+    height_px: PositiveInt
+    dwell_s: PositiveFloat
+    centre_x_m: float = 0.0
+    centre_y_m: float = 0.0
+    rotation_rad: float = 0.0
+    detectors: tuple[str, ...] = ("HAADF",)
+
+
+class Measure(Value):
+    """Park the probe at an offset from the optical axis and record one spectrum per signal."""
+
+    kind: Literal["measure"] = "measure"
+    x_m: float
+    y_m: float
+    dwell_s: PositiveFloat
+    signals: tuple[str, ...] = ("EELS",)
+
+
+class SpectrumImage(Value):
+    """Scan a field and record a spectrum (and the image detectors) at every pixel."""
+
+    kind: Literal["spectrum_image"] = "spectrum_image"
+    fov_m: PositiveFloat
+    width_px: PositiveInt
+    height_px: PositiveInt
+    dwell_s: PositiveFloat
+    centre_x_m: float = 0.0
+    centre_y_m: float = 0.0
+    rotation_rad: float = 0.0
+    signals: tuple[str, ...] = ("EELS",)
+    detectors: tuple[str, ...] = ("HAADF",)
+
+
+class SetStimulus(Value):
+    """Set the stimulus of an in-situ holder."""
+
+    kind: Literal["set_stimulus"] = "set_stimulus"
+    temperature_k: PositiveFloat | None = None
+    bias_v: float | None = None
+
+
+class LoadSample(Value):
+    """Load the sample in a slot of the carousel."""
+
+    kind: Literal["load_sample"] = "load_sample"
+    slot: Annotated[int, Field(ge=0)]
+
+
+class Blank(Value):
+    """Blank (True) or unblank (False) the beam between exposures."""
+
+    kind: Literal["blank"] = "blank"
+    blanked: bool = True
+
+
+class Wait(Value):
+    """Do nothing for a while, e.g. until drift has settled."""
+
+    kind: Literal["wait"] = "wait"
+    duration_s: NonNegativeFloat
+
+
+Action = Annotated[
+    MoveStage | SetOptics | Scan | Measure | SpectrumImage | SetStimulus | LoadSample | Blank | Wait,
+    Field(discriminator="kind"),
+]
+
+
+class Act(Value):
+    """An action on its way to an instrument: executing the same ``act_id`` twice returns the first result."""
+
+    act_id: str
+    action: Action
+    deadline_s: PositiveFloat = 3600.0
+    lease: str = ""
+
+
+# --- the instrument --------------------------------------------------------------------------------
+
+
+class MicroscopeState(Value):
+    """What the instrument reads back about itself."""
+
+    time_s: float
+    sample_slot: int = 0
+    x_m: float = 0.0
+    y_m: float = 0.0
+    z_m: float = 0.0
+    alpha_rad: float = 0.0
+    beta_rad: float = 0.0
+    defocus_m: float = 0.0
+    stigmator_a_m: float = 0.0
+    stigmator_b_m: float = 0.0
+    beam_current_a: NonNegativeFloat = 0.0
+    convergence_rad: NonNegativeFloat = 0.0
+    voltage_v: NonNegativeFloat = 0.0
+    temperature_k: float | None = None
+    bias_v: float | None = None
+    blanked: bool = True
+    dose_e: NonNegativeFloat = 0.0
+    """Electrons that have reached the sample since the instrument was started."""
+
+
+class Range(Value):
+    """A closed interval."""
+
+    low: float
+    high: float
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+
+class Axis(Value):
+    """A calibrated array axis: coordinate of index ``k`` is ``offset + scale * k``."""
+
+    name: str
+    unit: str
+    size: PositiveInt
+    offset: float = 0.0
+    scale: float = 1.0
+
+    def values(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Return the coordinates, shape (size,) float64, in ``unit``."""
+        return self.offset + self.scale * np.arange(self.size, dtype=np.float64)
+
+
+class SpectrumSignal(Value):
+    """A spectrum detector: its name ("EELS", "EDS") and its energy axis."""
+
+    name: str
+    axis: Axis
+
+
+class Timing(Value):
+    """What acts cost in time besides dwell; used to predict plans and to value travel."""
+
+    stage_speed_m_per_s: PositiveFloat = 1e-4
+    stage_settle_s: NonNegativeFloat = 0.0
+    optics_settle_s: NonNegativeFloat = 0.0
+    line_flyback_s: NonNegativeFloat = 0.0
+    frame_overhead_s: NonNegativeFloat = 0.0
+    point_overhead_s: NonNegativeFloat = 0.0
+    sample_load_s: NonNegativeFloat = 0.0
+
+
+class Capabilities(Value):
+    """What an instrument can do: detectors, signals, ranges in SI units, tolerances and timing.
+
+    ``ranges`` and ``tolerances`` are keyed by action field name (``"x_m"``, ``"dwell_s"``, ``"fov_m"``, ...).
+    """
+
+    instrument: str
+    serial: str
+    simulated: bool
+    voltage_v: PositiveFloat
+    actions: tuple[str, ...]
+    detectors: tuple[str, ...]
+    signals: tuple[SpectrumSignal, ...] = ()
+    ranges: dict[str, Range] = {}
+    tolerances: dict[str, float] = {}
+    timing: Timing = Timing()
+    slots: PositiveInt = 1
+    native_scan: Scan | None = None
+    """The only image an instrument of stored data has; None where any scan in range is possible."""
+
+    def signal(self, name: str) -> SpectrumSignal | None:
+        """Return the spectrum signal of that name, or None."""
+        return next((s for s in self.signals if s.name == name), None)
+
+
+# --- frames ----------------------------------------------------------------------------------------
+
+
+class FrameMeta(Value):
+    """What is known about one recorded array: where, when, how."""
+
+    signal: str
+    axes: tuple[Axis, ...]
+    unit: str = "counts"
+    time_s: float
+    dwell_s: PositiveFloat
+    x_m: float
+    """Stage x plus offset of the centre of the frame (stage frame)."""
+    y_m: float
+    rotation_rad: float = 0.0
+    beam_current_a: NonNegativeFloat = 0.0
+    defocus_m: float = 0.0
+    dose_e_per_m2: NonNegativeFloat = 0.0
+    """Fluence of this exposure, averaged over a pixel's (or the probe's) area."""
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """An array with its meaning. ``data`` has one axis per ``meta.axes`` and is read-only."""
+
+    meta: FrameMeta
+    data: np.ndarray[Any, np.dtype[Any]]
+
+    def __post_init__(self) -> None:
+        self.data.setflags(write=False)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Frame) and self.meta == other.meta and np.array_equal(self.data, other.data)
+
+
+class FrameRef(Value):
+    """A frame on disk: file name inside the run's ``frames`` folder, and the sha256 of the whole file."""
+
+    file: str
+    sha256: str
+    shape: tuple[int, ...]
+    dtype: str
+    meta: FrameMeta
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What an instrument answers to an act: the state really reached, and the frames."""
+
+    act_id: str
+    state_before: MicroscopeState
+    state: MicroscopeState
+    frames: tuple[Frame, ...] = ()
+
+    @property
+    def dose_e(self) -> float:
+        """Electrons this act put on the sample."""
+        return self.state.dose_e - self.state_before.dose_e
+
+
+# --- decisions and outcomes ------------------------------------------------------------------------
+
+
+class Candidate(Value):
+    """A runner-up: what else was considered, and how it was valued."""
+
+    action: Action
+    mean: float | None = None
+    std: float | None = None
+    value: float | None = None
+
+
+class FitSummary(Value):
+    """How the model behind a decision was fitted."""
+
+    model: str
+    n: int
+    iterations: int = 0
+    log_evidence: float | None = None
+    hyperparameters: dict[str, float] = {}
+    rung: str = "ok"
+
+
+class Decision(Value):
+    """What to do next, and everything needed to say why."""
+
+    action: Action
+    purpose: str
+    """One word for people and reports: overview, focus, align, spectrum, travel, ..."""
+    reason: str
+    """One sentence: why this and not something else."""
+    target: str = ""
+    """What the action is about, e.g. ``tile 12`` or ``particle 340``."""
+    predicted_mean: float | None = None
+    predicted_std: float | None = None
+    acquisition: str = ""
+    acquisition_value: float | None = None
+    acquisition_parameters: dict[str, float] = {}
+    runners_up: tuple[Candidate, ...] = ()
+    candidates: int = 0
+    candidates_sha256: str = ""
+    fit: FitSummary | None = None
+    data_sha256: str = ""
+    random_state_sha256: str = ""
+    decided_by: str = "policy"
+
+
+class Finish(Value):
+    """A policy's word that nothing worth doing is left."""
+
+    reason: str
+
+
+class Scalar(Value):
+    """A target value with its standard uncertainty, and who computed it."""
+
+    name: str
+    value: float
+    std: NonNegativeFloat
+    unit: str
+    scalarizer: str
+    """Identity of the scalarizer: name, version and digest of its parameters."""
+
+
+class Fault(Value):
+    """An error as it is written down."""
+
+    error: str
+    """Class name in the tree of `autoscope.errors`."""
+    message: str
+
+
+class Outcome(Value):
+    """What came of a decision."""
+
+    act_id: str
+    status: Literal["done", "refused", "rejected", "failed"]
+    state_before: MicroscopeState
+    state: MicroscopeState
+    dose_e: NonNegativeFloat = 0.0
+    frames: tuple[FrameRef, ...] = ()
+    values: tuple[Scalar, ...] = ()
+    quality: dict[str, float] = {}
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """An outcome as a policy is told it: the record and the arrays it refers to, in the same order."""
+
+    outcome: Outcome
+    frames: tuple[Frame, ...] = ()
+
+    def frame(self, signal: str) -> Frame | None:
+        """Return the first frame of a signal, or None."""
+        return next((f for f in self.frames if f.meta.signal == signal), None)
+
+    def value(self, name: str) -> Scalar | None:
+        """Return the scalar of that name, or None."""
+        return next((v for v in self.outcome.values if v.name == name), None)
+
+
+class Budget(Value):
+    """What is left to spend; None means unlimited."""
+
+    time_s: float | None = None
+    dose_e: float | None = None
+    steps: int | None = None
+
+
+class View(Value):
+    """All a policy sees of the world when it is asked."""
+
+    step: int
+    time_s: float
+    budget: Budget
+    state: MicroscopeState
+    capabilities: Capabilities
+    pending: tuple[Action, ...] = ()
+
+
+class Intervention(Value):
+    """What a person told the run to do."""
+
+    who: str
+    when: str
+    why: str
+    command: str
+    arguments: dict[str, str | float | int | bool | None] = {}

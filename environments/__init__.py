@@ -1,0 +1,1 @@
+"""Gymnasium environments and instrument drivers. Loaded by entry point only."""

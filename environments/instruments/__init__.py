@@ -1,0 +1,1 @@
+"""Instrument drivers: one folder or file each."""

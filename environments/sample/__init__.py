@@ -1,0 +1,1 @@
+"""The simulated specimen and its physics."""

@@ -1,0 +1,1 @@
+"""Decision rules, one readable file each. Loaded by entry point only."""
