@@ -1,0 +1,30 @@
+"""The journal: one folder a run, the only truth about it.
+
+Writers keep to `Recorder`: `Journal` on disk, `MemoryJournal` for benchmarks. `JournalReader` reads a run while it is
+written; `verify` proves that nothing in it was altered. The bytes are described in docs/journal.md.
+"""
+
+from autoscope.journal.chain import KINDS, Record, RecordKind
+from autoscope.journal.disk import Disk, LocalDisk
+from autoscope.journal.memory import MemoryJournal
+from autoscope.journal.reader import JournalReader
+from autoscope.journal.recorder import Readable, Recorder, Step
+from autoscope.journal.verification import Problem, Verification, verify
+from autoscope.journal.writer import Journal
+
+__all__ = [
+    "KINDS",
+    "Disk",
+    "Journal",
+    "JournalReader",
+    "LocalDisk",
+    "MemoryJournal",
+    "Problem",
+    "Readable",
+    "Record",
+    "RecordKind",
+    "Recorder",
+    "Step",
+    "Verification",
+    "verify",
+]

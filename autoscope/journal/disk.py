@@ -1,0 +1,107 @@
+"""The few things a journal asks of a disk, in one place so that a test can make any of them fail."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sqlite3
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class Disk(Protocol):
+    """Where a journal's bytes become durable."""
+
+    def write(self, file: BinaryIO, data: bytes) -> None:
+        """Write all the bytes to an open file."""
+
+    def fsync(self, file: BinaryIO) -> None:
+        """Return when the bytes of the file are on the disk."""
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Give a file its final name, atomically."""
+
+    def fsync_folder(self, folder: Path) -> None:
+        """Return when the names in the folder are on the disk (no-op where folders cannot be synced)."""
+
+    def execute(self, connection: sqlite3.Connection, statement: str, values: Sequence[object]) -> None:
+        """Run one SQL statement as one durable transaction."""
+
+    def remove(self, path: Path) -> None:
+        """Remove a file; absent is fine."""
+
+    def free_bytes(self, folder: Path) -> int:
+        """Return the space left for files in the folder, in bytes."""
+
+
+class LocalDisk:
+    """The file system of this computer."""
+
+    def write(self, file: BinaryIO, data: bytes) -> None:
+        """Write all the bytes to an open file."""
+        file.write(data)
+        file.flush()
+
+    def fsync(self, file: BinaryIO) -> None:
+        """Return when the bytes of the file are on the disk."""
+        os.fsync(file.fileno())
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Give a file its final name, atomically."""
+        source.replace(target)
+
+    def fsync_folder(self, folder: Path) -> None:
+        """Return when the names in the folder are on the disk; Windows cannot open folders and needs no sync."""
+        if sys.platform == "win32":  # pragma: no cover
+            return
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def execute(self, connection: sqlite3.Connection, statement: str, values: Sequence[object]) -> None:
+        """Run one SQL statement as one durable transaction (the connection is in autocommit mode)."""
+        connection.execute(statement, values)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file; absent is fine."""
+        path.unlink(missing_ok=True)
+
+    def free_bytes(self, folder: Path) -> int:
+        """Return the space left for files in the folder, in bytes."""
+        return shutil.disk_usage(folder).free
+
+
+def is_full(error: BaseException) -> bool:
+    """Return whether an error says that no space is left.
+
+    Examples
+    --------
+    >>> is_full(OSError(errno.ENOSPC, "no space")), is_full(OSError(errno.EIO, "input/output error"))
+    (True, False)
+    """
+    if isinstance(error, OSError):
+        return error.errno in _FULL
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+
+
+def write_durably(disk: Disk, path: Path, data: bytes) -> None:
+    """Put a file under its name only when all of it is on the disk.
+
+    Raises
+    ------
+    OSError
+        Whatever the disk says; the final name then does not exist.
+    """
+    temporary = path.with_name(f".{path.name}.partial")
+    with temporary.open("wb") as file:
+        disk.write(file, data)
+        disk.fsync(file)
+    disk.rename(temporary, path)
+    disk.fsync_folder(path.parent)

@@ -1,0 +1,106 @@
+"""Frames as ``.npy`` files: written durably, hashed whole, and read back only if the hash still holds."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autoscope.errors import JournalCorrupt, JournalError
+from autoscope.records import Frame, FrameRef
+
+_PLAIN_KINDS = "biufc"  # numpy dtype kinds that need no pickle: bool, integers, floats, complex
+
+
+def encode(frame: Frame) -> bytes:
+    """Return the array as the bytes of a ``.npy`` file (numpy format, no pickle).
+
+    Raises
+    ------
+    JournalError
+        The array holds objects or records rather than numbers.
+    """
+    if frame.data.dtype.kind not in _PLAIN_KINDS:
+        raise JournalError(
+            "a frame holds numbers only", where=f"frame {frame.meta.signal}", value=str(frame.data.dtype)
+        )
+    buffer = io.BytesIO()
+    np.save(buffer, frame.data, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def refer(frame: Frame, file: str, data: bytes) -> FrameRef:
+    """Return the reference to a frame stored as ``data`` in ``file``."""
+    return FrameRef(
+        file=file,
+        sha256=hashlib.sha256(data).hexdigest(),
+        shape=frame.data.shape,
+        dtype=frame.data.dtype.str,
+        meta=frame.meta,
+    )
+
+
+def file_name(frame: Frame, step: int, index: int, attempt: int = 0) -> str:
+    """Return the name of a frame's file; ``attempt`` counts names already taken by an unfinished earlier try.
+
+    The step comes first so that a listing is in the order of the run.
+    """
+    signal = re.sub(r"[^A-Za-z0-9]+", "-", frame.meta.signal).strip("-") or "frame"
+    again = f"-again{attempt}" if attempt else ""
+    return f"{step:06d}-{index:02d}-{signal[:40]}{again}.npy"
+
+
+def decode(ref: FrameRef, data: bytes, where: str) -> Frame:
+    """Return the frame stored in a file's bytes.
+
+    Raises
+    ------
+    JournalCorrupt
+        The bytes do not match the reference.
+    """
+    if hashlib.sha256(data).hexdigest() != ref.sha256:
+        raise _unfit("does not match its sha256: it was altered or cut after it was written", where)
+    try:
+        array: np.ndarray[Any, np.dtype[Any]] = np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise _unfit(f"is not a .npy file: {error}", where) from error
+    if array.shape != ref.shape or array.dtype.str != ref.dtype:
+        raise _unfit(f"holds {array.shape} {array.dtype.str}, its record says {ref.shape} {ref.dtype}", where)
+    return Frame(ref.meta, array)
+
+
+def load(folder: Path, ref: FrameRef) -> Frame:
+    """Return a frame of a run's ``frames`` folder, verified.
+
+    Raises
+    ------
+    JournalCorrupt
+        The file is absent, unreadable, outside the folder, or does not match the reference.
+    """
+    path = locate(folder, ref)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise _unfit(f"cannot be read: {error.strerror}", str(path)) from error
+    return decode(ref, data, str(path))
+
+
+def locate(folder: Path, ref: FrameRef) -> Path:
+    """Return the path of a frame's file.
+
+    Raises
+    ------
+    JournalCorrupt
+        The reference points outside the folder.
+    """
+    if ref.file != Path(ref.file).name or "\\" in ref.file or ref.file in {"", ".", ".."}:
+        raise _unfit("a frame's file must lie inside the frames folder", ref.file)
+    return folder / ref.file
+
+
+def _unfit(what: str, where: str) -> JournalCorrupt:
+    return JournalCorrupt(what, where=where, remedy="Run 'autoscope verify' to see which steps are intact")

@@ -1,0 +1,99 @@
+"""The same journal in memory, for benchmarks: nothing is durable, everything is chained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from autoscope.errors import JournalCorrupt, JournalError
+from autoscope.journal.chain import Record, RecordKind, Row, link, parse
+from autoscope.journal.frames import encode, file_name, refer
+from autoscope.journal.recorder import Readable
+from autoscope.protocols import Clock
+from autoscope.records import Frame, FrameRef
+
+
+class MemoryJournal(Readable):
+    """A `Recorder` that keeps records and frames in memory.
+
+    Parameters
+    ----------
+    clock : Clock
+        Stamps the records.
+    keep_frames : bool
+        False forgets the arrays once their hash is known, for long benchmarks.
+    """
+
+    def __init__(self, *, clock: Clock, keep_frames: bool = True) -> None:
+        self._clock, self._keep_frames = clock, keep_frames
+        self._rows: list[Row] = []
+        self._frames: dict[str, Frame] = {}
+        self._names: set[str] = set()
+        self._closed = False
+
+    def __str__(self) -> str:
+        return "journal in memory"
+
+    def append(self, kind: RecordKind, body: Mapping[str, Any] | BaseModel, *, step: int | None = None) -> int:
+        """Add a record and return its sequence number.
+
+        Raises
+        ------
+        JournalError
+            The journal is closed, the run has ended, or the body is not plain data.
+        """
+        self._refuse_if_over()
+        previous = self._rows[-1] if self._rows else None
+        row = link(previous, kind, body, step=step, time_s=self._clock.now_s(), wall=self._clock.wall())
+        self._rows.append(row)
+        return row.seq
+
+    def write_frame(self, frame: Frame, *, step: int, index: int) -> FrameRef:
+        """Keep a frame and return the reference to put into an outcome.
+
+        Raises
+        ------
+        JournalError
+            The journal is closed, the run has ended, or the frame holds other things than numbers.
+        """
+        self._refuse_if_over()
+        name = next(
+            n
+            for attempt in range(len(self._names) + 1)
+            if (n := file_name(frame, step, index, attempt)) not in self._names
+        )
+        self._names.add(name)
+        if self._keep_frames:
+            self._frames[name] = frame
+        return refer(frame, name, encode(frame))
+
+    def close(self) -> None:
+        """End the writing; what was written can still be read."""
+        self._closed = True
+
+    def records(self, kind: RecordKind | None = None, after: int = 0) -> Iterator[Record]:
+        """Yield the records with a sequence number above ``after``, in order, optionally of one kind only."""
+        return (parse(row, str(self)) for row in self._rows[after:] if kind in (None, row.kind))
+
+    def load_frame(self, ref: FrameRef) -> Frame:
+        """Return a kept frame.
+
+        Raises
+        ------
+        JournalCorrupt
+            No such frame, it was not kept, or it is not the one referred to.
+        """
+        frame = self._frames.get(ref.file)
+        if frame is None:
+            raise JournalCorrupt("no such frame was kept", where=f"{self}: {ref.file}", remedy="Use keep_frames=True")
+        if refer(frame, ref.file, encode(frame)) != ref:
+            raise JournalCorrupt("is not the frame referred to", where=f"{self}: {ref.file}")
+        return frame
+
+    def _refuse_if_over(self) -> None:
+        if self._closed:
+            raise JournalError("the journal is closed", where=str(self), remedy="Make a new one")
+        if self._rows and self._rows[-1].kind == "run_ended":
+            raise JournalError("the run has ended; nothing can follow its last record", where=str(self))

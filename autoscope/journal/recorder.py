@@ -1,0 +1,121 @@
+"""What the engine needs of a journal, and what can be asked of any journal that can be read."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from autoscope.errors import JournalError
+from autoscope.journal.chain import Record, RecordKind, corrupt
+from autoscope.records import Decision, Frame, FrameRef, Outcome
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Recorder(Protocol):
+    """Where the engine writes what happens; a record is durable, by the recorder's own measure, on return."""
+
+    def append(self, kind: RecordKind, body: Mapping[str, Any] | BaseModel, *, step: int | None = None) -> int:
+        """Add a record and return its sequence number.
+
+        Raises
+        ------
+        JournalError
+            It was not written, and why.
+        """
+
+    def write_frame(self, frame: Frame, *, step: int, index: int) -> FrameRef:
+        """Store a frame and return the reference to put into an outcome.
+
+        Raises
+        ------
+        JournalError
+            It was not stored, and why.
+        """
+
+    def close(self) -> None:
+        """End the writing; twice is fine."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One act: its decision and, if it is known, what came of it."""
+
+    index: int
+    decision: Decision
+    outcome: Outcome | None
+    time_s: float
+    """When the intent was written."""
+    ended_s: float | None
+    """When the outcome was written."""
+    act_id: str
+
+
+class Readable(ABC):
+    """Everything that follows from the records alone."""
+
+    @abstractmethod
+    def records(self, kind: RecordKind | None = None, after: int = 0) -> Iterator[Record]:
+        """Yield the records with a sequence number above ``after``, in order, optionally of one kind only."""
+
+    @abstractmethod
+    def load_frame(self, ref: FrameRef) -> Frame:
+        """Return a stored frame, verified against its hash."""
+
+    def started(self) -> dict[str, Any]:
+        """Return the body of the record the run began with.
+
+        Raises
+        ------
+        JournalError
+            The run never began.
+        """
+        first = next(self.records("run_started"), None)
+        if first is None:
+            raise JournalError("the run has not begun: it has no run_started record", where=str(self))
+        return first.body
+
+    def ended(self) -> dict[str, Any] | None:
+        """Return the body of the record the run ended with; None while it goes on, or after a crash."""
+        ends = (record for record in self.records("run_ended"))
+        last = deque(ends, maxlen=1)
+        return last[0].body if last and next(self.records(after=last[0].seq), None) is None else None
+
+    def steps(self) -> Iterator[Step]:
+        """Yield the acts in the order they were decided; the outcome is None where none was written.
+
+        Raises
+        ------
+        JournalCorrupt
+            An outcome belongs to no intent, or a body cannot be understood.
+        """
+        begun: dict[str, Step] = {}
+        for record in self.records():
+            if record.kind == "intent":
+                step = self._begun(record, len(begun))
+                begun[step.act_id] = step
+            elif record.kind == "outcome":
+                outcome = self._understood(Outcome, record, record.body)
+                if outcome.act_id not in begun:
+                    raise corrupt(f"is the outcome of an act {outcome.act_id!r} nobody intended", str(self), record.seq)
+                done = replace(begun[outcome.act_id], outcome=outcome, ended_s=record.time_s)
+                begun[outcome.act_id] = done
+        yield from begun.values()
+
+    def _begun(self, record: Record, count: int) -> Step:
+        decision = self._understood(Decision, record, record.body.get("decision"))
+        index = record.step if record.step is not None else count
+        return Step(index, decision, None, record.time_s, None, str(record.body.get("act_id")))
+
+    def _understood(self, model: type[Model], record: Record, data: object) -> Model:
+        try:
+            return model.model_validate_json(json.dumps(data))
+        except ValidationError as error:
+            what = f"is not a {record.kind} as this version of autoscope knows it: {error}"
+            raise corrupt(what, str(self), record.seq) from error

@@ -1,0 +1,129 @@
+"""Rows out of the SQLite file: read-only, in batches, each connection closed before anything is handed out."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from autoscope.errors import JournalError
+from autoscope.journal.chain import Row, corrupt
+from autoscope.journal.layout import APPLICATION_ID, DATABASE, VERSION
+
+RawRow = tuple[object, ...]
+"""A row as SQLite gives it, text as bytes; nothing about it is trusted yet."""
+
+_BATCH = 500
+_SELECT = "SELECT seq, kind, step, time_s, wall, body, previous, hash FROM records WHERE seq > ?"
+
+
+def connect(folder: Path) -> sqlite3.Connection:
+    """Return a read-only connection that gives text as bytes, after checking that this is a journal.
+
+    Raises
+    ------
+    JournalError
+        No journal here, not one, or of a newer layout.
+    JournalCorrupt
+        SQLite cannot make sense of the file.
+    """
+    path = folder / DATABASE
+    if not path.is_file():
+        raise JournalError("no journal here", where=str(path), remedy="Give the folder of a run")
+    try:
+        connection = _probed(path, "mode=ro")
+    except sqlite3.OperationalError:  # a WAL file on a medium that cannot be written to
+        connection = _probed_or_corrupt(path, "mode=ro&immutable=1")
+    except sqlite3.Error as error:
+        raise _unreadable(path, error) from error
+    try:
+        _check_format(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _probed(path: Path, query: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?{query}", uri=True, isolation_level=None)
+    connection.text_factory = bytes
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _probed_or_corrupt(path: Path, query: str) -> sqlite3.Connection:
+    try:
+        return _probed(path, query)
+    except sqlite3.Error as error:
+        raise _unreadable(path, error) from error
+
+
+def _check_format(connection: sqlite3.Connection, path: Path) -> None:
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if application != APPLICATION_ID:
+        raise corrupt(f"is not the journal of a run (application id {application:#x})", str(path), None)
+    if version != VERSION:
+        raise JournalError(
+            "the journal has a layout this version of autoscope does not know",
+            where=str(path), value=version, limit=VERSION, remedy="Read it with the version that wrote it",
+        )  # fmt: skip
+
+
+def _unreadable(path: Path, error: sqlite3.Error) -> JournalError:
+    return corrupt(f"SQLite cannot read it: {error}", str(path), None)
+
+
+def raw_rows(folder: Path, after: int = 0, kind: str | None = None) -> Iterator[RawRow]:
+    """Yield rows as stored, in order.
+
+    No transaction stays open between batches, so a writer can always tidy up its log.
+
+    Raises
+    ------
+    JournalError
+        No journal here, or of a newer layout.
+    JournalCorrupt
+        SQLite cannot make sense of the file.
+    """
+    select, values = (_SELECT, ()) if kind is None else (f"{_SELECT} AND kind = ?", (kind,))
+    while batch := _batch(folder, f"{select} ORDER BY seq LIMIT {_BATCH}", (after, *values)):
+        yield from batch
+        after = int(batch[-1][0])  # type: ignore[call-overload]
+
+
+def _batch(folder: Path, select: str, values: tuple[object, ...]) -> list[RawRow]:
+    with closing(connect(folder)) as connection:
+        try:
+            return connection.execute(select, values).fetchall()
+        except sqlite3.Error as error:
+            raise _unreadable(folder / DATABASE, error) from error
+
+
+def decode(raw: RawRow, where: str) -> Row:
+    """Return a stored row with every column of the type it was written with.
+
+    Raises
+    ------
+    JournalCorrupt
+        A column has another type, or its text is not UTF-8.
+    """
+    seq, kind, step, time_s, *rest = raw
+    number = seq if isinstance(seq, int) else None
+    if number is None or not isinstance(time_s, float) or not (step is None or isinstance(step, int)):
+        raise corrupt("a number is stored as something else", where, number)
+    texts: list[str] = []
+    for text in (kind, *rest):
+        if not isinstance(text, bytes):
+            raise corrupt("a text is stored as something else", where, number)
+        try:
+            texts.append(text.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise corrupt("a text is not UTF-8 any more", where, number) from error
+    name, wall, body, previous, own = texts
+    return Row(number, name, step, time_s, wall, body, previous, own)

@@ -1,0 +1,280 @@
+"""The durable journal: what `append` has returned survives a killed process and a cut of power."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel
+
+from autoscope.errors import JournalError, JournalFull
+from autoscope.journal import frames
+from autoscope.journal.chain import RecordKind, Row, link, plain
+from autoscope.journal.disk import Disk, LocalDisk, is_full, write_durably
+from autoscope.journal.layout import (
+    APPLICATION_ID,
+    CONFIG,
+    DATABASE,
+    FRAMES,
+    INSERT,
+    LOCK,
+    RESERVE,
+    SCHEMA,
+    VERSION,
+)
+from autoscope.journal.lock import WriterLock
+from autoscope.journal.recorder import Recorder
+from autoscope.journal.reserve import Reserve
+from autoscope.journal.verification import intact_head
+from autoscope.protocols import Clock
+from autoscope.records import Frame, FrameRef
+
+LAST_WORDS: frozenset[str] = frozenset({"outcome", "intervention", "fault", "run_ended"})
+"""Kinds of record that are still taken, from the reserve, when the disk is full."""
+
+MARGIN_BYTES = 1 << 16
+"""Space an intent must leave besides twice the bytes its act is predicted to record."""
+
+State = Literal["open", "full", "poisoned", "ended", "closed"]
+
+
+class Journal(Recorder):
+    """The record of one run, in its folder. Make it with `create` or `reopen`; use it in a ``with`` block.
+
+    May be used from several threads. After an error of the disk nothing more is taken: a journal does not guess what
+    reached the disk; `reopen` reads it back.
+    """
+
+    def __init__(
+        self, folder: Path, clock: Clock, disk: Disk, lock: WriterLock, connection: sqlite3.Connection
+    ) -> None:
+        self.folder = folder
+        self._clock, self._disk, self._lock, self._connection = clock, disk, lock, connection
+        self._reserve: Reserve | None = None
+        self._head: Row | None = None
+        self._offset_s = 0.0
+        self._state: State = "open"
+        self._cause = ""
+        self._mutex = threading.RLock()
+
+    @classmethod
+    def create(cls, folder: Path, *, clock: Clock, config: str | None = None, disk: Disk | None = None) -> Self:
+        """Begin the journal of a new run.
+
+        Parameters
+        ----------
+        folder : Path
+            Is made, with its parents; must not exist, or be empty.
+        clock : Clock
+            Stamps the records.
+        config : str, optional
+            Text of ``config.yaml``, the resolved configuration.
+        disk : Disk, optional
+            Where bytes become durable; the local file system by default.
+
+        Raises
+        ------
+        JournalError
+            The folder holds something already, or cannot be made.
+        JournalFull
+            No space.
+        """
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            remedy = "Choose another folder; a run is never overwritten"
+            raise JournalError("there is something in this place already", where=str(folder), remedy=remedy)
+        with _translated(f"{folder}: the run folder cannot be made"):
+            (folder / FRAMES).mkdir(parents=True, exist_ok=True)
+        return cls._opened(folder, clock, disk or LocalDisk(), config=config, fresh=True)
+
+    @classmethod
+    def reopen(cls, folder: Path, *, clock: Clock, disk: Disk | None = None) -> Self:
+        """Go on with the journal of a run that stopped, after proving that its chain is whole.
+
+        Times go on from the last record if the given clock is behind it.
+
+        Raises
+        ------
+        JournalError
+            No journal there, or another process is writing to it.
+        JournalCorrupt
+            The chain does not verify; nothing was changed.
+        """
+        if not (folder / DATABASE).is_file():
+            raise JournalError("no journal here", where=str(folder / DATABASE), remedy="Give the folder of a run")
+        return cls._opened(folder, clock, disk or LocalDisk(), config=None, fresh=False)
+
+    @classmethod
+    def _opened(cls, folder: Path, clock: Clock, disk: Disk, *, config: str | None, fresh: bool) -> Self:
+        with _translated(f"{folder}: the journal cannot be opened"):
+            lock = WriterLock(folder / LOCK)
+            try:
+                head = None if fresh else intact_head(folder)
+                journal = cls(folder, clock, disk, lock, _connect(folder / DATABASE))
+            except BaseException:
+                lock.release()
+                raise
+            try:
+                journal._prepare(head, config, fresh=fresh)
+            except BaseException:
+                journal._state = "poisoned"
+                journal.close()
+                raise
+        return journal
+
+    def _prepare(self, head: Row | None, config: str | None, *, fresh: bool) -> None:
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "fullfsync = ON"):
+            self._disk.execute(self._connection, f"PRAGMA {pragma}", ())
+        if fresh:
+            for statement in (SCHEMA, f"PRAGMA application_id = {APPLICATION_ID}", f"PRAGMA user_version = {VERSION}"):
+                self._disk.execute(self._connection, statement, ())
+        if config is not None:
+            write_durably(self._disk, self.folder / CONFIG, config.encode("utf-8"))
+        self._head = head
+        self._offset_s = max(0.0, head.time_s - self._clock.now_s()) if head else 0.0
+        self._reserve = Reserve(self.folder / RESERVE, self._disk)
+        self._disk.fsync_folder(self.folder)
+        self._disk.fsync_folder(self.folder.parent)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def head(self) -> str:
+        """Hash of the last record; written down elsewhere it proves later that nothing was cut off."""
+        return self._head.hash if self._head else ""
+
+    def append(self, kind: RecordKind, body: Mapping[str, Any] | BaseModel, *, step: int | None = None) -> int:
+        """Write a record durably and return its sequence number.
+
+        An intent is refused while there is no space for twice what its act is predicted to record, so that a full
+        disk is met before the act and not after it.
+
+        Raises
+        ------
+        JournalFull
+            No space. Only outcomes, interventions, faults and the end of the run are taken from now on.
+        JournalError
+            The disk failed (nothing is taken from now on), the journal is closed or over, or the body is not plain.
+        """
+        with self._mutex:
+            self._refuse_unless_taken(kind)
+            time_s = self._clock.now_s() + self._offset_s
+            data = plain(body)
+            row = link(self._head, kind, data, step=step, time_s=time_s, wall=self._clock.wall())
+            with self._failing(f"record {row.seq} ({kind})"):
+                if kind == "intent":
+                    self._make_sure_of_space(data)
+                self._insert(row)
+            self._head = row
+            if kind == "run_ended":
+                self._state = "ended"
+            return row.seq
+
+    def write_frame(self, frame: Frame, *, step: int, index: int) -> FrameRef:
+        """Write a frame durably and return the reference to put into an outcome.
+
+        Raises
+        ------
+        JournalFull
+            No space; the unfinished file is removed.
+        JournalError
+            The disk failed, the journal is closed or over, or the frame holds other things than numbers.
+        """
+        with self._mutex:
+            self._refuse_unless_taken("frame")
+            data = frames.encode(frame)
+            path = self._free_name(frame, step, index)
+            with self._failing(f"frame {path.name}"):
+                write_durably(self._disk, path, data)
+            return frames.refer(frame, path.name, data)
+
+    def close(self) -> None:
+        """Release the run. Never raises: all that was promised is on the disk already."""
+        with self._mutex:
+            if self._state == "closed":
+                return
+            healthy, self._state = self._state != "poisoned", "closed"
+            with suppress(sqlite3.Error, OSError):
+                if self._reserve:
+                    self._reserve.release()
+            with suppress(sqlite3.Error):
+                if healthy:  # one plain file that any tool opens; refused while somebody reads, which does no harm
+                    self._connection.execute("PRAGMA busy_timeout = 0")
+                    self._connection.execute("PRAGMA journal_mode = DELETE")
+            with suppress(sqlite3.Error):
+                self._connection.close()
+            self._lock.release()
+
+    def _free_name(self, frame: Frame, step: int, index: int) -> Path:
+        folder, attempt = self.folder / FRAMES, 0
+        while (path := folder / frames.file_name(frame, step, index, attempt)).exists():
+            attempt += 1
+        return path
+
+    def _make_sure_of_space(self, body: dict[str, Any]) -> None:
+        predicted = int((body.get("cost") or {}).get("bytes", 0))
+        needed, free = 2 * predicted + MARGIN_BYTES, self._disk.free_bytes(self.folder)
+        if free < needed:
+            self._state, self._cause = "full", f"{free} bytes are free, {needed} are needed for the next act"
+            raise self._refusal()
+
+    def _insert(self, row: Row) -> None:
+        try:
+            self._disk.execute(self._connection, INSERT, row)
+        except sqlite3.Error as error:
+            last_word = is_full(error) and row.kind in LAST_WORDS
+            if not (last_word and self._reserve and self._reserve.release()):
+                raise
+            self._disk.execute(self._connection, INSERT, row)  # SQLite undid the first try; the space is new
+
+    def _refuse_unless_taken(self, kind: str) -> None:
+        if self._state != "open" and not (self._state == "full" and kind in LAST_WORDS):
+            raise self._refusal()
+
+    def _refusal(self) -> JournalError:
+        where, next_seq = str(self.folder / DATABASE), self._head.seq + 1 if self._head else 1
+        where = f"{where}: record {next_seq}"
+        match self._state:
+            case "full":
+                remedy = "End the run, free space and resume it"
+                return JournalFull(f"the disk is full: {self._cause}", where=where, remedy=remedy)
+            case "poisoned":
+                remedy = "Blank the beam, end the run, check the disk, then reopen the journal"
+                return JournalError(f"the disk failed earlier: {self._cause}", where=where, remedy=remedy)
+            case "ended":
+                return JournalError("the run has ended; nothing can follow its last record", where=where)
+            case _:
+                return JournalError("the journal is closed", where=where, remedy="Reopen it to go on")
+
+    @contextmanager
+    def _failing(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            self._state = "full" if is_full(error) else "poisoned"
+            self._cause = f"{what} was not written: {error}"
+            raise self._refusal() from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # autocommit, so that every statement is a transaction of its own; threads are kept apart by the journal's mutex
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        kind = JournalFull if is_full(error) else JournalError
+        raise kind(f"{what}: {error}", remedy="Check the path, its rights and the space on the disk") from error
