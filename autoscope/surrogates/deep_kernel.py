@@ -1,0 +1,123 @@
+"""A Gaussian process on features that a small network learns from the same measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoscope.errors import Diverged, ModelError
+from autoscope.protocols import JsonValue
+from autoscope.surrogates.posterior import ExactPosterior
+from autoscope.surrogates.prior import Prior, Shape, default_prior
+from autoscope.surrogates.surrogate import ExactSurrogate
+from autoscope.surrogates.threads import one_thread
+
+if TYPE_CHECKING:
+    from autoscope.surrogates.network import FeatureNetwork
+
+Array = NDArray[np.float64]
+
+SANE_Z = 3.0
+"""Half of the leave-one-out errors of a sound model are below 0.67 standard deviations; beyond this it has diverged."""
+
+
+class DeepKernel(ExactSurrogate):
+    """Network and GP trained jointly on the evidence, warm from the last fit, in bounded steps.
+
+    Parameters
+    ----------
+    columns : tuple of int
+        Columns of ``x`` that the network sees.
+    seed : int
+        Of the initial weights: the same seed and data give the same model.
+    dimensions : int
+        Kernel inputs the network makes (2 to 4 is usual).
+    hidden : int
+        Width of its two hidden layers.
+    cold_steps, warm_steps : int
+        Steps of Adam at the first fit and at later ones.
+    learning_rate : float
+        Of Adam.
+    shape : {"rbf", "matern52"}
+        Kernel on the learnt inputs.
+    """
+
+    name = "deep_kernel"
+
+    def __init__(
+        self,
+        columns: tuple[int, ...],
+        seed: int,
+        *,
+        dimensions: int = 3,
+        hidden: int = 64,
+        cold_steps: int = 150,
+        warm_steps: int = 20,
+        learning_rate: float = 1e-2,
+        shape: Shape = "rbf",
+    ) -> None:
+        super().__init__()
+        self._columns, self._seed = list(columns), seed
+        self._widths = (hidden, dimensions)
+        self._steps, self._learning_rate = (cold_steps, warm_steps), learning_rate
+        self._default = default_prior(shape, (tuple(range(dimensions)),))
+        self._network_: FeatureNetwork | None = None
+        self._prior_: Prior | None = None
+
+    def _learn(self, x: Array, y: Array, noise_variance: Array) -> tuple[ExactPosterior, int]:
+        if self._network_ is not None and self._prior_ is not None:
+            try:
+                network = self._fresh()
+                network.set_weights(self._network_.weights())
+                return self._train(network, self._prior_, self._steps[1], x, y, noise_variance)
+            except ModelError:  # a bad start spoils a warm fit; the cold one below does not depend on it
+                pass
+        return self._train(self._fresh(), self._default, self._steps[0], x, y, noise_variance)
+
+    def _train(
+        self, network: FeatureNetwork, start: Prior, steps: int, x: Array, y: Array, noise_variance: Array
+    ) -> tuple[ExactPosterior, int]:
+        from autoscope.surrogates.network import train  # torch: only when something is really fitted
+
+        x = x[:, self._columns]
+        with one_thread():
+            prior = train(network, start, x, y, noise_variance, steps=steps, learning_rate=self._learning_rate)
+            posterior = ExactPosterior(prior, network.embed(x), y, noise_variance)
+        _refuse_overconfidence(posterior)
+        self._network_, self._prior_ = network, prior
+        return posterior, steps
+
+    def _fresh(self) -> FeatureNetwork:
+        from autoscope.surrogates.network import FeatureNetwork
+
+        return FeatureNetwork(len(self._columns), *self._widths, seed=self._seed)
+
+    def _embed(self, x: Array) -> Array:
+        if self._network_ is None:
+            raise ModelError("the deep kernel has not been fitted", remedy="Call fit(x, y, noise_std) first")
+        with one_thread():
+            return self._network_.embed(x[:, self._columns])
+
+    def state(self) -> dict[str, JsonValue]:
+        """Return weights and hyperparameters; see `Surrogate.state`."""
+        if self._network_ is None or self._prior_ is None:
+            return {"prior": None, "weights": None}
+        return {"prior": self._prior_.plain(), "weights": self._network_.weights()}
+
+    def _remember(self, state: Mapping[str, JsonValue]) -> Prior:
+        plain, weights = state["prior"], state["weights"]
+        if not isinstance(plain, dict) or not isinstance(weights, str):
+            raise ModelError("a deep kernel that was never fitted cannot be recalled")
+        self._network_, self._prior_ = self._fresh(), Prior.from_plain(plain)
+        self._network_.set_weights(weights)
+        return self._prior_
+
+
+def _refuse_overconfidence(posterior: ExactPosterior) -> None:
+    mean, variance = posterior.leave_one_out()
+    z = float(np.median(np.abs(posterior.y - mean) / np.sqrt(variance)))
+    if not z <= SANE_Z:
+        raise Diverged("the deep kernel is certain and wrong about its own data (median |z|)", value=z, limit=SANE_Z)

@@ -1,0 +1,81 @@
+"""An exact Gaussian process on given features: the fast default of every modelled policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoscope.errors import FitFailed
+from autoscope.protocols import JsonValue
+from autoscope.surrogates.posterior import ExactPosterior
+from autoscope.surrogates.prior import Groups, Prior, Shape, default_prior
+from autoscope.surrogates.surrogate import ExactSurrogate
+from autoscope.surrogates.threads import one_thread
+
+Array = NDArray[np.float64]
+
+
+class GaussianProcess(ExactSurrogate):
+    """Sum of ARD kernels over groups of columns, constant mean, known noise plus learnt jitter.
+
+    Parameters
+    ----------
+    groups : tuple of tuples of int
+        Columns of each summand, e.g. image features and coordinates apart (additive).
+    shape : {"rbf", "matern52"}
+        Kernel of every summand.
+    cold_iterations, warm_iterations : int
+        Bound on L-BFGS-B iterations of the first fit and of later ones, which start where the last ended.
+
+    Examples
+    --------
+    >>> x = np.linspace(0.0, 6.0, 12)[:, None]
+    >>> model = GaussianProcess(groups=((0,),))
+    >>> summary = model.fit(x, np.sin(x[:, 0]), np.full(12, 1e-3))
+    >>> mean, std = model.predict(np.array([[1.5]]))
+    >>> bool(abs(mean[0] - np.sin(1.5)) < 0.05)
+    True
+    """
+
+    name = "gaussian_process"
+
+    def __init__(
+        self, groups: Groups, shape: Shape = "rbf", cold_iterations: int = 60, warm_iterations: int = 15
+    ) -> None:
+        super().__init__()
+        self._default = default_prior(shape, groups)
+        self._iterations = (cold_iterations, warm_iterations)
+        self._prior_: Prior | None = None
+
+    def _learn(self, x: Array, y: Array, noise_variance: Array) -> tuple[ExactPosterior, int]:
+        if self._prior_ is not None:
+            try:
+                return self._learn_from(self._prior_, x, y, noise_variance, self._iterations[1])
+            except FitFailed:  # a bad start spoils a warm fit; the cold one below does not depend on it
+                self._prior_ = None
+        return self._learn_from(self._default, x, y, noise_variance, self._iterations[0])
+
+    def _learn_from(
+        self, start: Prior, x: Array, y: Array, noise_variance: Array, iterations: int
+    ) -> tuple[ExactPosterior, int]:
+        from autoscope.surrogates.evidence import maximise  # torch: only when something is really fitted
+
+        with one_thread():
+            prior, used = maximise(start, x, y, noise_variance, iterations)
+            posterior = ExactPosterior(prior, x, y, noise_variance)
+        self._prior_ = prior
+        return posterior, used
+
+    def _embed(self, x: Array) -> Array:
+        return x
+
+    def state(self) -> dict[str, JsonValue]:
+        """Return the learnt hyperparameters; see `Surrogate.state`."""
+        return {"prior": self._prior_.plain() if self._prior_ else None}
+
+    def _remember(self, state: Mapping[str, JsonValue]) -> Prior:
+        plain = state["prior"]
+        self._prior_ = Prior.from_plain(plain) if isinstance(plain, dict) else None
+        return self._prior_ or self._default

@@ -1,0 +1,200 @@
+"""What every surrogate can do, and the part all exact ones share: scaling, conditioning, the attached pool."""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoscope.errors import FitFailed, ModelError
+from autoscope.protocols import JsonValue
+from autoscope.records import FitSummary
+from autoscope.surrogates.posterior import ExactPosterior
+from autoscope.surrogates.prior import Prior
+
+Array = NDArray[np.float64]
+
+
+class Surrogate(Protocol):
+    """Predicts a target and its standard deviation from features; units of the target throughout."""
+
+    def fit(self, x: Array, y: Array, noise_std: Array) -> FitSummary:
+        """Learn hyperparameters from ``x`` (n, d), ``y`` (n,), ``noise_std`` (n,), warm from the last fit.
+
+        Raises
+        ------
+        FitFailed
+            No usable hyperparameters; the earlier fit stays in force.
+        Diverged
+            The fit ended, but its predictions contradict its own data.
+        """
+
+    def predict(self, x: Array) -> tuple[Array, Array]:
+        """Return mean and std of the noise-free target at ``x`` (m, d), each (m,)."""
+
+    def condition(self, x: Array, y: Array, noise_std: Array) -> None:
+        """Take measurements into account without refit; the attached pool in O(n m) each."""
+
+    def attach(self, pool: Array) -> None:
+        """Keep the posterior over ``pool`` (m, d) from now on, through conditioning and refits."""
+
+    def pool_posterior(self) -> tuple[Array, Array]:
+        """Return mean and std over the attached pool, each (m,)."""
+
+    def pool_std_given(self, x: Array, noise_std: Array) -> Array:
+        """Return the pool std as if ``x`` (q, d) had been measured too, shape (m,)."""
+
+    def sample_pool(self, rng: np.random.Generator) -> Array:
+        """Return one function drawn from the posterior, over the attached pool (m,)."""
+
+    def state(self) -> dict[str, JsonValue]:
+        """Return what the last fit learnt as JSON data."""
+
+    def recall(self, state: Mapping[str, JsonValue], x: Array, y: Array, noise_std: Array) -> None:
+        """Take up a state with the data it was fitted to: as after that fit, without its cost."""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """The affine map between the target and its standardised form."""
+
+    shift: float
+    factor: float
+
+    @classmethod
+    def of(cls, y: Array) -> Scaling:
+        """Return the scaling to zero mean and unit spread; a constant target keeps its unit."""
+        shift, spread = float(np.mean(y)), float(np.std(y))
+        return cls(shift, spread if spread > 1e-12 * max(abs(shift), 1e-300) else 1.0)
+
+    def standard(self, y: Array) -> Array:
+        """Return standardised values."""
+        return (y - self.shift) / self.factor
+
+    def noise_variance(self, noise_std: Array) -> Array:
+        """Return standardised noise variance."""
+        return (noise_std / self.factor) ** 2
+
+
+class ExactSurrogate(abc.ABC):
+    """A surrogate whose posterior is an exact GP on (possibly learnt) features."""
+
+    name: str
+
+    def __init__(self) -> None:
+        self._posterior_: ExactPosterior | None = None
+        self._scaling_ = Scaling(0.0, 1.0)
+        self._pool: Array | None = None
+
+    @abc.abstractmethod
+    def _learn(self, x: Array, y: Array, noise_variance: Array) -> tuple[ExactPosterior, int]:
+        """Return the posterior under freshly learnt hyperparameters, and the iterations used."""
+
+    @abc.abstractmethod
+    def _embed(self, x: Array) -> Array:
+        """Return the kernel's inputs for features ``x``."""
+
+    @abc.abstractmethod
+    def _remember(self, state: Mapping[str, JsonValue]) -> Prior:
+        """Take up learnt hyperparameters and return the prior among them."""
+
+    @abc.abstractmethod
+    def state(self) -> dict[str, JsonValue]:
+        """Return what the last fit learnt as JSON data."""
+
+    @property
+    def n(self) -> int:
+        """Number of measurements the posterior knows."""
+        return self._posterior_.n if self._posterior_ else 0
+
+    def fit(self, x: Array, y: Array, noise_std: Array) -> FitSummary:
+        """Learn hyperparameters; see `Surrogate.fit`."""
+        _check(x, y, noise_std)
+        scaling = Scaling.of(y)
+        posterior, iterations = self._learn(x, scaling.standard(y), scaling.noise_variance(noise_std))
+        self._posterior_, self._scaling_ = posterior, scaling
+        return FitSummary(
+            model=self.name,
+            n=len(y),
+            iterations=iterations,
+            log_evidence=posterior.log_evidence() - len(y) * math.log(scaling.factor),
+            hyperparameters=posterior.prior.flat(),
+        )
+
+    def recall(self, state: Mapping[str, JsonValue], x: Array, y: Array, noise_std: Array) -> None:
+        """Take up a state; see `Surrogate.recall`."""
+        _check(x, y, noise_std)
+        prior = self._remember(state)
+        self._scaling_ = Scaling.of(y)
+        standard, noise = self._scaling_.standard(y), self._scaling_.noise_variance(noise_std)
+        self._posterior_ = ExactPosterior(prior, self._embed(x), standard, noise)
+
+    def predict(self, x: Array) -> tuple[Array, Array]:
+        """Return mean and std at ``x`` (m, d); see `Surrogate.predict`."""
+        mean, variance = self._fitted().predict(self._embed(x))
+        return self._in_units(mean, variance)
+
+    def condition(self, x: Array, y: Array, noise_std: Array) -> None:
+        """Take measurements into account without refit; see `Surrogate.condition`."""
+        _check(x, y, noise_std)
+        posterior = self._fitted()
+        rows = zip(self._embed(x), self._scaling_.standard(y), self._scaling_.noise_variance(noise_std), strict=True)
+        for point, value, variance in rows:
+            posterior.extend(point, float(value), float(variance))
+
+    def attach(self, pool: Array) -> None:
+        """Keep the posterior over ``pool`` (m, d); see `Surrogate.attach`."""
+        self._pool = pool
+        if self._posterior_ is not None:
+            self._posterior_.pool = None
+
+    def pool_posterior(self) -> tuple[Array, Array]:
+        """Return mean and std over the attached pool; see `Surrogate.pool_posterior`."""
+        pool = self._attached().pool
+        if pool is None:
+            raise ModelError("no pool is attached", remedy="Call attach(pool) first")
+        return self._in_units(pool.mean, pool.variance)
+
+    def pool_std_given(self, x: Array, noise_std: Array) -> Array:
+        """Return the pool std as if ``x`` had been measured too; see `Surrogate.pool_std_given`."""
+        noise = self._scaling_.noise_variance(noise_std)
+        variance = self._attached().pool_variance_given(self._embed(x), noise)
+        return np.sqrt(variance) * self._scaling_.factor
+
+    def sample_pool(self, rng: np.random.Generator) -> Array:
+        """Return one posterior function over the attached pool; see `Surrogate.sample_pool`."""
+        posterior = self._attached()
+        if posterior.pool is None:
+            raise ModelError("no pool is attached", remedy="Call attach(pool) first")
+        return self._scaling_.shift + self._scaling_.factor * posterior.sample(posterior.pool.points, rng)
+
+    def _in_units(self, mean: Array, variance: Array) -> tuple[Array, Array]:
+        scaling = self._scaling_
+        return scaling.shift + scaling.factor * mean, scaling.factor * np.sqrt(np.maximum(variance, 0.0))
+
+    def _fitted(self) -> ExactPosterior:
+        if self._posterior_ is None:
+            raise ModelError(f"the {self.name} has not been fitted", remedy="Call fit(x, y, noise_std) first")
+        return self._posterior_
+
+    def _attached(self) -> ExactPosterior:
+        posterior = self._fitted()
+        if posterior.pool is None and self._pool is not None:
+            posterior.attach(self._embed(self._pool))
+        return posterior
+
+
+def _check(x: Array, y: Array, noise_std: Array) -> None:
+    if x.ndim != 2 or y.shape != (len(x),) or noise_std.shape != (len(x),) or len(x) == 0:
+        raise FitFailed(
+            "data have the wrong shape", value=(x.shape, y.shape, noise_std.shape), limit="(n, d), (n,), (n,)"
+        )
+    if not (np.isfinite(x).all() and np.isfinite(y).all() and np.isfinite(noise_std).all()):
+        raise FitFailed("data are not finite", remedy="Leave rejected measurements out")
+    if (noise_std < 0).any():
+        raise FitFailed("a noise std is negative", value=float(noise_std.min()), limit=">= 0")
