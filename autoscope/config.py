@@ -141,9 +141,13 @@ class Document:
             mark = getattr(error, "problem_mark", None)
             where = f"{source}:{mark.line + 1}" if mark else source
             problem = getattr(error, "problem", None) or str(error)
-            raise ConfigError(f"is not valid YAML: {problem}", where=where, remedy="Check indentation and quotes") from error
+            raise ConfigError(
+                f"is not valid YAML: {problem}", where=where, remedy="Check indentation and quotes"
+            ) from error
         if not isinstance(node, yaml.MappingNode):
-            raise ConfigError("needs a mapping of settings at its top level", where=source, remedy="See configs/ for examples")
+            raise ConfigError(
+                "needs a mapping of settings at its top level", where=source, remedy="See configs/ for examples"
+            )
         self.data: dict[str, Any] = self._build(node, ())
 
     @classmethod

@@ -15,6 +15,7 @@ from autoscope.records import (
     Observation,
     Result,
     Scalar,
+    Stage,
     View,
 )
 
@@ -96,6 +97,14 @@ class Policy(Protocol):
 
 
 @runtime_checkable
+class Planner(Protocol):
+    """A policy that can tell beforehand what it will do; others are predicted by their first act alone."""
+
+    def plan(self, view: View) -> tuple[Stage, ...]:
+        """Return the stages of the run with predicted acts, time and dose; decides and learns nothing."""
+
+
+@runtime_checkable
 class Scalarizer(Protocol):
     """Spectrum, pattern or image -> number with its standard uncertainty.
 
@@ -127,9 +136,7 @@ class Environment(Protocol):
     ``cls(config, clock=clock, seed=seed)``. ``info["observation"]`` carries the `Observation`.
     """
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start afresh. ``options={"bare": True}`` takes no overview: the policy decides all."""
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:

@@ -413,6 +413,17 @@ class View(Value):
     pending: tuple[Action, ...] = ()
 
 
+class Stage(Value):
+    """A part of a plan, predicted before any beam."""
+
+    name: str
+    acts: int
+    time_s: float
+    dose_e: float
+    bytes: int = 0
+    note: str = ""
+
+
 class Intervention(Value):
     """What a person told the run to do."""
 

@@ -67,5 +67,7 @@ def load(kind: str, name: str) -> Any:
             f"the {kind} plug-in {name!r} failed while it was imported: {error!r}", where=found[name].value
         ) from error
     if not hasattr(plugin, "Config"):
-        raise PluginError(f"the {kind} plug-in {name!r} has no Config", where=found[name].value, remedy="See docs/plugins.md")
+        raise PluginError(
+            f"the {kind} plug-in {name!r} has no Config", where=found[name].value, remedy="See docs/plugins.md"
+        )
     return plugin

@@ -1,0 +1,138 @@
+"""Commands and their options; the work is in the modules beside this one."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autoscope import __version__
+from autoscope.errors import AutoscopeError
+
+app = typer.Typer(
+    name="autoscope",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="""Closed-loop autonomous experiments on a (scanning) transmission electron microscope.
+
+A run is described by one YAML file (see configs/). Everything that happens is written to a run folder under runs/.
+
+[bold]First steps[/bold]
+
+  autoscope check configs/overnight_survey.yaml     what it would do, its time and dose, before any beam
+  autoscope run configs/overnight_survey.yaml       do it (Ctrl-C stops cleanly, with a partial report)
+  autoscope report runs/RUN                         write the morning report again
+  autoscope verify runs/RUN                         prove that nothing in the record was altered
+""",
+)
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file that describes the run (see configs/).")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, e.g. runs/20260101T200000Z-my_run.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=VALUE", help="Override one setting, e.g. --set 'budget.time=2 h'. Repeatable."),
+]
+
+
+class Kind(enum.StrEnum):
+    """What can be listed."""
+
+    policies = "policies"
+    environments = "environments"
+    instruments = "instruments"
+    scalarizers = "scalarizers"
+    metrics = "metrics"
+
+
+@app.command()
+def run(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    runs: Annotated[Path, typer.Option(help="Folder that receives the run folder.")] = Path("runs"),
+    smoke: Annotated[bool, typer.Option("--smoke", help="Only the first 20 acts, to try a configuration.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No live progress.")] = False,
+    report: Annotated[bool, typer.Option("--report/--no-report", help="Write report/index.html at the end.")] = True,
+) -> None:
+    """Run an experiment to its end and write the morning report.
+
+    Ctrl-C once stops after the current step: the beam is blanked, the record closed, the report written.
+    Exit status: 0 completed or stopped by a person, 1 failed, 2 wrong configuration.
+    """
+    from autoscope.cli.running import run_config
+
+    raise typer.Exit(run_config(config, overrides or [], runs, smoke=smoke, quiet=quiet, with_report=report))
+
+
+@app.command()
+def check(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Validate a configuration and print the plan with its predicted time and dose, before any beam."""
+    from autoscope.cli.planning import check_config
+
+    check_config(config, overrides or [])
+
+
+@app.command()
+def report(folder: RunFolder) -> None:
+    """Write the report of a run (finished, stopped or still going) and print where it is."""
+    from autoscope.cli.running import write_report
+
+    write_report(folder)
+
+
+@app.command()
+def verify(folder: RunFolder) -> None:
+    """Prove that the record is whole: hash chain, order, every frame. Exit status 1 names what is wrong."""
+    from autoscope.cli.running import verify_run
+
+    raise typer.Exit(verify_run(folder))
+
+
+@app.command("list")
+def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
+    """List what is installed: policies, environments, instruments, scalarizers or metrics."""
+    from autoscope.cli.planning import list_plugins
+
+    list_plugins(kind.value)
+
+
+@app.command()
+def schema(
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; absent: standard output.")
+    ] = None,
+) -> None:
+    """Write the JSON schema of run configurations, for completion and checks in editors."""
+    from autoscope.cli.planning import write_schema
+
+    write_schema(output)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"autoscope {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Carry the options that belong to no command."""
+
+
+def main() -> None:
+    """Run the command line; errors made on purpose print their message, never a traceback."""
+    from autoscope.errors import ConfigError, DataError
+
+    try:
+        app()
+    except AutoscopeError as error:
+        typer.secho(f"{type(error).__name__}", fg=typer.colors.RED, bold=True, err=True)
+        typer.echo(str(error), err=True)
+        raise SystemExit(2 if isinstance(error, (ConfigError, DataError)) else 1) from None

@@ -1,0 +1,97 @@
+"""The commands that touch a run folder: run, report, verify."""
+
+from __future__ import annotations
+
+import re
+from contextlib import nullcontext
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+
+from autoscope.cli.progress import LiveProgress
+from autoscope.clock import SystemClock
+from autoscope.config import Document
+from autoscope.engine.assemble import Resolved, assemble, resolve
+from autoscope.engine.events import RunEnd, RunStatus, Silence
+from autoscope.engine.loop import Engine
+from autoscope.engine.steering import QueueInbox, stop_on_interrupt
+from autoscope.errors import DataError
+from autoscope.journal import Journal, verify
+
+SMOKE_STEPS = 20
+
+
+def read_config(path: Path, overrides: list[str]) -> Resolved:
+    """Return the validated configuration of a file with command-line overrides."""
+    document = Document.read(path)
+    for assignment in overrides:
+        document.override(assignment)
+    return resolve(document)
+
+
+def run_config(path: Path, overrides: list[str], runs: Path, *, smoke: bool, quiet: bool, with_report: bool) -> int:
+    """Run a configuration; return the exit status."""
+    console = Console(stderr=False)
+    resolved = read_config(path, overrides)
+    if smoke:
+        resolved = _shortened(resolved)
+    job = assemble(resolved)
+    folder = _new_folder(runs, resolved.config.name)
+    journal = Journal.create(folder, clock=job.clock)
+    (folder / "config.yaml").write_text(yaml.safe_dump(resolved.plain(), sort_keys=False), encoding="utf-8")
+    inbox = QueueInbox()
+    progress = Silence() if quiet else LiveProgress(resolved.config, console)
+    with stop_on_interrupt(inbox, who="terminal"), progress if isinstance(progress, LiveProgress) else nullcontext():
+        end = Engine(job, journal, inbox=inbox, listener=progress).run()
+    _tell_end(console, end, folder)
+    if with_report:
+        write_report(folder)
+    return 1 if end.status is RunStatus.FAILED else 0
+
+
+def _shortened(resolved: Resolved) -> Resolved:
+    budget = resolved.config.budget
+    steps = min(budget.steps or SMOKE_STEPS, SMOKE_STEPS)
+    config = resolved.config.replace(budget=budget.replace(steps=steps))
+    return Resolved(config, resolved.environment, resolved.policy, resolved.scalarizers)
+
+
+def _new_folder(runs: Path, name: str) -> Path:
+    stamp = re.sub(r"[^0-9T]", "", SystemClock().wall()[:19])
+    base = f"{stamp}Z-{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}"
+    taken = {p.name for p in runs.glob(f"{base}*")}
+    return runs / next(n for n in (base, *(f"{base}-{k}" for k in range(2, 1000))) if n not in taken)
+
+
+def _tell_end(console: Console, end: RunEnd, folder: Path) -> None:
+    colour = {RunStatus.COMPLETED: "green", RunStatus.STOPPED: "yellow", RunStatus.FAILED: "red"}[end.status]
+    beam = "beam blanked" if end.safe else "[bold red]BEAM STATE UNKNOWN - check the instrument[/]"
+    console.print(f"[bold {colour}]{end.status.value}[/]: ", end="")
+    console.print(end.reason, markup=False, highlight=False)
+    console.print(
+        f"{end.steps} acts, {end.time_s / 3600:.2f} h instrument time, {end.dose_e:.3g} electrons, "
+        f"{end.faults} faults, {beam}"
+    )
+    console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
+
+
+def write_report(folder: Path) -> None:
+    """Write a run's report and print its path."""
+    from autoscope.report import write
+
+    _require_run(folder)
+    Console().print(f"report:     {write(folder)}", highlight=False, soft_wrap=True)
+
+
+def verify_run(folder: Path) -> int:
+    """Print what could be proven; return 0 when everything was."""
+    _require_run(folder)
+    verdict = verify(folder)
+    Console().print(verdict.summary, highlight=False, markup=False, soft_wrap=True)
+    return 0 if verdict.ok else 1
+
+
+def _require_run(folder: Path) -> None:
+    if not (folder / "journal.sqlite").is_file():
+        raise DataError("is not a run folder: it has no journal.sqlite", where=str(folder), remedy="See 'ls runs'")

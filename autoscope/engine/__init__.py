@@ -1,0 +1,1 @@
+"""The loop: ask, permit, write down, act, write down, tell."""

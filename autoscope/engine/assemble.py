@@ -1,0 +1,113 @@
+"""From a configuration document to the parts of a run, every option validated by the plug-in it belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from autoscope.chance import stream
+from autoscope.clock import SimClock, SystemClock
+from autoscope.config import ConfigModel, Document, PluginConfig, RunConfig
+from autoscope.errors import ConfigError, PluginError
+from autoscope.protocols import Clock, Environment, Policy, Scalarizer
+from autoscope.registry import load
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A plug-in class with its validated options."""
+
+    name: str
+    plugin: Any
+    options: ConfigModel
+
+    def plain(self) -> dict[str, Any]:
+        """Return name and resolved options as plain data."""
+        return {"name": self.name, "options": self.options.plain()}
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A configuration whose every part has been validated; nothing has been made yet."""
+
+    config: RunConfig
+    environment: Choice
+    policy: Choice
+    scalarizers: dict[str, Choice]
+
+    def plain(self) -> dict[str, Any]:
+        """Return the whole configuration with all defaults filled in; it parses to itself."""
+        parts = {
+            "environment": self.environment.plain(),
+            "policy": self.policy.plain(),
+            "scalarizers": {name: choice.plain() for name, choice in self.scalarizers.items()},
+        }
+        return self.config.plain() | parts
+
+
+@dataclass(frozen=True)
+class Job:
+    """The living parts of a run."""
+
+    resolved: Resolved
+    environment: Environment
+    policy: Policy
+    scalarizers: dict[str, Scalarizer]
+    clock: Clock
+
+    @property
+    def config(self) -> RunConfig:
+        """Return the run's configuration."""
+        return self.resolved.config
+
+
+def resolve(document: Document) -> Resolved:
+    """Validate a run's document down to every plug-in option.
+
+    Raises
+    ------
+    ConfigError
+        With file, line and field of everything that is wrong, and the nearest names.
+    """
+    config = document.validate(RunConfig)
+    environment = _choose(document, "environments", config.environment, ("environment",))
+    nested = getattr(environment.options, "instrument", None)
+    if isinstance(nested, PluginConfig):
+        _choose(document, "instruments", nested, ("environment", "options", "instrument"))
+    policy = _choose(document, "policies", config.policy, ("policy",))
+    scalarizers = {
+        name: _choose(document, "scalarizers", part, ("scalarizers", name)) for name, part in config.scalarizers.items()
+    }
+    resolved = Resolved(config, environment, policy, scalarizers)
+    _check_target(document, resolved)
+    return resolved
+
+
+def _choose(document: Document, kind: str, part: PluginConfig, at: tuple[str, ...]) -> Choice:
+    try:
+        plugin = load(kind, part.name)
+    except PluginError as error:
+        raise ConfigError(str(error), where=document.where((*at, "name"))) from error
+    return Choice(part.name, plugin, document.validate(plugin.Config, (*at, "options")))
+
+
+def _check_target(document: Document, resolved: Resolved) -> None:
+    target = getattr(resolved.policy.options, "target", None)
+    if target is not None and target not in resolved.scalarizers:
+        raise ConfigError(
+            "the policy's target is not among the scalarizers",
+            where=document.where(("policy", "options", "target")),
+            value=target,
+            limit=", ".join(resolved.scalarizers) or "no scalarizers given",
+            remedy=f"Add 'scalarizers: {{{target}: {{name: ...}}}}' (see 'autoscope list scalarizers')",
+        )
+
+
+def assemble(resolved: Resolved) -> Job:
+    """Make the parts of a run, each with its own random stream from the run's seed."""
+    config = resolved.config
+    clock: Clock = SimClock() if config.clock == "simulated" else SystemClock()
+    environment = resolved.environment.plugin(resolved.environment.options, clock=clock, seed=config.seed)
+    policy = resolved.policy.plugin(resolved.policy.options, rng=stream(config.seed, "policy"))
+    scalarizers = {name: choice.plugin(choice.options) for name, choice in resolved.scalarizers.items()}
+    return Job(resolved, environment, policy, scalarizers, clock)

@@ -1,0 +1,126 @@
+"""A Gymnasium environment around any instrument: typed acts for the engine, arrays for everybody else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from autoscope.chance import stream
+from autoscope.clock import SimClock
+from autoscope.errors import AutoscopeError
+from autoscope.protocols import Clock, Instrument, Truthful
+from autoscope.records import Act, Action, Capabilities, MicroscopeState, Observation
+from environments.task import Arrays, Task, TaskConfig
+
+Build = Callable[[Clock, np.random.Generator], Instrument]
+
+
+class InstrumentEnvironment(gymnasium.Env[Arrays, Any]):
+    """Wraps an instrument that is built anew at each seeded reset.
+
+    Parameters
+    ----------
+    build : callable
+        ``build(clock, rng) -> Instrument``.
+    task : TaskConfig
+        What array actions mean, what is observed and rewarded.
+    clock : Clock, optional
+        Given: used for ever (the engine's way). Absent: a new `SimClock` at each reset, so that two resets
+        with the same seed give the same episode.
+    seed : int, optional
+        Used by a reset without seed.
+
+    Notes
+    -----
+    ``step`` takes an array of `action_space`, or an `Act` or action record. ``info["observation"]`` is the typed
+    `Observation`; ``info["truth"]`` (simulated instruments, at reset) is the hidden truth, for benchmarks only.
+    ``terminated`` and ``truncated`` come from the wrappers in `environments.wrappers`.
+    """
+
+    metadata = {"render_modes": []}
+
+    def __init__(self, build: Build, task: TaskConfig, *, clock: Clock | None = None, seed: int | None = None) -> None:
+        self._build, self._task_config, self._clock, self._seed = build, task, clock, seed
+        self.action_space = Task.action_space()
+        self.observation_space = Task.observation_space(task)
+        self._instrument: Instrument | None = None
+        self._task: Task | None = None
+        self._acts = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Arrays, dict[str, Any]]:
+        """Build the instrument and take an overview (``options={"bare": True}``: no act at all).
+
+        Returns
+        -------
+        tuple
+            The observation, and info with ``truth`` where the instrument is simulated.
+        """
+        super().reset(seed=seed)
+        chosen = seed if seed is not None else self._seed
+        if chosen is None:
+            chosen = int(self.np_random.integers(2**31))
+        self._instrument = self._build(self._clock or SimClock(), stream(chosen, "environment"))
+        self._task, self._acts = Task(self._task_config, self._instrument.describe()), 0
+        info: dict[str, Any] = {}
+        if not (options or {}).get("bare", False):
+            observation = self._execute(self._task.overview_action())
+            self._task.take_overview(observation.frames[0])
+            info["observation"] = observation
+        if isinstance(self._instrument, Truthful):
+            info["truth"] = self._instrument.truth()
+        return self._task.observation(), info
+
+    def step(self, action: Any) -> tuple[Arrays, float, bool, bool, dict[str, Any]]:
+        """Execute an act, an action record, or a position of the action space.
+
+        Returns
+        -------
+        tuple
+            Observation, reward (0 for typed acts), terminated, truncated, info with the typed ``observation``.
+        """
+        task = self._require(self._task)
+        if isinstance(action, np.ndarray):
+            observation = self._execute(task.decode(action))
+            reward = task.reward(observation.frames[0])
+            task.note(action, reward)
+        else:
+            observation = self._execute(action)
+            reward = 0.0
+        return task.observation(), reward, False, False, {"observation": observation}
+
+    def _execute(self, action: Act | Action) -> Observation:
+        self._acts += 1
+        act = action if isinstance(action, Act) else Act(act_id=f"gym-{self._acts:06d}", action=action)
+        return self._require(self._instrument).execute(act)
+
+    def _require(self, part: Any) -> Any:
+        if part is None:
+            raise AutoscopeError("the environment has not been reset", where=type(self).__name__, remedy="Call reset()")
+        return part
+
+    def describe(self) -> Capabilities:
+        """Return the instrument's capabilities."""
+        capabilities: Capabilities = self._require(self._instrument).describe()
+        return capabilities
+
+    def read_state(self) -> MicroscopeState:
+        """Read the instrument back."""
+        state: MicroscopeState = self._require(self._instrument).state()
+        return state
+
+    def truth(self) -> dict[str, Any]:
+        """Return the hidden truth of a simulated instrument (empty otherwise); for benchmarks only."""
+        instrument = self._require(self._instrument)
+        return dict(instrument.truth()) if isinstance(instrument, Truthful) else {}
+
+    def make_safe(self) -> None:
+        """Blank the beam and stop; does nothing before the first reset."""
+        if self._instrument is not None:
+            self._instrument.make_safe()
+
+    def close(self) -> None:
+        """Make safe and let go of the instrument."""
+        self.make_safe()

@@ -1,0 +1,24 @@
+"""A stored spectrum image as an environment: every answer is the stored spectrum of the pixel asked for."""
+
+from __future__ import annotations
+
+from autoscope.config import ConfigModel
+from autoscope.protocols import Clock
+from environments.base import InstrumentEnvironment
+from environments.instruments.replay import ReplayInstrument
+from environments.task import TaskConfig
+
+
+class ReplayEnvironment(InstrumentEnvironment):
+    """Replays measured data through the same protocol as a live instrument."""
+
+    class Config(ConfigModel):
+        """The stored data, and what array actions mean."""
+
+        data: ReplayInstrument.Config
+        task: TaskConfig = TaskConfig()
+
+    def __init__(self, config: Config, *, clock: Clock | None = None, seed: int | None = None) -> None:
+        super().__init__(
+            lambda c, rng: ReplayInstrument(config.data, clock=c, rng=rng), config.task, clock=clock, seed=seed
+        )

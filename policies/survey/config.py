@@ -1,0 +1,99 @@
+"""What an overnight survey is told."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from autoscope.perception.regions import ParticleConfig
+from pydantic import Field, PositiveInt, model_validator
+
+from autoscope.config import ConfigModel
+from autoscope.quantities import Duration, Length, PositiveDuration, PositiveLength
+from autoscope.records import Scan
+from policies.focus import FocusConfig
+
+
+class AreaConfig(ConfigModel):
+    """The rectangle to survey, in stage coordinates."""
+
+    x_m: tuple[Length, Length] = (-10e-6, 10e-6)
+    y_m: tuple[Length, Length] = (-10e-6, 10e-6)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.x_m[0] >= self.x_m[1] or self.y_m[0] >= self.y_m[1]:
+            raise ValueError("an area needs its lower bound first, e.g. x: [-10 um, 10 um]")
+        return self
+
+
+class TileConfig(ConfigModel):
+    """The overview image of one field of the survey."""
+
+    fov_m: PositiveLength = 1.5e-6
+    size_px: PositiveInt = 512
+    dwell_s: PositiveDuration = 2e-6
+    overlap: float = Field(default=0.05, ge=0, lt=0.5)
+    """Share of a tile's width that it has in common with its neighbour."""
+    detectors: tuple[str, ...] = ("HAADF", "BF")
+    """The first one is searched for particles; all are recorded in the same scan."""
+
+    def scan(self, dwell_s: float | None = None) -> Scan:
+        """Return the scan of a tile, by default with its own dwell time."""
+        return Scan(
+            fov_m=self.fov_m,
+            width_px=self.size_px,
+            height_px=self.size_px,
+            dwell_s=dwell_s or self.dwell_s,
+            detectors=self.detectors,
+        )
+
+
+class KeepFocusConfig(FocusConfig):
+    """Focus series, and when one is worth its time."""
+
+    tolerance_m: PositiveLength = 150e-9
+    """A tile gets a focus series where the height map is less certain than this."""
+    map_length_m: PositiveLength = 6e-6
+    """Expected lateral size of the sample's bumps."""
+    map_amplitude_m: PositiveLength = 300e-9
+    """Expected height of the sample's bumps."""
+    first_span_m: PositiveLength = 1.5e-6
+    """Span of the very first series; later ones use ``span`` around the height map's prediction."""
+
+
+class SurveyConfig(ConfigModel):
+    """An area, how it is imaged, what is measured, and how the time is shared."""
+
+    target: str
+    """Name of the scalarizer whose high values make a particle interesting."""
+    strategy: Literal["agent", "in_order"] = "agent"
+    """``agent``: a model ranks the particles and the stage returns to the best tiles; ``in_order``: every
+    particle of every tile in the order found (the segment-and-visit survey, a baseline)."""
+    area: AreaConfig = AreaConfig()
+    tile: TileConfig = TileConfig()
+    particles: ParticleConfig = ParticleConfig()
+    signals: tuple[str, ...] = ("EDS",)
+    dwell_s: PositiveDuration = 5.0
+    """Dwell time of one spectrum."""
+    focus: KeepFocusConfig = KeepFocusConfig(span_m=0.6e-6)
+    scouts: int = Field(default=4, ge=0)
+    """Particles measured in each tile right after its overview, chosen to be unlike each other."""
+    visit: PositiveInt = 16
+    """Particles measured at most in one later visit to a tile."""
+    overview_share: float = Field(default=0.5, gt=0, le=1)
+    """Overviews (with focus and scouts) may take this share of the time budget."""
+    align_dwell_s: PositiveDuration = 1e-6
+    """Dwell time of the image that finds a tile's particles again."""
+    realign_after_s: Duration = 90.0
+    """Image the tile again after this long, so that drift does not carry the probe off the particles."""
+    align_reach_m: PositiveLength = 150e-9
+    """Largest displacement expected between visits (stage error and drift)."""
+    align_tolerance_m: PositiveLength = 5e-9
+    min_confidence: float = Field(default=0.3, ge=0, le=1)
+    """A tile whose particles are not found again with this confidence is left alone."""
+    beta: float = Field(default=1.0, ge=0)
+    """Exploration: a particle is worth its predicted value plus this many standard deviations."""
+    fit_points: PositiveInt = 500
+    """Measurements used to fit the model; all of them up to here, then the highest and a sample of the others."""
+    refit_every: PositiveInt = 40
+    """Measurements between fits."""

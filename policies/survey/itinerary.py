@@ -1,0 +1,151 @@
+"""Where to go next: tiles not yet seen while overviews have time, then visits by value per second."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoscope.exposure import predict
+from autoscope.protocols import JsonValue
+from autoscope.records import Measure, MoveStage, View
+from policies.survey.catalogue import Catalogue
+from policies.survey.config import SurveyConfig
+from policies.survey.ranking import Ranking
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A stay at a tile: what it is expected to bring, and what it costs."""
+
+    tile: int
+    particles: tuple[int, ...]
+    worth: float
+    best_mean: float
+    best_std: float
+    time_s: float
+
+    @property
+    def value_per_s(self) -> float:
+        """Return the expected worth per second."""
+        return self.worth / self.time_s
+
+    def reason(self) -> str:
+        """Return why this visit and no other, as a sentence."""
+        return (
+            f"{len(self.particles)} particles worth measuring in {self.time_s:.0f} s, "
+            f"the best expected at {self.best_mean:.3g} +- {self.best_std:.2g}: most value per second"
+        )
+
+
+class Itinerary:
+    """Keeps which tiles were seen or given up, and values visits to the others."""
+
+    def __init__(self, config: SurveyConfig, centres_m: Floats) -> None:
+        self._config, self._centres_m = config, centres_m
+        self._seen: set[int] = set()
+        self._given_up: set[int] = set()
+
+    def saw(self, tile: int) -> None:
+        """Note that a tile has its overview."""
+        self._seen.add(tile)
+
+    def seen(self, tile: int) -> bool:
+        """Return whether a tile has its overview."""
+        return tile in self._seen
+
+    def seen_count(self) -> int:
+        """Return how many tiles have their overview."""
+        return len(self._seen)
+
+    def give_up(self, tile: int) -> None:
+        """Leave a tile alone from now on."""
+        self._given_up.add(tile)
+
+    def next_unseen(self, view: View) -> int | None:
+        """Return the next tile without overview while overviews have time left, else None."""
+        if self._config.strategy == "agent" and not self._overviews_have_time(view):
+            return None
+        return next((t for t in range(len(self._centres_m)) if t not in self._seen | self._given_up), None)
+
+    def _overviews_have_time(self, view: View) -> bool:
+        left_s = view.budget.time_s
+        return left_s is None or view.time_s < self._config.overview_share * (view.time_s + left_s)
+
+    def visits(self, catalogue: Catalogue, ranking: Ranking, view: View) -> list[Visit]:
+        """Return the visits that fit the budget, most value per second first."""
+        mean, std = ranking.predict(catalogue)
+        worth = self._worth(mean, std, catalogue, ranking)
+        tiles, still_open = catalogue.column("tile"), catalogue.open()
+        visits = []
+        for tile in sorted(self._seen - self._given_up):
+            numbers = np.flatnonzero(still_open & (tiles == tile))
+            if len(numbers):
+                visit = self._visit(tile, numbers, worth, (mean, std), view)
+                if visit is not None:
+                    visits.append(visit)
+        return sorted(visits, key=lambda v: (-v.value_per_s, v.tile))
+
+    def _visit(
+        self, tile: int, numbers: NDArray[np.intp], worth: Floats, predicted: tuple[Floats, Floats], view: View
+    ) -> Visit | None:
+        best = self._best(numbers, worth)
+        travel_s, each_s = self._travel_s(tile, view), self._each_s(view)
+        left_s = view.budget.time_s
+        if left_s is not None:
+            best = best[: max(0, int((left_s - travel_s) / each_s))]
+        if len(best) == 0:
+            return None
+        top, (mean, std) = best[0], predicted
+        return Visit(
+            tile=tile,
+            particles=tuple(int(p) for p in best),
+            worth=float(np.sum(worth[best])),
+            best_mean=float(mean[top]),
+            best_std=float(std[top]),
+            time_s=travel_s + each_s * len(best),
+        )
+
+    def particles_for(self, tile: int, catalogue: Catalogue, ranking: Ranking) -> list[int]:
+        """Return the particles to measure in a visit, the most valuable first."""
+        mean, std = ranking.predict(catalogue)
+        ours = catalogue.in_tile(tile)
+        numbers = ours[catalogue.open()[ours]]
+        return [int(p) for p in self._best(numbers, self._worth(mean, std, catalogue, ranking))]
+
+    def _best(self, numbers: NDArray[np.intp], worth: Floats) -> NDArray[np.intp]:
+        best: NDArray[np.intp] = numbers[np.argsort(-worth[numbers], kind="stable")][: self._config.visit]
+        return best
+
+    def _worth(self, mean: Floats, std: Floats, catalogue: Catalogue, ranking: Ranking) -> Floats:
+        """Return the worth of each particle: upper confidence bound above the typical measured value.
+
+        Never quite zero, so that leftover time is spent on measuring something.
+        """
+        values = catalogue.measured(ranking.known_n)[1]
+        typical = float(np.median(values)) if len(values) else 0.0
+        scale = float(np.std(values)) if len(values) > 1 else 1.0
+        return np.maximum(mean + self._config.beta * std - typical, 1e-3 * max(scale, 1e-12))
+
+    def _travel_s(self, tile: int, view: View) -> float:
+        x_m, y_m = self._centres_m[tile]
+        move = MoveStage(x_m=float(x_m), y_m=float(y_m))
+        align = self._config.tile.scan(self._config.align_dwell_s)
+        return sum(predict(a, view.state, view.capabilities).time_s for a in (move, align))
+
+    def _each_s(self, view: View) -> float:
+        probe = Measure(x_m=0.0, y_m=0.0, dwell_s=self._config.dwell_s, signals=self._config.signals)
+        return predict(probe, view.state, view.capabilities).time_s
+
+    def state(self) -> dict[str, JsonValue]:
+        """Return what was seen as plain data."""
+        return {"seen": [*sorted(self._seen)], "given_up": [*sorted(self._given_up)]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state` returned."""
+        self._seen, self._given_up = set(state["seen"]), set(state["given_up"])

@@ -1,0 +1,306 @@
+"""The survey as a state machine: what to do follows from what was told, and nothing else.
+
+::
+
+    choose --travel--> (focus* --set focus-->) overview --> measure (scouts) --> choose
+    choose --travel--> (set focus -->)          align    --> measure (visit) --> choose
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from autoscope.perception.regions import find_particles
+from autoscope.perception.sharpness import sharpness
+
+from autoscope.perception.constellation import match
+from autoscope.protocols import JsonValue
+from autoscope.records import (
+    Action,
+    Candidate,
+    Decision,
+    Finish,
+    Frame,
+    Measure,
+    MoveStage,
+    Result,
+    Scan,
+    SetOptics,
+    Stage,
+    View,
+)
+from policies.survey.catalogue import Catalogue
+from policies.survey.config import SurveyConfig
+from policies.survey.itinerary import Itinerary, Visit
+from policies.survey.keep_focus import KeepFocus
+from policies.survey.plan import planned_stages
+from policies.survey.ranking import Ranking, unlike_each_other
+from policies.survey.tiles import core_m, tile_centres_m
+
+MAX_TRIES = 2
+
+
+class SurveyPolicy:
+    """Surveys an area overnight: images tiles in focus, finds particles, measures those worth it, returns to the best."""
+
+    class Config(SurveyConfig):
+        """The area, the images, the spectra and how the time is shared."""
+
+    def __init__(self, config: Config, *, rng: np.random.Generator) -> None:
+        self._config = config
+        self._centres_m = tile_centres_m(config.area, config.tile)
+        self._core_m = core_m(config.area, config.tile)
+        self._catalogue = Catalogue()
+        self._ranking = Ranking(config.fit_points, _size_m(config), int(rng.integers(2**31)))
+        self._itinerary = Itinerary(config, self._centres_m)
+        self._focus = KeepFocus(config.focus)
+        self._mode = "choose"
+        self._tile = -1
+        self._queue: list[int] = []
+        self._shift_m = (0.0, 0.0)
+        self._aligned_s = 0.0
+        self._tries = 0
+
+    # --- ask ---
+
+    def ask(self, view: View) -> Decision | Finish:
+        """Return the next act of the survey, or Finish when nothing worth it fits the budget."""
+        match self._mode:
+            case "focus":
+                return self._focus.next_decision(self._tile_name())
+            case "overview":
+                return self._scan("overview", self._config.tile.scan(), "first look at this tile")
+            case "align":
+                scan = self._config.tile.scan(self._config.align_dwell_s)
+                return self._scan("align", scan, "find the tile's particles again after moving or drifting")
+            case "measure":
+                return self._measure(view)
+            case _:
+                return self._choose(view)
+
+    def _scan(self, purpose: str, scan: Scan, reason: str) -> Decision:
+        return Decision(action=scan, purpose=purpose, reason=reason, target=self._tile_name())
+
+    def _tile_name(self) -> str:
+        return f"tile {self._tile}"
+
+    def _choose(self, view: View) -> Decision | Finish:
+        unseen = self._itinerary.next_unseen(view)
+        if unseen is not None:
+            return self._travel(unseen, "next tile not yet seen, in serpentine order", ())
+        visits = self._itinerary.visits(self._catalogue, self._ranking, view)
+        if not visits:
+            return Finish(reason=self._why_finished())
+        best, others = visits[0], visits[1:4]
+        return self._travel(best.tile, best.reason(), others)
+
+    def _why_finished(self) -> str:
+        n, measured = len(self._catalogue), self._catalogue.measured_count
+        left = int(self._catalogue.open().sum())
+        seen = self._itinerary.seen_count()
+        whole = f"{seen} of {len(self._centres_m)} tiles seen, {measured} of {n} particles measured"
+        return f"nothing worth doing fits what is left of the budget: {whole}" if left else f"all done: {whole}"
+
+    def _travel(self, tile: int, reason: str, others: tuple[Visit, ...] | list[Visit]) -> Decision:
+        runners_up = tuple(Candidate(action=self._move(v.tile), value=v.value_per_s) for v in others)
+        return Decision(
+            action=self._move(tile),
+            purpose="travel",
+            reason=reason,
+            target=f"tile {tile}",
+            runners_up=runners_up,
+            candidates=len(self._centres_m),
+            fit=self._ranking.summary,
+            data_sha256=self._ranking.data_sha256,
+        )
+
+    def _move(self, tile: int) -> MoveStage:
+        x_m, y_m = self._centres_m[tile]
+        return MoveStage(x_m=float(x_m), y_m=float(y_m))
+
+    def _measure(self, view: View) -> Decision:
+        particle, *later = self._queue
+        ranking, config = self._ranking, self._config
+        known = ranking.ready
+        runners_up = tuple(
+            Candidate(action=self._probe(p), value=self._worth(p), mean=self._mean(p), std=self._std(p))
+            for p in later[:3]
+        )
+        return Decision(
+            action=self._probe(particle),
+            purpose="spectrum",
+            reason=self._why_measured(particle, known),
+            target=f"particle {particle}",
+            predicted_mean=self._mean(particle),
+            predicted_std=self._std(particle),
+            acquisition="ucb" if known else "diversity",
+            acquisition_value=self._worth(particle),
+            acquisition_parameters={"beta": config.beta},
+            runners_up=runners_up,
+            candidates=len(self._queue),
+            fit=ranking.summary,
+            data_sha256=ranking.data_sha256,
+        )
+
+    def _why_measured(self, particle: int, known: bool) -> str:
+        if not known:
+            return "a particle unlike the others of this tile: teaches the model what to look for"
+        mean, std = self._ranking.predict(self._catalogue)
+        rank = 1 + int(np.sum(mean > mean[particle]))
+        expected = f"{self._config.target} expected {mean[particle]:.3g} +- {std[particle]:.2g}"
+        return f"{expected}, rank {rank} of {len(mean)} particles seen"
+
+    def _probe(self, particle: int) -> Measure:
+        x_m, y_m = self._catalogue.offset_m(particle)
+        dx_m, dy_m = self._shift_m
+        return Measure(x_m=x_m + dx_m, y_m=y_m + dy_m, dwell_s=self._config.dwell_s, signals=self._config.signals)
+
+    def _mean(self, particle: int) -> float | None:
+        return float(self._ranking.predict(self._catalogue)[0][particle]) if self._ranking.ready else None
+
+    def _std(self, particle: int) -> float | None:
+        return float(self._ranking.predict(self._catalogue)[1][particle]) if self._ranking.ready else None
+
+    def _worth(self, particle: int) -> float | None:
+        mean, std = self._mean(particle), self._std(particle)
+        return None if mean is None or std is None else mean + self._config.beta * std
+
+    # --- tell ---
+
+    def tell(self, decision: Decision, result: Result) -> None:
+        """Take in what came of an act; a failed act is tried once more, then given up."""
+        if result.outcome.status != "done":
+            self._came_to_nothing(decision)
+            return
+        self._tries = 0
+        match decision.purpose:
+            case "travel":
+                self._arrived(int(decision.target.split()[1]))
+            case "focus":
+                self._focused(decision.action, result)
+            case "overview":
+                self._saw(result.frames[0], result.outcome.state.time_s)
+            case "align":
+                self._found_again(result.frames[0], result.outcome.state.time_s)
+            case "spectrum":
+                self._measured(int(decision.target.split()[1]), result)
+            case _:
+                pass
+
+    def _came_to_nothing(self, decision: Decision) -> None:
+        self._tries += 1
+        if decision.purpose == "spectrum":
+            particle = int(decision.target.split()[1])
+            self._catalogue.missed(particle)
+            self._queue = [p for p in self._queue if p != particle]
+            self._mode = "measure" if self._queue else "choose"
+        elif self._tries >= MAX_TRIES:
+            tile = int(decision.target.split()[1])
+            self._itinerary.give_up(tile)
+            self._mode, self._queue, self._tries = "choose", [], 0
+
+    def _arrived(self, tile: int) -> None:
+        self._tile = tile
+        at = self._centres_m[tile]
+        self._focus.arrive(float(at[0]), float(at[1]))
+        self._mode = "focus" if self._focus.busy else self._look()
+
+    def _look(self) -> str:
+        return "align" if self._itinerary.seen(self._tile) else "overview"
+
+    def _focused(self, action: Action, result: Result) -> None:
+        if isinstance(action, SetOptics):
+            self._focus.told_setting(action.defocus_m or 0.0)
+        else:
+            self._focus.told_image(sharpness(result.frames[0].data))
+        if not self._focus.busy:
+            self._mode = self._look()
+
+    def _saw(self, frame: Frame, time_s: float) -> None:
+        regions = [r for r in find_particles(frame, self._config.particles) if self._in_core(r.x_m, r.y_m)]
+        at = self._centres_m[self._tile]
+        numbers = self._catalogue.add(self._tile, (float(at[0]), float(at[1])), regions)
+        self._itinerary.saw(self._tile)
+        self._shift_m, self._aligned_s = (0.0, 0.0), time_s
+        if self._config.strategy == "in_order":
+            self._queue = numbers
+        else:
+            look = np.array([r.features() for r in regions], dtype=np.float64).reshape(len(regions), -1)
+            self._queue = [numbers[k] for k in unlike_each_other(look, self._config.scouts)]
+        self._mode = "measure" if self._queue else "choose"
+
+    def _in_core(self, x_m: float, y_m: float) -> bool:
+        return abs(x_m) <= self._core_m[0] / 2 and abs(y_m) <= self._core_m[1] / 2
+
+    def _found_again(self, frame: Frame, time_s: float) -> None:
+        config = self._config
+        ours = self._catalogue.in_tile(self._tile)
+        reference = np.column_stack([self._catalogue.column("dx")[ours], self._catalogue.column("dy")[ours]])
+        regions = find_particles(frame, config.particles)
+        found = np.array([(r.x_m, r.y_m) for r in regions], dtype=np.float64).reshape(-1, 2)
+        agreed = match(reference, found, reach_m=config.align_reach_m, tolerance_m=config.align_tolerance_m)
+        if agreed.confidence < config.min_confidence:
+            self._itinerary.give_up(self._tile)
+            self._mode, self._queue = "choose", []
+            return
+        self._shift_m, self._aligned_s = (agreed.dx_m, agreed.dy_m), time_s
+        if not self._queue:
+            self._queue = self._itinerary.particles_for(self._tile, self._catalogue, self._ranking)
+        self._mode = "measure" if self._queue else "choose"
+
+    def _measured(self, particle: int, result: Result) -> None:
+        scalar = result.value(self._config.target)
+        if scalar is None:
+            self._catalogue.missed(particle)
+        else:
+            self._catalogue.record(particle, scalar.value, scalar.std)
+        self._queue = [p for p in self._queue if p != particle]
+        late = result.outcome.state.time_s - self._aligned_s > self._config.realign_after_s
+        self._mode = ("align" if late else "measure") if self._queue else "choose"
+        self._learn()
+
+    def _learn(self) -> None:
+        if self._config.strategy == "in_order":
+            return
+        if self._catalogue.measured_count >= self._ranking.known_n + self._config.refit_every:
+            self._ranking.take_in(self._catalogue)
+
+    # --- plans and state ---
+
+    def plan(self, view: View) -> tuple[Stage, ...]:
+        """Return the stages of the survey with predicted acts, time and dose."""
+        return planned_stages(self._config, len(self._centres_m), view)
+
+    def state(self) -> dict[str, JsonValue]:
+        """Return what was learnt as plain data."""
+        return {
+            "catalogue": self._catalogue.state(),
+            "ranking": self._ranking.state(),
+            "itinerary": self._itinerary.state(),
+            "focus": self._focus.state(),
+            "mode": self._mode,
+            "tile": self._tile,
+            "queue": list(self._queue),
+            "shift_m": list(self._shift_m),
+            "aligned_s": self._aligned_s,
+            "tries": self._tries,
+        }
+
+    def restore(self, state: Mapping[str, JsonValue]) -> None:
+        """Take up a state returned by `state`."""
+        data: Any = state
+        self._catalogue.restore(data["catalogue"])
+        self._ranking.restore(data["ranking"], self._catalogue)
+        self._itinerary.restore(data["itinerary"])
+        self._focus.restore(data["focus"])
+        self._mode, self._tile = data["mode"], int(data["tile"])
+        self._queue = [int(p) for p in data["queue"]]
+        self._shift_m = (float(data["shift_m"][0]), float(data["shift_m"][1]))
+        self._aligned_s, self._tries = float(data["aligned_s"]), int(data["tries"])
+
+
+def _size_m(config: SurveyConfig) -> float:
+    (west, east), (south, north) = config.area.x_m, config.area.y_m
+    return max(east - west, north - south)
