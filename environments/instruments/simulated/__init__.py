@@ -1,0 +1,33 @@
+"""A simulated scanning transmission electron microscope, and the parameters of its parts."""
+
+from environments.instruments.simulated.config import (
+    CarouselConfig,
+    DetectorConfig,
+    DoseConfig,
+    DriftConfig,
+    GunConfig,
+    HolderConfig,
+    LensConfig,
+    MemoryConfig,
+    MicroscopeConfig,
+    ScanConfig,
+    StageConfig,
+)
+from environments.instruments.simulated.instrument import SimulatedInstrument
+from environments.instruments.simulated.memory import LogRecord
+
+__all__ = [
+    "CarouselConfig",
+    "DetectorConfig",
+    "DoseConfig",
+    "DriftConfig",
+    "GunConfig",
+    "HolderConfig",
+    "LensConfig",
+    "LogRecord",
+    "MemoryConfig",
+    "MicroscopeConfig",
+    "ScanConfig",
+    "SimulatedInstrument",
+    "StageConfig",
+]

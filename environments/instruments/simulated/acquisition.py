@@ -1,0 +1,208 @@
+"""Exposures: what the detectors record when the probe is scanned or parked."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoscope.exposure import electrons
+from autoscope.records import Axis, Measure, Scan, SpectrumImage, SpectrumSignal
+from environments.instruments.simulated.blur import blur
+from environments.instruments.simulated.config import DetectorConfig, ScanConfig
+from environments.instruments.simulated.detectors import count_electrons, count_spectrum, read_out
+from environments.instruments.simulated.exposure_map import ExposureMap
+from environments.instruments.simulated.optics import STENCIL_WEIGHTS, Probe, stencil_m
+from environments.instruments.simulated.scan import Raster, Tilt, View, coil_matrix
+from environments.sample.specimen import Specimen
+
+Array = NDArray[np.float64]
+
+HEIGHT_NODES = 33
+"""Heights over an image are sampled on at most this many rows and columns and interpolated."""
+BLURRED_PX = 0.3
+"""A spectrum image with a probe wider than this (sigma) averages each spectrum over the probe."""
+CHUNK_BYTES = 32_000_000
+"""Spectra of a spectrum image are computed in groups of rows of about this size."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One detector's array, with its axes."""
+
+    signal: str
+    axes: tuple[Axis, ...]
+    data: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything an exposure depends on, as it truly is when the exposure begins."""
+
+    specimen: Specimen
+    exposed: ExposureMap
+    probe: Probe
+    view: View
+    """Specimen point under the optical axis at instrument times."""
+    defocus_m: float
+    """Effective defocus on a specimen of zero height: set value, hidden offset and stage z."""
+    tilt: Tilt
+    current_a: float
+    start_s: float
+    coils: ScanConfig
+    stray_e: float = 0.0
+    """Electrons that fall on the field during flyback because the beam was left on."""
+
+
+def scan(action: Scan, scene: Scene, detectors: tuple[DetectorConfig, ...], rng: np.random.Generator) -> list[Record]:
+    """Record one image per detector, (height, width) uint16."""
+    raster = Raster(action, scene.coils, scene.tilt, scene.start_s)
+    x_m, y_m = raster.pixels_m(scene.view)
+    fluence = _expose(action, scene, x_m, y_m)
+    return _images(action, raster, scene, detectors, (x_m, y_m, fluence), rng)
+
+
+def spectrum_image(
+    action: SpectrumImage,
+    scene: Scene,
+    detectors: tuple[DetectorConfig, ...],
+    signals: tuple[SpectrumSignal, ...],
+    rng: np.random.Generator,
+) -> list[Record]:
+    """Record one image per detector and one (height, width, channel) uint16 array per signal."""
+    raster = Raster(action, scene.coils, scene.tilt, scene.start_s)
+    x_m, y_m = raster.pixels_m(scene.view)
+    fluence = _expose(action, scene, x_m, y_m)
+    records = _images(action, raster, scene, detectors, (x_m, y_m, fluence), rng)
+    for signal in signals:
+        cube = _cube(action, raster, scene, signal, (x_m, y_m, fluence), rng)
+        records.append(Record(signal.name, (*_axes(raster), signal.axis), cube))
+    return records
+
+
+def measure(
+    action: Measure, scene: Scene, signals: tuple[SpectrumSignal, ...], rng: np.random.Generator
+) -> list[Record]:
+    """Record one spectrum per signal, (channel,) uint32, averaged over the probe and its drift during the dwell."""
+    begin, middle, end = scene.view(scene.start_s + np.array([0.0, 0.5, 1.0]) * action.dwell_s)
+    offset = coil_matrix(scene.coils) @ np.array([action.x_m, action.y_m])
+    place = middle + scene.tilt.matrix @ offset
+    height = scene.specimen.height_m(place[:1], place[1:]) + scene.tilt.height_m(offset[:1], offset[1:])
+    xx, xy, yy = _on_specimen(scene, scene.defocus_m + height)
+    drift = end - begin
+    # a straight path of length d traversed uniformly has variance d^2 / 12
+    dx, dy = stencil_m(xx + drift[0] ** 2 / 12.0, xy + drift[0] * drift[1] / 12.0, yy + drift[1] ** 2 / 12.0)
+    x_m, y_m = (place[0] + dx).ravel(), (place[1] + dy).ravel()
+    dose_e = electrons(scene.current_a, action.dwell_s)
+    fluence = scene.exposed.expose(x_m, y_m, (dose_e + scene.stray_e) * STENCIL_WEIGHTS)
+    records = []
+    for signal in signals:
+        yields = STENCIL_WEIGHTS @ scene.specimen.spectrum(signal.name, x_m, y_m, fluence)
+        records.append(Record(signal.name, (signal.axis,), count_spectrum(dose_e * yields, rng, np.uint32)))
+    return records
+
+
+def _expose(action: Scan | SpectrumImage, scene: Scene, x_m: Array, y_m: Array) -> Array:
+    each = electrons(scene.current_a, action.dwell_s) + scene.stray_e / x_m.size
+    return scene.exposed.expose(x_m, y_m, each)
+
+
+def _axes(raster: Raster) -> tuple[Axis, Axis]:
+    """Return the y and x axes of a frame, zero at its centre."""
+    y, x = (
+        Axis(name=name, unit="m", size=size, offset=(0.5 - size / 2.0) * raster.pixel_m, scale=raster.pixel_m)
+        for name, size in zip("yx", raster.shape, strict=True)
+    )
+    return y, x
+
+
+def _images(
+    action: Scan | SpectrumImage,
+    raster: Raster,
+    scene: Scene,
+    detectors: tuple[DetectorConfig, ...],
+    places: tuple[Array, Array, Array],
+    rng: np.random.Generator,
+) -> list[Record]:
+    if not detectors:
+        return []
+    each = electrons(scene.current_a, action.dwell_s)
+    defocus = _defocus_of_pixels(raster, scene)
+    records = []
+    for detector in detectors:
+        sharp = scene.specimen.image_yield(detector.name, *places)
+        mean = blur(sharp, scene.probe, defocus, raster.pixel_matrix_m)
+        mean *= np.float32(each)
+        np.maximum(mean, np.float32(0.0), out=mean)  # Fourier round-off may leave -1e-9 in vacuum
+        records.append(Record(detector.name, _axes(raster), read_out(count_electrons(mean, rng), detector, rng)))
+    return records
+
+
+def _defocus_of_pixels(raster: Raster, scene: Scene) -> Array:
+    """Return the effective defocus of all pixels, (height, width), or (1, 1) where it hardly varies."""
+    nodes = [np.linspace(0.0, n - 1.0, min(n, HEIGHT_NODES)) for n in raster.shape]
+    coarse = _effective_defocus(scene, raster, nodes[0], nodes[1])
+    if np.ptp(coarse) == 0.0:
+        return coarse[:1, :1]
+    rows, columns = (_upsampling(n, len(k)) for n, k in zip(raster.shape, nodes, strict=True))
+    fine: Array = (rows @ coarse @ columns.T).astype(np.float64, copy=False)
+    return fine
+
+
+def _effective_defocus(scene: Scene, raster: Raster, rows: Array, columns: Array) -> Array:
+    x_m, y_m = raster.points_m(rows, columns, scene.view)
+    height: Array = scene.specimen.height_m(x_m, y_m)
+    return scene.defocus_m + height + scene.tilt.height_m(*raster.deflection_m(rows, columns))
+
+
+def _upsampling(size: int, nodes: int) -> Array:
+    """Return the matrix (size, nodes) of linear interpolation from evenly spaced nodes to all pixels."""
+    position = np.linspace(0.0, nodes - 1.0, size)[:, None]
+    return np.maximum(1.0 - np.abs(position - np.arange(nodes)[None, :]), 0.0)
+
+
+def _on_specimen(scene: Scene, defocus_m: Any) -> tuple[Any, Any, Any]:
+    """Return the probe's second moments along the tilted specimen."""
+    fx, fy = np.diag(scene.tilt.matrix)
+    xx, xy, yy = scene.probe.moments_m2(defocus_m)
+    return xx * fx**2, xy * fx * fy, yy * fy**2
+
+
+def _cube(
+    action: SpectrumImage,
+    raster: Raster,
+    scene: Scene,
+    signal: SpectrumSignal,
+    places: tuple[Array, Array, Array],
+    rng: np.random.Generator,
+) -> NDArray[np.uint16]:
+    each = electrons(scene.current_a, action.dwell_s)
+    channels = signal.axis.size
+    cube = np.empty((*raster.shape, channels), dtype=np.uint16)
+    step = max(1, CHUNK_BYTES // (8 * channels * raster.shape[1]))
+    for top in range(0, raster.shape[0], step):
+        part = slice(top, min(top + step, raster.shape[0]))
+        yields = _spectra(raster, scene, signal, part, places)
+        yields *= each
+        cube[part] = count_spectrum(yields, rng, np.uint16)
+    return cube
+
+
+def _spectra(
+    raster: Raster, scene: Scene, signal: SpectrumSignal, part: slice, places: tuple[Array, Array, Array]
+) -> Array:
+    """Return expected counts per electron for some rows, (rows, width, channels)."""
+    x_m, y_m, fluence = (values[part] for values in places)
+    rows = np.arange(part.start, part.stop, dtype=float)
+    defocus = _effective_defocus(scene, raster, rows, np.arange(raster.shape[1], dtype=float))
+    xx, xy, yy = _on_specimen(scene, defocus)
+    if math.sqrt(max(float(xx.max()), float(yy.max()))) < BLURRED_PX * raster.pixel_m:
+        return np.array(scene.specimen.spectrum(signal.name, x_m, y_m, fluence))
+    dx, dy = stencil_m(xx, xy, yy)
+    total = np.zeros((*x_m.shape, signal.axis.size))
+    for k, weight in enumerate(STENCIL_WEIGHTS):
+        total += weight * scene.specimen.spectrum(signal.name, x_m + dx[k], y_m + dy[k], fluence)
+    return total

@@ -1,0 +1,44 @@
+"""The carousel: specimens, each with the map of what it has received."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from autoscope.errors import ConfigError
+from environments.instruments.simulated.config import DoseConfig
+from environments.instruments.simulated.exposure_map import ExposureMap
+from environments.sample.specimen import Specimen
+
+
+class Carousel:
+    """Specimens in numbered slots; one is loaded.
+
+    Parameters
+    ----------
+    specimens : sequence of Specimen
+        Slot 0 is loaded at the start.
+    config : DoseConfig
+        Resolution of the exposure maps.
+
+    Raises
+    ------
+    ConfigError
+        There is no specimen.
+    """
+
+    def __init__(self, specimens: Sequence[Specimen], config: DoseConfig) -> None:
+        if not specimens:
+            raise ConfigError("a carousel needs at least one specimen", where="specimens", remedy="Give one or more")
+        self.specimens = tuple(specimens)
+        self.maps = tuple(ExposureMap(s.extent_m, config) for s in specimens)
+        self.slot = 0
+
+    @property
+    def specimen(self) -> Specimen:
+        """The loaded specimen."""
+        return self.specimens[self.slot]
+
+    @property
+    def exposed(self) -> ExposureMap:
+        """What the loaded specimen has received."""
+        return self.maps[self.slot]

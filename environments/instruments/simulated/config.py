@@ -1,0 +1,222 @@
+"""Parameters of the simulated microscope, in groups; the defaults are those of a 200 kV probe-corrected STEM."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from autoscope.config import ConfigModel
+from autoscope.quantities import (
+    Angle,
+    Current,
+    Duration,
+    Length,
+    PositiveCurrent,
+    PositiveDuration,
+    PositiveLength,
+    PositiveSpeed,
+    PositiveVoltage,
+    Quantity,
+    Speed,
+    Temperature,
+)
+
+NonNegativeLength = Annotated[float, Quantity("m", low=0.0)]
+NonNegativeEnergy = Annotated[float, Quantity("eV", low=0.0)]
+PositiveAngle = Annotated[float, Quantity("rad", low=0.0, low_open=True, high=0.2)]
+TiltAngle = Annotated[float, Quantity("rad", low=-1.4, high=1.4)]
+PositiveBrightness = Annotated[float, Quantity("A/m^2/sr/V", low=0.0, low_open=True)]
+LengthRange = tuple[Length, Length]
+
+
+class GunConfig(ConfigModel):
+    """Where the electrons come from."""
+
+    voltage_v: PositiveVoltage = 200e3
+    """Acceleration voltage."""
+    reduced_brightness: PositiveBrightness = 5e7
+    """Brightness per volt, A / (m^2 sr V): 1e7 to 2e8 for field emission."""
+    energy_spread_ev: NonNegativeEnergy = 0.35
+    """Energy spread, full width at half maximum."""
+    beam_current_a: PositiveCurrent = 50e-12
+    """Beam current at the start."""
+    beam_current_range_a: tuple[Current, Current] = (1e-12, 1e-9)
+
+
+class LensConfig(ConfigModel):
+    """Probe-forming lenses, and how far their zero points are from where the operator believes them."""
+
+    convergence_rad: PositiveAngle = 25e-3
+    """Convergence semi-angle at the start."""
+    convergence_range_rad: tuple[PositiveAngle, PositiveAngle] = (1e-3, 40e-3)
+    spherical_m: Length = 1e-6
+    """Spherical aberration coefficient Cs (C3) left by the corrector."""
+    chromatic_m: NonNegativeLength = 1.4e-3
+    """Chromatic aberration coefficient Cc."""
+    defocus_range_m: LengthRange = (-20e-6, 20e-6)
+    stigmator_range_m: LengthRange = (-1e-6, 1e-6)
+    hidden_defocus_m: Length = 0.0
+    """True defocus when the read-back is zero, on a specimen of zero height."""
+    hidden_stigmator_a_m: Length = 0.0
+    """True astigmatism (0 degrees) when the read-back is zero."""
+    hidden_stigmator_b_m: Length = 0.0
+    """True astigmatism (45 degrees) when the read-back is zero."""
+    settle_s: Duration = 0.2
+    """Time any change of optics takes."""
+
+
+class StageConfig(ConfigModel):
+    """A stage driven through gears with play, read back by encoders on the drive."""
+
+    x_range_m: LengthRange = (-500e-6, 500e-6)
+    y_range_m: LengthRange = (-500e-6, 500e-6)
+    z_range_m: LengthRange = (-100e-6, 100e-6)
+    alpha_range_rad: tuple[TiltAngle, TiltAngle] = (-0.5, 0.5)
+    beta_range_rad: tuple[TiltAngle, TiltAngle] = (-0.5, 0.5)
+    speed_m_per_s: PositiveSpeed = 20e-6
+    settle_s: Duration = 1.0
+    """Time waited after every move."""
+    precision_m: NonNegativeLength = 3e-9
+    """Standard deviation of where a moved axis stops; the encoders see it."""
+    backlash_m: NonNegativeLength = 30e-9
+    """Width of the play between drive and sample; the encoders do not see it."""
+    encoder_m: PositiveLength = 0.1e-9
+    """Resolution of the position read-back."""
+    tilt_encoder_rad: PositiveAngle = 1e-5
+    """Resolution of the tilt read-back."""
+    tolerance_m: PositiveLength = 50e-9
+    """A read-back further than this from the request is an error."""
+    tilt_tolerance_rad: PositiveAngle = 1e-4
+
+
+class DriftConfig(ConfigModel):
+    """How the sample moves although nobody asked it to."""
+
+    ramp_x_m_per_s: Speed = 5e-12
+    ramp_y_m_per_s: Speed = -3e-12
+    walk_per_minute_m: NonNegativeLength = 0.1e-9
+    """Random walk: standard deviation per axis of the displacement in one minute."""
+    creep_fraction: float = Field(default=2e-3, ge=0.0, le=1.0)
+    """Part of a stage move by which the sample lags behind at arrival."""
+    creep_max_m: NonNegativeLength = 20e-9
+    """Largest lag a single move leaves."""
+    creep_time_s: PositiveDuration = 30.0
+    """Time constant with which the lag dies away."""
+    load_m: NonNegativeLength = 40e-9
+    """Displacement still to come when a sample has just been loaded, in a random direction."""
+    load_time_s: PositiveDuration = 600.0
+    """Time constant of that displacement."""
+
+
+class ScanConfig(ConfigModel):
+    """Scan coils: limits, what a line and a frame cost, and how far the field is from a square."""
+
+    fov_range_m: tuple[PositiveLength, PositiveLength] = (1e-9, 40e-6)
+    offset_range_m: LengthRange = (-20e-6, 20e-6)
+    """How far from the optical axis a scan may be centred or a point be measured, per axis."""
+    dwell_range_s: tuple[PositiveDuration, PositiveDuration] = (50e-9, 100.0)
+    max_pixels: PositiveInt = 2048
+    """Most pixels along one side of a frame."""
+    max_frame_bytes: PositiveInt = 2_000_000_000
+    """Largest spectrum image."""
+    line_flyback_s: Duration = 100e-6
+    frame_overhead_s: Duration = 0.1
+    point_overhead_s: Duration = 0.02
+    hidden_rotation_rad: Angle = 3e-3
+    """True rotation of the scan when zero is asked."""
+    scale_error_x: float = Field(default=2e-3, gt=-0.5, lt=0.5)
+    """Relative error of the field's width."""
+    scale_error_y: float = Field(default=-1e-3, gt=-0.5, lt=0.5)
+    shear: float = Field(default=1e-3, gt=-0.5, lt=0.5)
+    """x displacement per y."""
+    flyback_lag: float = Field(default=5e-4, ge=0.0, lt=0.5)
+    """Where a line begins, as a part of the field by which the probe is still behind."""
+    lag_time_s: PositiveDuration = 20e-6
+    """Time constant with which it catches up."""
+
+
+class DetectorConfig(ConfigModel):
+    """An image detector: ``value = offset + gain * electrons + readout noise``, rounded, saturating at its depth."""
+
+    name: str = Field(min_length=1)
+    gain: float = Field(default=1.0, gt=0.0)
+    """Counts per electron."""
+    offset: float = Field(default=20.0, ge=0.0)
+    """Counts without beam."""
+    readout: float = Field(default=1.0, ge=0.0)
+    """Standard deviation of the readout noise in counts."""
+    bits: int = Field(default=16, ge=1, le=16)
+    """Values above ``2**bits - 1`` saturate."""
+
+
+class DoseConfig(ConfigModel):
+    """How finely the exposure of each specimen is remembered."""
+
+    cell_m: PositiveLength = 20e-9
+    """Side of a cell over which fluence is averaged (larger where the map would pass ``max_cells``)."""
+    max_cells: PositiveInt = 2048
+    """Most cells along one side of the map."""
+
+
+class HolderConfig(ConfigModel):
+    """A heating holder: the temperature approaches its set point exponentially while other acts go on."""
+
+    ambient_k: Temperature = 293.0
+    max_k: Temperature = 1473.0
+    time_constant_s: PositiveDuration = 2.0
+
+
+class CarouselConfig(ConfigModel):
+    """Changing samples."""
+
+    load_s: Duration = 120.0
+
+
+class MemoryConfig(ConfigModel):
+    """How much of the past is kept."""
+
+    observations: PositiveInt = 64
+    """Answers kept for acts that are sent again."""
+    observation_bytes: PositiveInt = 512_000_000
+    """Frames kept with them (the newest answer is always kept)."""
+    records: PositiveInt = 100_000
+    """Entries of the physical log, and act identifiers remembered as done."""
+
+
+class MicroscopeConfig(ConfigModel):
+    """Everything about the microscope except what is in its carousel."""
+
+    name: str = "simulated STEM"
+    serial: str = "SIM-200"
+    gun: GunConfig = GunConfig()
+    lens: LensConfig = LensConfig()
+    stage: StageConfig = StageConfig()
+    drift: DriftConfig = DriftConfig()
+    scan: ScanConfig = ScanConfig()
+    detectors: tuple[DetectorConfig, ...] = (DetectorConfig(name="HAADF"), DetectorConfig(name="BF"))
+    dose: DoseConfig = DoseConfig()
+    carousel: CarouselConfig = CarouselConfig()
+    holder: HolderConfig | None = None
+    """None: no in-situ holder, and stimuli are unsupported."""
+    memory: MemoryConfig = MemoryConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for group in (self.gun, self.lens, self.stage, self.scan):
+            for field in type(group).model_fields:
+                if "_range_" in field and not getattr(group, field)[0] < getattr(group, field)[1]:
+                    raise ValueError(f"{field}: the first bound must be below the second")
+        names = [d.name for d in self.detectors]
+        if len(set(names)) < len(names):
+            raise ValueError(f"detectors: a name is given twice in {names}")
+        if self.holder and self.holder.max_k <= self.holder.ambient_k:
+            raise ValueError("holder: max must be above ambient")
+        _within("gun.beam_current", self.gun.beam_current_a, self.gun.beam_current_range_a)
+        _within("lens.convergence", self.lens.convergence_rad, self.lens.convergence_range_rad)
+        return self
+
+
+def _within(name: str, value: float, bounds: tuple[float, float]) -> None:
+    if not bounds[0] <= value <= bounds[1]:
+        raise ValueError(f"{name}: the starting value {value!r} lies outside its range {bounds!r}")

@@ -1,0 +1,107 @@
+"""How many electrons each place of a specimen has received."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from environments.instruments.simulated.config import DoseConfig
+
+Array = NDArray[np.float64]
+Cells = NDArray[np.intp]
+
+
+class ExposureMap:
+    """Electrons on a grid of square cells over a specimen; what falls beside it is counted too.
+
+    Parameters
+    ----------
+    extent_m : tuple of float
+        Width and height of the specimen, centred on the origin.
+    config : DoseConfig
+        Cell size, and the largest number of cells along a side.
+    """
+
+    def __init__(self, extent_m: tuple[float, float], config: DoseConfig) -> None:
+        self.cell_m = max(config.cell_m, max(extent_m) / config.max_cells)
+        self._half_m = (extent_m[0] / 2.0, extent_m[1] / 2.0)
+        width, height = (max(1, round(np.ceil(side / self.cell_m - 1e-9))) for side in extent_m)
+        self._electrons = np.zeros((height + 2, width + 2))  # a border of one cell catches what falls beside
+        self.outside_e = 0.0
+
+    @property
+    def total_e(self) -> float:
+        """Electrons received in all, on and beside the specimen."""
+        return float(self._electrons.sum()) + self.outside_e
+
+    def fluence_e_per_m2(self) -> Array:
+        """Return the fluence of all cells, (rows, columns), row 0 at smallest y."""
+        return self._electrons[1:-1, 1:-1] / self.cell_m**2
+
+    def read(self, x_m: Array, y_m: Array) -> Array:
+        """Return the fluence at points, shape of ``x_m``; zero beside the specimen."""
+        result: Array = self._electrons[self._row(y_m), self._column(x_m)] / self.cell_m**2
+        return result
+
+    def expose(self, x_m: Array, y_m: Array, electrons: float | Array) -> Array:
+        """Add electrons at points and return the fluence there in the middle of this exposure.
+
+        Parameters
+        ----------
+        x_m, y_m : array, any shape
+            Specimen points.
+        electrons : float or array of that shape
+            Electrons at each point.
+
+        Returns
+        -------
+        array, shape of ``x_m``
+            What the cell of each point had before, plus half of what it now receives, per area.
+        """
+        rows, columns = self._row(y_m), self._column(x_m)
+        top, left = int(rows.min()), int(columns.min())
+        rows -= top
+        columns -= left
+        shape = (int(rows.max()) + 1, int(columns.max()) + 1)
+        flat = rows * shape[1] + columns
+        added = self._histogram(flat, electrons, shape)
+        window = self._electrons[top : top + shape[0], left : left + shape[1]]
+        middle = (window + 0.5 * added) / self.cell_m**2
+        window += added
+        for edge in self._border(middle, top, left):
+            edge[:] = 0.0
+        self._sweep_border()
+        result: Array = middle.ravel()[flat]
+        return result
+
+    def _histogram(self, flat: Cells, electrons: float | Array, shape: tuple[int, int]) -> Array:
+        size = shape[0] * shape[1]
+        single = isinstance(electrons, float)
+        counts: Array = np.bincount(flat.ravel(), None if single else np.ravel(electrons), size).astype(np.float64)
+        return (counts * electrons if single else counts).reshape(shape)
+
+    def _border(self, window: Array, top: int, left: int) -> list[Array]:
+        """Return the parts of a window that lie in the border, as views."""
+        bottom, right = top + window.shape[0], left + window.shape[1]
+        parts = (
+            (top == 0, window[0]),
+            (bottom == self._electrons.shape[0], window[-1]),
+            (left == 0, window[:, 0]),
+            (right == self._electrons.shape[1], window[:, -1]),
+        )
+        return [part for in_border, part in parts if in_border]
+
+    def _sweep_border(self) -> None:
+        for edge in self._border(self._electrons, 0, 0):
+            self.outside_e += float(edge.sum())
+            edge[:] = 0.0
+
+    def _row(self, y_m: Array) -> Cells:
+        return self._cell(y_m, self._half_m[1], self._electrons.shape[0])
+
+    def _column(self, x_m: Array) -> Cells:
+        return self._cell(x_m, self._half_m[0], self._electrons.shape[1])
+
+    def _cell(self, position_m: Array, half_m: float, size: int) -> Cells:
+        scaled = (position_m + half_m) / self.cell_m + 1.0
+        return np.clip(scaled, 0.0, size - 1, out=scaled).astype(np.intp)

@@ -1,0 +1,398 @@
+"""The simulated microscope behind the instrument protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, TypeAdapter
+
+from autoscope.chance import stream
+from autoscope.errors import NotReached
+from autoscope.protocols import Clock
+from autoscope.records import (
+    Act,
+    Action,
+    Blank,
+    Capabilities,
+    Frame,
+    FrameMeta,
+    LoadSample,
+    Measure,
+    MicroscopeState,
+    MoveStage,
+    Observation,
+    Scan,
+    SetOptics,
+    SetStimulus,
+    SpectrumImage,
+    SpectrumSignal,
+    Wait,
+)
+from environments.instruments.simulated import acquisition
+from environments.instruments.simulated.acquisition import Record, Scene
+from environments.instruments.simulated.beam import Beam
+from environments.instruments.simulated.capabilities import admit, capabilities
+from environments.instruments.simulated.carousel import Carousel
+from environments.instruments.simulated.config import DetectorConfig, MicroscopeConfig
+from environments.instruments.simulated.drift import Drift
+from environments.instruments.simulated.holder import Heater
+from environments.instruments.simulated.memory import ActMemory, LogRecord, PhysicalLog
+from environments.instruments.simulated.optics import Probe, form_probe
+from environments.instruments.simulated.scan import Tilt, coil_matrix
+from environments.instruments.simulated.stage import Stage
+from environments.sample import SpecimenConfig, build_specimen
+from environments.sample.specimen import Specimen
+
+Array = NDArray[np.float64]
+Exposing = Scan | Measure | SpectrumImage
+
+PATH_POINTS = 64
+"""An unblanked move exposes this many points along its way."""
+
+
+def _one_catalyst() -> tuple[SpecimenConfig, ...]:
+    return (TypeAdapter(SpecimenConfig).validate_python({"kind": "catalyst"}),)
+
+
+class SimulatedInstrument:
+    """A simulated STEM that keeps the `Instrument` protocol, with honest optics, mechanics, noise, time and dose.
+
+    The beam is blanked between exposures. After ``Blank(blanked=False)`` it stays on: all time that passes on the
+    clock then exposes the place where the probe is parked (where it last was; the optical axis after a move).
+    Loading a sample blanks the beam.
+
+    Parameters
+    ----------
+    config : SimulatedInstrument.Config
+        The carousel and the microscope.
+    clock : Clock
+        Every act waits on it for as long as the act takes.
+    rng : numpy.random.Generator
+        One number is drawn, from which all chance of this instrument follows.
+    """
+
+    class Config(MicroscopeConfig):
+        """The microscope, and what is in its carousel."""
+
+        specimens: tuple[SpecimenConfig, ...] = Field(default_factory=_one_catalyst, min_length=1)
+        """One specimen for each slot, slot 0 loaded."""
+
+    def __init__(self, config: Config, *, clock: Clock, rng: np.random.Generator) -> None:
+        seed = int(rng.integers(2**63))
+        specimens = [
+            build_specimen(c, rng=stream(seed, f"specimen/{slot}"), voltage_v=config.gun.voltage_v)
+            for slot, c in enumerate(config.specimens)
+        ]
+        self._assemble(config, specimens, clock, seed)
+
+    @classmethod
+    def holding(
+        cls,
+        specimens: Sequence[Specimen],
+        config: MicroscopeConfig | None = None,
+        *,
+        clock: Clock,
+        rng: np.random.Generator,
+    ) -> Self:
+        """Return a microscope whose carousel holds ready specimens.
+
+        Raises
+        ------
+        ConfigError
+            No specimen, or their signals differ in energy axis.
+        """
+        instrument = cls.__new__(cls)
+        instrument._assemble(config or MicroscopeConfig(), specimens, clock, int(rng.integers(2**63)))
+        return instrument
+
+    def _assemble(self, config: MicroscopeConfig, specimens: Sequence[Specimen], clock: Clock, seed: int) -> None:
+        self._config, self._clock = config, clock
+        self._born_s = clock.now_s()
+        self._carousel = Carousel(specimens, config.dose)
+        self._can = capabilities(config, specimens)
+        self._stage = Stage(config.stage, stream(seed, "stage"))
+        self._drift = Drift(config.drift, stream(seed, "drift"))
+        self._drift.loaded(0.0)
+        self._noise = stream(seed, "noise")
+        self._beam = Beam(self._born_s)
+        self._heater = Heater(config.holder, self._born_s) if config.holder else None
+        self._optics = SetOptics(
+            defocus_m=0.0,
+            stigmator_a_m=0.0,
+            stigmator_b_m=0.0,
+            beam_current_a=config.gun.beam_current_a,
+            convergence_rad=config.lens.convergence_rad,
+        )
+        self._probe = self._form_probe()
+        self._parked_m = (0.0, 0.0)
+        self._memory = ActMemory(config.memory)
+        self._log = PhysicalLog(config.memory)
+
+    # --- the protocol ----------------------------------------------------------------------------
+
+    def describe(self) -> Capabilities:
+        """Return what this microscope can do; constant during its life."""
+        return self._can
+
+    def state(self) -> MicroscopeState:
+        """Read the microscope back: encoder positions, set optics, electrons so far."""
+        now_s = self._clock.now_s()
+        self._expose_parked(now_s)
+        return MicroscopeState(
+            time_s=now_s,
+            sample_slot=self._carousel.slot,
+            **self._stage.read(),
+            **self._optics.model_dump(exclude={"kind"}),
+            voltage_v=self._config.gun.voltage_v,
+            temperature_k=self._heater.temperature_k(now_s) if self._heater else None,
+            blanked=self._beam.blanked,
+            dose_e=self._beam.dose_e,
+        )
+
+    def execute(self, act: Act) -> Observation:
+        """Do one act and return the state really reached and the frames; the same ``act_id`` is done only once.
+
+        Raises
+        ------
+        OutOfRange
+            A value is outside its range; nothing was done.
+        NotReached
+            The stage stopped further from the request than the tolerance; it has moved.
+        Unsupported
+            No such action, detector, signal or stimulus; nothing was done.
+        InstrumentError
+            The act was done so long ago that its answer is no longer kept.
+        """
+        known = self._memory.recall(act.act_id)
+        if known is not None:
+            return known
+        admit(act.action, self._can, self._carousel.specimen, self._config.scan.max_frame_bytes)
+        before = self.state()
+        on_s = self._beam.on_s
+        try:
+            frames = self._perform(act.action, before)
+        except NotReached as failure:
+            self._memory.keep(act.act_id, failure)
+            raise
+        finally:
+            after = self.state()
+            self._note(act.act_id, act.action.kind, before.time_s, on_s)
+        observation = Observation(act.act_id, before, after, frames)
+        self._memory.keep(act.act_id, observation)
+        return observation
+
+    def make_safe(self) -> None:
+        """Blank the beam. Never raises."""
+        now_s, on_s = self._clock.now_s(), self._beam.on_s
+        self._expose_parked(now_s)
+        self._beam.blanked = True
+        self._note("", "make_safe", now_s, on_s)
+
+    # --- what only a simulation can tell ------------------------------------------------------------
+
+    def truth(self) -> Mapping[str, Any]:
+        """Return the hidden truth about now; for benchmarks, never for policies.
+
+        ``drift_m`` and ``view_m`` are (x, y): the specimen point under the optical axis is ``view_m``, the true
+        stage position plus drift. ``true_defocus_m`` is the effective defocus of that point, zero when in focus.
+        """
+        view = self._view_now()
+        stage = self._stage.true_m
+        height_m = float(self._carousel.specimen.height_m(view[:1], view[1:])[0])
+        defocus_m = self._flat_defocus_m() + height_m
+        return {
+            "specimen": self._carousel.specimen.truth(),
+            "drift_m": (float(view[0] - stage[0]), float(view[1] - stage[1])),
+            "view_m": (float(view[0]), float(view[1])),
+            "true_stage_m": stage,
+            "true_defocus_m": defocus_m,
+            "true_stigmator_m": (self._probe.stigmator_a_m, self._probe.stigmator_b_m),
+            "probe_rms_m": self._probe.rms_m(defocus_m),
+            "fluence_e_per_m2": self._carousel.exposed.fluence_e_per_m2(),
+        }
+
+    @property
+    def log(self) -> tuple[LogRecord, ...]:
+        """What the instrument physically did, oldest first; acts sent again do not appear again."""
+        return self._log.records()
+
+    # --- doing ------------------------------------------------------------------------------------
+
+    def _perform(self, action: Action, before: MicroscopeState) -> tuple[Frame, ...]:
+        match action:
+            case MoveStage():
+                self._move(action, before.time_s)
+            case SetOptics():
+                self._set_optics(action)
+            case Scan() | Measure() | SpectrumImage():
+                return self._expose(action, before)
+            case LoadSample():
+                self._load(action.slot, before.time_s)
+            case SetStimulus():
+                if self._heater and action.temperature_k is not None:
+                    self._heater.heat_to(action.temperature_k, before.time_s)
+            case Blank():
+                self._beam.blanked = action.blanked
+            case Wait():
+                self._clock.wait(action.duration_s)
+        return ()
+
+    def _move(self, move: MoveStage, start_s: float) -> None:
+        travel_s = self._stage.travel_s(move)
+        start_m = self._view(np.array([start_s - self._born_s]))[0]
+        moved_m = self._stage.move(move)
+        self._drift.moved(start_s + travel_s - self._born_s, moved_m)
+        self._parked_m = (0.0, 0.0)
+        if not self._beam.blanked:
+            path = start_m + np.linspace(0.0, 1.0, PATH_POINTS)[:, None] * moved_m
+            dose_e = self._beam.expose(travel_s, self._current_a)
+            self._carousel.exposed.expose(path[:, 0], path[:, 1], dose_e / PATH_POINTS)
+        self._beam.skip_time(start_s + travel_s)
+        self._wait_until(start_s + travel_s + self._config.stage.settle_s)
+        self._stage.verify(move)
+
+    def _set_optics(self, wanted: SetOptics) -> None:
+        self._clock.wait(self._config.lens.settle_s)
+        self._expose_parked(self._clock.now_s())  # at the old current: the new one holds when it has settled
+        self._optics = self._optics.replace(**wanted.model_dump(exclude_none=True))
+        self._probe = self._form_probe()
+
+    def _load(self, slot: int, start_s: float) -> None:
+        if slot == self._carousel.slot:
+            return
+        self._beam.blanked = True
+        end_s = start_s + self._config.carousel.load_s
+        self._beam.skip_time(end_s)
+        self._wait_until(end_s)
+        self._carousel.slot = slot
+        self._parked_m = (0.0, 0.0)
+        self._drift.loaded(end_s - self._born_s)
+
+    def _expose(self, action: Exposing, before: MicroscopeState) -> tuple[Frame, ...]:
+        coils = self._config.scan
+        overhead_s = coils.point_overhead_s if isinstance(action, Measure) else coils.frame_overhead_s
+        begin_s = before.time_s + overhead_s
+        self._expose_parked(begin_s)
+        self._parked_m = _centre_m(action)
+        beam_s, flyback_s = self._spans(action)
+        stray_e = 0.0 if self._beam.blanked else self._beam.expose(flyback_s, self._current_a)
+        records = self._record(action, self._scene(begin_s, stray_e))
+        dose_e = self._beam.expose(beam_s, self._current_a)
+        self._beam.skip_time(begin_s + beam_s + flyback_s)
+        self._wait_until(begin_s + beam_s + flyback_s)
+        return tuple(self._frame(action, record, before, begin_s, dose_e) for record in records)
+
+    def _record(self, action: Exposing, scene: Scene) -> list[Record]:
+        match action:
+            case Scan():
+                return acquisition.scan(action, scene, self._detectors(action.detectors), self._noise)
+            case Measure():
+                return acquisition.measure(action, scene, self._signals(action.signals), self._noise)
+            case SpectrumImage():
+                detectors, signals = self._detectors(action.detectors), self._signals(action.signals)
+                return acquisition.spectrum_image(action, scene, detectors, signals, self._noise)
+
+    def _frame(self, action: Exposing, record: Record, before: MicroscopeState, begin_s: float, dose_e: float) -> Frame:
+        """Label an array with what the microscope believes of itself."""
+        centre_m = _centre_m(action)
+        meta = FrameMeta(
+            signal=record.signal,
+            axes=record.axes,
+            time_s=begin_s,
+            dwell_s=action.dwell_s,
+            x_m=before.x_m + centre_m[0],
+            y_m=before.y_m + centre_m[1],
+            rotation_rad=0.0 if isinstance(action, Measure) else action.rotation_rad,
+            beam_current_a=before.beam_current_a,
+            defocus_m=before.defocus_m,
+            dose_e_per_m2=dose_e / self._exposed_m2(action),
+        )
+        return Frame(meta, record.data)
+
+    # --- what is so -------------------------------------------------------------------------------
+
+    @property
+    def _current_a(self) -> float:
+        return float(self._optics.beam_current_a or 0.0)
+
+    def _form_probe(self) -> Probe:
+        settings = self._optics.model_dump(exclude={"kind", "defocus_m", "beam_current_a"})
+        return form_probe(self._config.gun, self._config.lens, current_a=self._current_a, **settings)
+
+    def _flat_defocus_m(self) -> float:
+        return (self._optics.defocus_m or 0.0) + self._config.lens.hidden_defocus_m + self._stage.true_m[2]
+
+    def _view(self, time_s: Array) -> Array:
+        """Return the specimen points (n, 2) under the optical axis at times since the start, (n,)."""
+        x_m, y_m, _ = self._stage.true_m
+        return np.array([x_m, y_m]) + self._drift.at(time_s)
+
+    def _view_now(self) -> Array:
+        view: Array = self._view(np.array([self._clock.now_s() - self._born_s]))[0]
+        return view
+
+    def _probe_place(self) -> Array:
+        """Return the specimen point (2,) under the parked probe now."""
+        offset = coil_matrix(self._config.scan) @ np.array(self._parked_m)
+        place: Array = self._view_now() + Tilt(*self._stage.tilt_rad).matrix @ offset
+        return place
+
+    def _scene(self, begin_s: float, stray_e: float) -> Scene:
+        return Scene(
+            specimen=self._carousel.specimen,
+            exposed=self._carousel.exposed,
+            probe=self._probe,
+            view=self._view,
+            defocus_m=self._flat_defocus_m(),
+            tilt=Tilt(*self._stage.tilt_rad),
+            current_a=self._current_a,
+            start_s=begin_s - self._born_s,
+            coils=self._config.scan,
+            stray_e=stray_e,
+        )
+
+    def _detectors(self, names: Sequence[str]) -> tuple[DetectorConfig, ...]:
+        known = {d.name: d for d in self._config.detectors}
+        return tuple(known[name] for name in names)
+
+    def _signals(self, names: Sequence[str]) -> tuple[SpectrumSignal, ...]:
+        known = {s.name: s for s in self._carousel.specimen.signals}
+        return tuple(known[name] for name in names)
+
+    def _exposed_m2(self, action: Exposing) -> float:
+        """Return the area of the field, or ``pi r^2`` of the probe believed to be in focus (r its rms radius)."""
+        if isinstance(action, Measure):
+            return float(np.pi) * self._probe.rms_m(0.0) ** 2
+        return action.fov_m**2 * action.height_px / action.width_px
+
+    # --- time, dose, log ----------------------------------------------------------------------------
+
+    def _wait_until(self, end_s: float) -> None:
+        self._clock.wait(max(end_s - self._clock.now_s(), 0.0))
+
+    def _spans(self, action: Exposing) -> tuple[float, float]:
+        """Return for how long the beam dwells on pixels, and for how long it flies back."""
+        if isinstance(action, Measure):
+            return action.dwell_s, 0.0
+        pixels = action.width_px * action.height_px
+        return action.dwell_s * pixels, self._config.scan.line_flyback_s * action.height_px
+
+    def _expose_parked(self, until_s: float) -> None:
+        dose_e = self._beam.pass_time(until_s, self._current_a)
+        if dose_e > 0.0:
+            place = self._probe_place()
+            self._carousel.exposed.expose(place[:1], place[1:], dose_e)
+
+    def _note(self, act_id: str, kind: str, start_s: float, on_before_s: float) -> None:
+        x_m, y_m = (float(v) for v in self._probe_place())
+        on_s = self._beam.on_s - on_before_s
+        self._log.append(LogRecord(act_id, kind, start_s, self._clock.now_s(), x_m, y_m, on_s))
+
+
+def _centre_m(action: Exposing) -> tuple[float, float]:
+    if isinstance(action, Measure):
+        return action.x_m, action.y_m
+    return action.centre_x_m, action.centre_y_m
