@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+_TYPED = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([^\d\s].*)?")
 
 FROM_FILE = {"bare_numbers": "refused"}
 """Validation context for text people typed: a number without unit is an error there."""
@@ -52,12 +55,15 @@ def parse(text: str, unit: str) -> float:
     """
     import pint
 
+    typed = _TYPED.fullmatch(text)
+    if typed is None:
+        raise ValueError(f"{text!r} is not a number with a unit, e.g. '1 {unit}'")
+    number, symbol = typed.groups()
+    if not symbol:
+        raise ValueError(f"{text!r} has no unit; write it with one, e.g. '{text} {unit}'")
     registry = _registry()
     try:
-        quantity = registry.Quantity(text)
-        if quantity.unitless and unit:
-            raise ValueError(f"{text!r} has no unit; write it with one, e.g. '{text} {unit}'")
-        value = float(quantity.to(registry.Unit(unit)).magnitude)
+        value = float(registry.Quantity(float(number), registry.Unit(symbol)).to(registry.Unit(unit)).magnitude)
     except (pint.errors.PintError, TypeError, AttributeError, SyntaxError, AssertionError) as error:
         raise ValueError(f"{text!r} is not a quantity in {unit or 'plain numbers'}: {error}") from error
     if not math.isfinite(value):
@@ -66,7 +72,7 @@ def parse(text: str, unit: str) -> float:
 
 
 def round_off(value: float) -> float:
-    """Return the value with conversion dust below 1e-15 relative removed (500 nm is 5e-07, not 5.000000000000001e-07)."""
+    """Return the value without the dust of unit conversion: 500 nm is 5e-07, not 5.000000000000001e-07."""
     return float(f"{value:.15g}")
 
 

@@ -1,0 +1,50 @@
+# Everything below makes and uses .venv; nothing is installed outside it.
+PYTHON ?= python3
+BIN := .venv/bin
+export OMP_NUM_THREADS ?= 2
+
+.PHONY: run test slow lint types contracts smoke wheel data figures clean help
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=24"
+	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[readers,test,lint]"
+	@touch .venv/installed
+
+run: .venv/installed  ## the main job: an accelerated overnight survey on the simulated microscope
+	$(BIN)/autoscope run configs/overnight_survey.yaml
+
+test: .venv/installed  ## the default test suite
+	$(BIN)/pytest -q
+
+slow: .venv/installed  ## the tests that take minutes
+	$(BIN)/pytest -q -m slow
+
+lint: .venv/installed  ## style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/installed  ## strict types
+	$(BIN)/mypy
+
+contracts: .venv/installed  ## imports point downward
+	$(BIN)/lint-imports
+
+smoke: .venv/installed  ## every file of configs/ for a few acts
+	$(BIN)/python -m tests.smoke
+
+wheel: .venv/installed  ## the wheel in a clean environment, run from a folder of decoys
+	$(BIN)/python -m tests.wheel
+
+data: .venv/installed  ## real STEM-EDS maps through the package index, into data/
+	$(BIN)/python -m environments.download data
+
+figures: .venv/installed  ## measure what we claim: make figures ONLY=main_job [SLOW=1]
+	$(BIN)/python -m tests.figures $(ONLY) $(if $(SLOW),--slow)
+
+clean:  ## remove what was built, keep runs
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
