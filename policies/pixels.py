@@ -40,7 +40,9 @@ class PixelGrid:
     def __post_init__(self) -> None:
         if self.scan.rotation_rad != 0.0:
             remedy = "Take the overview without rotation"
-            raise Unsupported("points cannot be chosen in a rotated overview", value=self.scan.rotation_rad, remedy=remedy)
+            raise Unsupported(
+                "points cannot be chosen in a rotated overview", value=self.scan.rotation_rad, remedy=remedy
+            )
 
     @property
     def size(self) -> int:

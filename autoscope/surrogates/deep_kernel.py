@@ -13,7 +13,6 @@ from autoscope.protocols import JsonValue
 from autoscope.surrogates.posterior import ExactPosterior
 from autoscope.surrogates.prior import Prior, Shape, default_prior
 from autoscope.surrogates.surrogate import ExactSurrogate
-from autoscope.surrogates.threads import one_thread
 
 if TYPE_CHECKING:
     from autoscope.surrogates.network import FeatureNetwork
@@ -83,9 +82,8 @@ class DeepKernel(ExactSurrogate):
         from autoscope.surrogates.network import train  # torch: only when something is really fitted
 
         x = x[:, self._columns]
-        with one_thread():
-            prior = train(network, start, x, y, noise_variance, steps=steps, learning_rate=self._learning_rate)
-            posterior = ExactPosterior(prior, network.embed(x), y, noise_variance)
+        prior = train(network, start, x, y, noise_variance, steps=steps, learning_rate=self._learning_rate)
+        posterior = ExactPosterior(prior, network.embed(x), y, noise_variance)
         _refuse_overconfidence(posterior)
         self._network_, self._prior_ = network, prior
         return posterior, steps
@@ -98,8 +96,7 @@ class DeepKernel(ExactSurrogate):
     def _embed(self, x: Array) -> Array:
         if self._network_ is None:
             raise ModelError("the deep kernel has not been fitted", remedy="Call fit(x, y, noise_std) first")
-        with one_thread():
-            return self._network_.embed(x[:, self._columns])
+        return self._network_.embed(x[:, self._columns])
 
     def state(self) -> dict[str, JsonValue]:
         """Return weights and hyperparameters; see `Surrogate.state`."""

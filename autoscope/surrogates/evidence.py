@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from autoscope.errors import FitFailed
 from autoscope.surrogates.prior import LENGTHSCALE_SCALE, Prior, lengthscale_location
+from autoscope.surrogates.threads import one_thread
 
 Array = NDArray[np.float64]
 
@@ -121,6 +122,7 @@ def _bounds(name: str, size: int) -> list[tuple[float, float]]:
     return [(math.log(low), math.log(high))] * size
 
 
+@one_thread()
 def maximise(start: Prior, x: Array, y: Array, noise_variance: Array, iterations: int) -> tuple[Prior, int]:
     """Return the maximum a posteriori prior found from ``start`` in at most ``iterations``, and how many were used.
 

@@ -12,7 +12,6 @@ from autoscope.protocols import JsonValue
 from autoscope.surrogates.posterior import ExactPosterior
 from autoscope.surrogates.prior import Groups, Prior, Shape, default_prior
 from autoscope.surrogates.surrogate import ExactSurrogate
-from autoscope.surrogates.threads import one_thread
 
 Array = NDArray[np.float64]
 
@@ -62,9 +61,8 @@ class GaussianProcess(ExactSurrogate):
     ) -> tuple[ExactPosterior, int]:
         from autoscope.surrogates.evidence import maximise  # torch: only when something is really fitted
 
-        with one_thread():
-            prior, used = maximise(start, x, y, noise_variance, iterations)
-            posterior = ExactPosterior(prior, x, y, noise_variance)
+        prior, used = maximise(start, x, y, noise_variance, iterations)
+        posterior = ExactPosterior(prior, x, y, noise_variance)
         self._prior_ = prior
         return posterior, used
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from autoscope.errors import Diverged, FitFailed
 from autoscope.surrogates.evidence import Evidence, exact_numerics
 from autoscope.surrogates.prior import Prior
+from autoscope.surrogates.threads import one_thread
 
 Array = NDArray[np.float64]
 
@@ -67,6 +68,7 @@ class FeatureNetwork(nn.Module):
                 at += parameter.numel()
 
 
+@one_thread()
 def train(
     network: FeatureNetwork,
     start: Prior,

@@ -16,6 +16,7 @@ from autoscope.protocols import JsonValue
 from autoscope.records import FitSummary
 from autoscope.surrogates.posterior import ExactPosterior
 from autoscope.surrogates.prior import Prior
+from autoscope.surrogates.threads import one_thread
 
 Array = NDArray[np.float64]
 
@@ -82,7 +83,10 @@ class Scaling:
 
 
 class ExactSurrogate(abc.ABC):
-    """A surrogate whose posterior is an exact GP on (possibly learnt) features."""
+    """A surrogate whose posterior is an exact GP on (possibly learnt) features.
+
+    Works on one thread, so that the same data give the same bits however they arrived.
+    """
 
     name: str
 
@@ -116,7 +120,8 @@ class ExactSurrogate(abc.ABC):
         """Learn hyperparameters; see `Surrogate.fit`."""
         _check(x, y, noise_std)
         scaling = Scaling.of(y)
-        posterior, iterations = self._learn(x, scaling.standard(y), scaling.noise_variance(noise_std))
+        with one_thread():
+            posterior, iterations = self._learn(x, scaling.standard(y), scaling.noise_variance(noise_std))
         self._posterior_, self._scaling_ = posterior, scaling
         return FitSummary(
             model=self.name,
@@ -132,7 +137,8 @@ class ExactSurrogate(abc.ABC):
         prior = self._remember(state)
         self._scaling_ = Scaling.of(y)
         standard, noise = self._scaling_.standard(y), self._scaling_.noise_variance(noise_std)
-        self._posterior_ = ExactPosterior(prior, self._embed(x), standard, noise)
+        with one_thread():
+            self._posterior_ = ExactPosterior(prior, self._embed(x), standard, noise)
 
     def predict(self, x: Array) -> tuple[Array, Array]:
         """Return mean and std at ``x`` (m, d); see `Surrogate.predict`."""
@@ -143,9 +149,10 @@ class ExactSurrogate(abc.ABC):
         """Take measurements into account without refit; see `Surrogate.condition`."""
         _check(x, y, noise_std)
         posterior = self._fitted()
-        rows = zip(self._embed(x), self._scaling_.standard(y), self._scaling_.noise_variance(noise_std), strict=True)
-        for point, value, variance in rows:
-            posterior.extend(point, float(value), float(variance))
+        standard, noise = self._scaling_.standard(y), self._scaling_.noise_variance(noise_std)
+        with one_thread():
+            for point, value, variance in zip(self._embed(x), standard, noise, strict=True):
+                posterior.extend(point, float(value), float(variance))
 
     def attach(self, pool: Array) -> None:
         """Keep the posterior over ``pool`` (m, d); see `Surrogate.attach`."""
@@ -185,7 +192,8 @@ class ExactSurrogate(abc.ABC):
     def _attached(self) -> ExactPosterior:
         posterior = self._fitted()
         if posterior.pool is None and self._pool is not None:
-            posterior.attach(self._embed(self._pool))
+            with one_thread():
+                posterior.attach(self._embed(self._pool))
         return posterior
 
 

@@ -1,0 +1,61 @@
+"""A Gaussian process on features learnt from image patches by a small network (deep kernel learning)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from autoscope.surrogates.deep_kernel import DeepKernel
+from autoscope.surrogates.features import FeatureTable
+from autoscope.surrogates.gp import GaussianProcess
+from autoscope.surrogates.ladder import FitLadder
+from policies.field import FieldConfig
+from policies.learning import LearningConfig, LearningPolicy
+
+GP_COMPONENTS = 16
+
+
+class DeepKernelConfig(LearningConfig):
+    """Settings of the deep-kernel policy."""
+
+    dimensions: int = Field(default=3, ge=1, le=8)
+    """Kernel inputs the network makes of a patch."""
+    hidden: PositiveInt = 64
+    """Width of its two hidden layers."""
+    cold_steps: PositiveInt = 150
+    """Training steps of the first fit."""
+    warm_steps: PositiveInt = 20
+    """Training steps of later fits, which go on from the last one."""
+    learning_rate: PositiveFloat = 1e-2
+
+
+class DeepKernelPolicy(LearningPolicy):
+    """Deep kernel on patches; where it cannot be trained a GP on fixed features decides, then space filling."""
+
+    Config: ClassVar[type[FieldConfig]] = DeepKernelConfig
+    components: ClassVar[int] = 32
+
+    def __init__(self, config: DeepKernelConfig, *, rng: np.random.Generator) -> None:
+        super().__init__(config, rng=rng)
+        self.config = config
+
+    def _make_ladder(self, table: FeatureTable) -> FitLadder:
+        if not table.components:  # no overview could be taken: there are no patches to learn from
+            return FitLadder([("gp", GaussianProcess(groups=(table.place,)))])
+        config = self.config
+        deep = DeepKernel(
+            table.components,
+            self._root_ % 2**32,
+            dimensions=config.dimensions,
+            hidden=config.hidden,
+            cold_steps=config.cold_steps,
+            warm_steps=config.warm_steps,
+            learning_rate=config.learning_rate,
+        )
+        fixed = (*table.components[:GP_COMPONENTS], *table.jets)
+        return FitLadder([("deep_kernel", deep), ("gp", GaussianProcess(groups=(fixed, table.place)))])
+
+    def _columns(self, table: FeatureTable) -> tuple[int, ...]:
+        return table.components or table.place
