@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from scipy.spatial import cKDTree
+from scipy.special import ndtri
 
 from autoscope.config import ConfigModel
 from autoscope.errors import ConfigError
@@ -20,7 +21,7 @@ from environments.sample.height import HeightConfig, SmoothField
 from environments.sample.layered import Interaction, LayeredConfig
 from environments.sample.low_loss import LossDensity
 from environments.sample.materials import Material, alloy, element, pure
-from environments.sample.neighbourhood import Discs
+from environments.sample.neighbourhood import Discs, Tiles
 from environments.sample.particles import chord_m
 
 Array = NDArray[np.float64]
@@ -139,16 +140,18 @@ class Film:
         self._patches = SmoothField(extent_m, config.patch_length_m, rng)
         self._threshold = math.inf if config.patch_share == 0.0 else _normal_quantile(1.0 - config.patch_share)
 
-    def thickness_m(self, x_m: Array, y_m: Array) -> Array:
-        """Return the thickness of carbon, shape of ``x_m``; zero in holes."""
-        thickness = np.full(x_m.shape, self._config.thickness_m)
+    def thickness_m(self, x_m: Array, y_m: Array, tiles: Tiles) -> Array:
+        """Return the thickness of carbon, shape of ``x_m``; zero in holes. ``tiles`` are the same points."""
         if math.isfinite(self._threshold) and self._config.patch_m:
-            thickness += self._config.patch_m * np.maximum(self._patches(x_m, y_m) - self._threshold, 0.0)
-        return np.where(self.is_hole(x_m, y_m), 0.0, thickness)
+            patch = np.maximum(self._patches(x_m, y_m) - self._threshold, 0.0)
+            thickness = self._config.thickness_m + self._config.patch_m * patch
+        else:
+            thickness = np.full(x_m.shape, self._config.thickness_m)
+        return np.where(self.is_hole(tiles), 0.0, thickness)
 
-    def is_hole(self, x_m: Array, y_m: Array) -> NDArray[np.bool_]:
-        """Return where there is vacuum, shape of ``x_m``."""
-        inside = self._holes.sums(x_m, y_m, self._cover, self._single, 1)
+    def is_hole(self, tiles: Tiles) -> NDArray[np.bool_]:
+        """Return where there is vacuum, shape of the points."""
+        inside = self._holes.sums(tiles, self._cover, self._single, 1)
         return np.asarray(inside[0] > 0.0)
 
     def _cover(self, hole: NDArray[np.intp], dx_m: Array, dy_m: Array) -> Array:
@@ -170,6 +173,7 @@ class Catalyst:
     """
 
     name = "catalyst"
+    localised = False
     modes: tuple[LossDensity, ...] = ()
 
     def __init__(self, config: CatalystConfig, rng: np.random.Generator) -> None:
@@ -186,8 +190,10 @@ class Catalyst:
 
     def thickness_m(self, x_m: Array, y_m: Array, by: Interaction) -> Array:
         """Return the thickness of carbon, metal and alloy, shape ``(3,) + x_m.shape``."""
-        metals = self._spheres.thickness_m(x_m, y_m)
-        return np.concatenate([self._film.thickness_m(x_m, y_m)[None], metals])
+        tiles = Tiles(x_m, y_m)
+        thickness = self._spheres.thickness_m(tiles)
+        thickness[0] = self._film.thickness_m(x_m, y_m, tiles)
+        return thickness
 
     def mode_events(self, x_m: Array, y_m: Array) -> Array:
         """Return no surface modes, shape ``(0,) + x_m.shape``."""
@@ -213,10 +219,10 @@ class _Spheres:
 
     def __init__(self, population: Population, rare: RareConfig) -> None:
         is_rare, radius = population.is_rare, population.radius_m
-        sets = [(~is_rare, 1.0, 0, 1.0), (is_rare, 1.0, 1, 1.0)]
+        sets = [(~is_rare, 1.0, 1, 1.0), (is_rare, 1.0, 2, 1.0)]
         if rare.structure == "core_shell":
             core = rare.core_radius_fraction
-            sets = [(~is_rare, 1.0, 0, 1.0), (is_rare, 1.0, 0, 1.0), (is_rare, core, 0, -1.0), (is_rare, core, 1, 1.0)]
+            sets = [(~is_rare, 1.0, 1, 1.0), (is_rare, 1.0, 1, 1.0), (is_rare, core, 1, -1.0), (is_rare, core, 2, 1.0)]
         chosen = np.concatenate([np.flatnonzero(mask) for mask, *_ in sets])
         counts = [int(mask.sum()) for mask, *_ in sets]
         self._radius_m = radius[chosen] * np.repeat([scale for _, scale, *_ in sets], counts)
@@ -224,9 +230,10 @@ class _Spheres:
         self._sign = np.repeat([sign for *_, sign in sets], counts)
         self._discs = Discs(population.x_m[chosen], population.y_m[chosen], self._radius_m)
 
-    def thickness_m(self, x_m: Array, y_m: Array) -> Array:
-        """Return the thickness of metal and alloy, shape ``(2,) + x_m.shape``."""
-        return np.maximum(self._discs.sums(x_m, y_m, self._chord, self._material, 2), 0.0)
+    def thickness_m(self, tiles: Tiles) -> Array:
+        """Return the thickness of (nothing yet), metal and alloy, shape ``(3,) + tiles.shape``."""
+        thickness = self._discs.sums(tiles, self._chord, self._material, 3)
+        return np.maximum(thickness, 0.0, out=thickness)
 
     def _chord(self, sphere: NDArray[np.intp], dx_m: Array, dy_m: Array) -> Array:
         return self._sign[sphere] * chord_m(self._radius_m[sphere], dx_m**2 + dy_m**2)
@@ -297,7 +304,7 @@ def _draw(
     row, column = np.divmod(cell, columns - 1)
     x_m = ((column + rng.random(count)) / (columns - 1) - 0.5) * config.extent_m[0]
     y_m = ((row + rng.random(count)) / (rows - 1) - 0.5) * config.extent_m[1]
-    free = ~film.is_hole(x_m, y_m)
+    free = ~film.is_hole(Tiles(x_m, y_m))
     return np.where(free, x_m, np.nan), np.where(free, y_m, np.nan)
 
 
@@ -318,6 +325,4 @@ def _overlapping(x_m: Array, y_m: Array, room_m: Array) -> NDArray[np.intp]:
 
 
 def _normal_quantile(probability: float) -> float:
-    from scipy.special import ndtri
-
     return float(ndtri(probability))

@@ -63,7 +63,9 @@ class CoreLossResponse:
         self, config: CoreLossConfig, electron: Electron, elements: Sequence[Element], materials: Sequence[Material]
     ) -> None:
         self.config, self._electron = config, electron
-        axis = Axis(name="energy_loss", unit="eV", size=config.channels, offset=config.offset_ev, scale=config.channel_ev)
+        axis = Axis(
+            name="energy_loss", unit="eV", size=config.channels, offset=config.offset_ev, scale=config.channel_ev
+        )
         self.signal = SpectrumSignal(name="EELS_CORE", axis=axis)
         offsets = (np.arange(_SUBSAMPLES) + 0.5) / _SUBSAMPLES - 0.5
         self._fine_ev = axis.values()[:, None] + config.channel_ev * offsets

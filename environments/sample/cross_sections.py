@@ -44,7 +44,7 @@ def elastic_m2(number: int, electron: Electron, inner_rad: float, outer_rad: flo
     k0 = electron.wave_number_per_m
     screening = number ** (1.0 / 3.0) / (k0 * BOHR_M)
     scale = 4.0 * math.pi * (electron.gamma * number / (BOHR_M * k0**2)) ** 2
-    return scale * (1.0 / (inner_rad**2 + screening**2) - 1.0 / (outer_rad**2 + screening**2))
+    return float(scale) * (1.0 / (inner_rad**2 + screening**2) - 1.0 / (outer_rad**2 + screening**2))
 
 
 def ionisation_m2(shell: Shell, binding_ev: float, electron: Electron) -> float:
@@ -76,12 +76,12 @@ def fluorescence_yield(shell: Shell, number: int) -> float:
     """
     z = float(number)
     if shell == "M":
-        return 1.29e-9 * max(0.0, z - 13.0) ** 4
+        return float(1.29e-9 * max(0.0, z - 13.0) ** 4)
     if shell == "L" and number <= 36:
-        return 1.939e-8 * z**3.8874
+        return float(1.939e-8 * z**3.8874)
     c = (0.0370, 0.03112, 5.44e-5, -1.25e-6) if shell == "K" else (0.17765, 0.00298937, 8.91297e-5, -2.67184e-7)
     power = (c[0] + c[1] * z + c[2] * z**2 + c[3] * z**3) ** 4
-    return power / (1.0 + power)
+    return float(power / (1.0 + power))
 
 
 def bremsstrahlung_m2_per_ev(number: int, photon_ev: Array, electron: Electron) -> Array:
@@ -142,4 +142,4 @@ def mean_free_path_m(density_g_per_cm3: float, electron: Electron, collection_ra
     theta_c, beta = 20.0, collection_rad * 1e3
     ratio = (2 * beta**2 + 2 * theta_e**2) / (2 * beta**2 + 2 * theta_c**2) * (theta_c / theta_e) ** 2
     inverse_nm = 11.0 * density_g_per_cm3**0.3 / (200.0 * factor * energy_kev) * math.log(ratio)
-    return 1e-9 / inverse_nm
+    return float(1e-9 / inverse_nm)

@@ -57,12 +57,12 @@ class Damage:
         doses = [config.critical_dose_e_per_m2.get(e.symbol, np.inf) for e in elements]
         self.critical_dose_e_per_m2 = np.array(doses)
         """Shape (elements,); infinite for durable ones."""
-        self.sensitive = np.flatnonzero(np.isfinite(self.critical_dose_e_per_m2))
+        self.sensitive = [int(i) for i in np.flatnonzero(np.isfinite(self.critical_dose_e_per_m2))]
         """Indices of the elements that disappear."""
 
     def survival(self, index: int, dose_e_per_m2: Array) -> Array:
         """Return what is left of one element, in [0, 1], shape of the fluence."""
-        return np.exp(-np.maximum(dose_e_per_m2, 0.0) / self.critical_dose_e_per_m2[index])
+        return np.asarray(np.exp(-np.maximum(dose_e_per_m2, 0.0) / self.critical_dose_e_per_m2[index]))
 
     def contamination_m(self, dose_e_per_m2: Array) -> Array:
         """Return the thickness of carbon that has settled, shape of the fluence."""

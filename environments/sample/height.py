@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import model_validator
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.ndimage import gaussian_filter
 
 from autoscope.config import ConfigModel
 from autoscope.quantities import Angle, Length, PositiveLength
@@ -59,13 +59,31 @@ class SmoothField:
         widths = [length_m / math.sqrt(2.0) * n / size for n, size in zip(reversed(cells), reversed(extent_m))]
         noise = rng.standard_normal((self._shape[0], self._shape[1]))
         self.values = _unit_filter(noise, widths)
+        """Values on the grid, shape (rows, columns)."""
+        self._cells = _bilinear_cells(self.values)
 
     def __call__(self, x_m: Array, y_m: Array) -> Array:
         """Return the field at points, shape of ``x_m``."""
-        column = (x_m / self._extent_m[0] + 0.5) * (self._shape[1] - 1)
-        row = (y_m / self._extent_m[1] + 0.5) * (self._shape[0] - 1)
-        found = map_coordinates(self.values, np.stack([row, column]), order=1, mode="nearest")
-        return np.asarray(found, dtype=np.float64)
+        column, right = _cell(x_m, self._extent_m[0], self._shape[1])
+        row, up = _cell(y_m, self._extent_m[1], self._shape[0])
+        column += row * (self._shape[1] - 1)
+        corner, along_x, along_y, twist = self._cells
+        low = corner[column] + along_x[column] * right
+        return low + (along_y[column] + twist[column] * right) * up
+
+
+def _cell(position_m: Array, extent_m: float, nodes: int) -> tuple[NDArray[np.intp], Array]:
+    """Return index and fraction of the grid cell of each point, clipped to the grid."""
+    place = np.clip(position_m * ((nodes - 1) / extent_m) + 0.5 * (nodes - 1), 0.0, nodes - 1.0)
+    index = np.minimum(place.astype(np.intp), nodes - 2)
+    return index, place - index
+
+
+def _bilinear_cells(values: Array) -> tuple[Array, Array, Array, Array]:
+    """Return corner value, slope along x, slope along y and twist of each cell, flattened row by row."""
+    corner, right, up = values[:-1, :-1], values[:-1, 1:], values[1:, :-1]
+    twist = values[1:, 1:] - right - up + corner
+    return corner.ravel(), (right - corner).ravel(), (up - corner).ravel(), twist.ravel()
 
 
 def _unit_filter(noise: Array, widths: list[float]) -> Array:
@@ -74,7 +92,9 @@ def _unit_filter(noise: Array, widths: list[float]) -> Array:
     for n, width in zip(noise.shape, widths):
         impulse = np.zeros(8 * math.ceil(width) + 17)
         impulse[len(impulse) // 2] = 1.0
-        axes.append(float(np.sum(gaussian_filter(impulse, width, mode="constant", truncate=4.0) ** 2)) if n > 1 else 1.0)
+        axes.append(
+            float(np.sum(gaussian_filter(impulse, width, mode="constant", truncate=4.0) ** 2)) if n > 1 else 1.0
+        )
     smooth = gaussian_filter(noise, widths, mode="wrap", truncate=4.0)
     return np.asarray(smooth / math.sqrt(axes[0] * axes[1]), dtype=np.float64)
 

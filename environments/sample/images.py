@@ -65,7 +65,9 @@ class ImageResponse:
             No such detector.
         """
         if detector not in self._sections_m2:
-            raise Unsupported("the specimen has no yield for this detector", value=detector, limit=", ".join(self.names))
+            raise Unsupported(
+                "the specimen has no yield for this detector", value=detector, limit=", ".join(self.names)
+            )
         return self._sections_m2[detector]
 
     def yield_(self, detector: str, exponent: Array) -> Array:

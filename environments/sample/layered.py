@@ -56,6 +56,10 @@ class Structure(Protocol):
         """Materials, in the order of `thickness_m`."""
 
     @property
+    def localised(self) -> bool:
+        """Whether atoms are resolved, so that `thickness_m` depends on the interaction."""
+
+    @property
     def modes(self) -> Sequence[LossDensity]:
         """Surface modes, in the order of `mode_events`."""
 
@@ -109,7 +113,9 @@ class LayeredSpecimen:
             self._per_core_path = self._inverse_paths(electron, core.collection_rad)
 
     def _inverse_paths(self, electron: Electron, collection_rad: float) -> Array:
-        return np.array([1.0 / mean_free_path_m(m.density_g_per_cm3, electron, collection_rad) for m in self._materials])
+        return np.array(
+            [1.0 / mean_free_path_m(m.density_g_per_cm3, electron, collection_rad) for m in self._materials]
+        )
 
     @property
     def name(self) -> str:
@@ -202,8 +208,8 @@ class LayeredSpecimen:
         if len(thickness) < len(self._materials):
             thickness = np.concatenate([thickness, np.zeros((1, *x.shape))])
         if np.any(dose > 0.0):
-            present = self.structure.thickness_m(x, y, "valence").any(axis=0) if by != "valence" else thickness.any(axis=0)
-            thickness[self._carbon] += self._damage.contamination_m(dose) * present
+            spread = self.structure.thickness_m(x, y, "valence") if self.structure.localised else thickness
+            thickness[self._carbon] += np.where(spread.any(axis=0), self._damage.contamination_m(dose), 0.0)
         return thickness
 
 

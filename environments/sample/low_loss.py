@@ -93,10 +93,12 @@ class LowLossResponse:
     """
 
     def __init__(self, config: LowLossConfig, losses: Sequence[LossDensity]) -> None:
-        axis = Axis(name="energy_loss", unit="eV", size=config.channels, offset=config.offset_ev, scale=config.channel_ev)
+        axis = Axis(
+            name="energy_loss", unit="eV", size=config.channels, offset=config.offset_ev, scale=config.channel_ev
+        )
         self.signal = SpectrumSignal(name="EELS", axis=axis)
         self._size = 2 * config.channels
-        loss_ev = np.arange(config.channels + 1) * config.channel_ev
+        loss_ev = np.arange(config.channels + 1, dtype=np.float64) * config.channel_ev
         cells = np.stack([_cell_means(loss, loss_ev, config.channel_ev) for loss in losses])
         self._events = np.fft.rfft(cells, n=self._size, axis=-1) - 1.0
         self._zero_loss = np.fft.rfft(_zero_loss(config, self._size))
@@ -141,16 +143,15 @@ class LossDensity:
         """Return a surface mode."""
         near = np.linspace(max(0.0, centre_ev - 20.0 * width_ev), centre_ev + 20.0 * width_ev, 801)
         far = np.geomspace(near[-1] * 1.01, 1e3 * centre_ev, 400)
-        start = [0.0] if near[0] > 0.0 else []
-        low = np.linspace(0.0, near[0], 60)[1:-1] if near[0] > 0.0 else []
-        grid = np.concatenate([start, low, near, far])
+        low = np.linspace(0.0, near[0], 60)[:-1] if near[0] > 0.0 else np.zeros(0)
+        grid = np.concatenate([low, near, far])
         return cls(name, grid, lorentzian_per_ev(centre_ev, width_ev, grid))
 
 
 def _cell_means(loss: LossDensity, loss_ev: Array, step_ev: float) -> Array:
     upper = loss.below(loss_ev + 0.5 * step_ev)
     lower = loss.below(np.maximum(loss_ev - 0.5 * step_ev, 0.0))
-    return upper - lower
+    return np.asarray(upper - lower)
 
 
 def _zero_loss(config: LowLossConfig, size: int) -> Array:

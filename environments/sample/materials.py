@@ -29,7 +29,7 @@ class Family:
 
 @dataclass(frozen=True)
 class Edge:
-    """An energy-loss edge: shell, onset, distance of the second spin-orbit onset, oscillator strength of white lines."""
+    """An energy-loss edge: shell, onset, spin-orbit splitting of the onset, oscillator strength of white lines."""
 
     shell: Shell
     onset_ev: float
@@ -69,11 +69,19 @@ _ELEMENTS = (
     Element("Si", 14, 28.085, 2.33, (_k(1839, (1740, 1), (1836, 0.03)),), (Edge("L", 99), Edge("K", 1839))),
     Element("S", 16, 32.06, 2.07, (_k(2472, (2308, 1), (2464, 0.066)),), (Edge("L", 165), Edge("K", 2472))),
     Element("V", 23, 50.942, 6.11, (_k(5465, (4952, 1), (5427, 0.13)), _l(512, (511, 1))), (Edge("L", 513, 8, 0.21),)),
-    Element("Fe", 26, 55.845, 7.87, (_k(7112, (6404, 1), (7058, 0.13)), _l(707, (705, 1))), (Edge("L", 708, 13, 0.10),)),
-    Element("Co", 27, 58.933, 8.90, (_k(7709, (6930, 1), (7649, 0.13)), _l(778, (776, 1))), (Edge("L", 779, 15, 0.08),)),
-    Element("Ni", 28, 58.693, 8.91, (_k(8333, (7478, 1), (8265, 0.13)), _l(853, (852, 1))), (Edge("L", 855, 17, 0.045),)),
+    Element(
+        "Fe", 26, 55.845, 7.87, (_k(7112, (6404, 1), (7058, 0.13)), _l(707, (705, 1))), (Edge("L", 708, 13, 0.10),)
+    ),
+    Element(
+        "Co", 27, 58.933, 8.90, (_k(7709, (6930, 1), (7649, 0.13)), _l(778, (776, 1))), (Edge("L", 779, 15, 0.08),)
+    ),
+    Element(
+        "Ni", 28, 58.693, 8.91, (_k(8333, (7478, 1), (8265, 0.13)), _l(853, (852, 1))), (Edge("L", 855, 17, 0.045),)
+    ),
     Element("Cu", 29, 63.546, 8.96, (_k(8979, (8048, 1), (8905, 0.13)), _l(933, (930, 1))), (Edge("L", 931, 20),)),
-    Element("Se", 34, 78.971, 4.81, (_k(12658, (11222, 1), (12496, 0.15)), _l(1434, (1379, 1))), (Edge("L", 1436, 40),)),
+    Element(
+        "Se", 34, 78.971, 4.81, (_k(12658, (11222, 1), (12496, 0.15)), _l(1434, (1379, 1))), (Edge("L", 1436, 40),)
+    ),
     Element(
         "Mo",
         42,
@@ -128,7 +136,9 @@ def element(symbol: str) -> Element:
     78
     """
     if symbol not in ELEMENTS:
-        raise ConfigError("no data for this element", value=symbol, limit=", ".join(ELEMENTS), remedy="Choose one of these")
+        raise ConfigError(
+            "no data for this element", value=symbol, limit=", ".join(ELEMENTS), remedy="Choose one of these"
+        )
     return ELEMENTS[symbol]
 
 

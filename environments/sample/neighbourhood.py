@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -29,7 +30,7 @@ class Tiles:
     """
 
     def __init__(self, x_m: Array, y_m: Array, edge_px: int = 16) -> None:
-        self._shape, self._edge = x_m.shape, edge_px
+        self.shape, self._edge = x_m.shape, edge_px
         self._blocks = x_m.ndim == 2 and min(x_m.shape) >= edge_px
         self.x_m, self.y_m = self._split(x_m), self._split(y_m)
         self.left_m, self.right_m = self.x_m.min(axis=1), self.x_m.max(axis=1)
@@ -39,7 +40,7 @@ class Tiles:
         if not self._blocks:
             run = max(1, min(_RUN, values.size))
             flat = values.reshape(-1)
-            return np.pad(flat, (0, -flat.size % run), mode="edge").reshape(-1, run)
+            return (np.pad(flat, (0, -flat.size % run), mode="edge") if flat.size % run else flat).reshape(-1, run)
         edge, (rows, columns) = self._edge, values.shape
         if rows % edge or columns % edge:
             values = np.pad(values, ((0, -rows % edge), (0, -columns % edge)), mode="edge")
@@ -49,11 +50,11 @@ class Tiles:
     def join(self, values: Array) -> Array:
         """Return values (tiles, points of a tile) in the shape of the positions."""
         if not self._blocks:
-            return values.reshape(-1)[: int(np.prod(self._shape))].reshape(self._shape)
-        edge, (rows, columns) = self._edge, self._shape
+            return values.reshape(-1)[: math.prod(self.shape)].reshape(self.shape)
+        edge, (rows, columns) = self._edge, self.shape
         down, across = -(-rows // edge), -(-columns // edge)
         joined = values.reshape(down, across, edge, edge).swapaxes(1, 2).reshape(down * edge, across * edge)
-        return np.ascontiguousarray(joined[:rows, :columns])
+        return joined[:rows, :columns]
 
 
 class Discs:
@@ -63,23 +64,20 @@ class Discs:
     ----------
     x_m, y_m, reach_m : Array
         Centres and reaches, shape (n,).
-    edge_px : int
-        Edge of the blocks that scans are cut into.
     """
 
-    def __init__(self, x_m: Array, y_m: Array, reach_m: Array, *, edge_px: int = 16) -> None:
+    def __init__(self, x_m: Array, y_m: Array, reach_m: Array) -> None:
         self.x_m, self.y_m, self.reach_m = x_m, y_m, reach_m
-        self._edge_px = edge_px
         self._tree = cKDTree(np.column_stack([x_m, y_m])) if len(x_m) else None
         self._longest_m = float(reach_m.max()) if len(x_m) else 0.0
 
-    def sums(self, x_m: Array, y_m: Array, profile: Profile, channel: Indices, channels: int) -> Array:
+    def sums(self, tiles: Tiles, profile: Profile, channel: Indices, channels: int) -> Array:
         """Return the summed contributions per channel.
 
         Parameters
         ----------
-        x_m, y_m : Array
-            Points, any shape.
+        tiles : Tiles
+            The points.
         profile : callable
             Contribution of discs at offsets from their centres; it must vanish beyond their reach.
         channel : Indices
@@ -89,33 +87,33 @@ class Discs:
         Returns
         -------
         Array
-            Shape ``(channels,) + x_m.shape``.
+            Shape ``(channels,) + tiles.shape``.
         """
-        if self._tree is None or x_m.size == 0:
-            return np.zeros((channels, *x_m.shape))
-        tiles = Tiles(x_m, y_m, self._edge_px)
-        total = np.zeros((channels, *tiles.x_m.shape))
+        total = np.zeros((channels, *tiles.shape))
+        if self._tree is None or not total.size:
+            return total
         disc, tile = self._pairs(tiles, self._tree)
-        for wanted in range(channels):
+        for wanted in np.unique(channel[disc]):
             chosen = channel[disc] == wanted
-            self._add(total[wanted], tiles, disc[chosen], tile[chosen], profile)
-        return np.stack([tiles.join(one) for one in total])
+            total[wanted] = tiles.join(self._sum(tiles, disc[chosen], tile[chosen], profile))
+        return total
 
     def _pairs(self, tiles: Tiles, tree: cKDTree) -> tuple[Indices, Indices]:
         """Return (disc, tile) index pairs whose bounding shapes touch, ordered by tile."""
-        centre = np.column_stack([tiles.left_m + tiles.right_m, tiles.bottom_m + tiles.top_m]) / 2
-        diagonal = np.hypot(tiles.right_m - tiles.left_m, tiles.top_m - tiles.bottom_m) / 2
-        lists = tree.query_ball_point(centre, diagonal + self._longest_m)
-        counts = np.fromiter((len(found) for found in lists), dtype=np.intp, count=len(lists))
+        across, down = tiles.right_m - tiles.left_m, tiles.top_m - tiles.bottom_m
+        centre = np.column_stack([tiles.left_m + 0.5 * across, tiles.bottom_m + 0.5 * down])
+        lists = tree.query_ball_point(centre, 0.5 * np.hypot(across, down) + self._longest_m)
+        counts = [len(found) for found in lists]
         tile = np.repeat(np.arange(len(lists)), counts)
-        disc = np.fromiter((i for found in lists for i in found), dtype=np.intp, count=int(counts.sum()))
+        disc = np.array([index for found in lists for index in found], dtype=np.intp)
         x, y = self.x_m[disc], self.y_m[disc]
         dx = np.maximum(np.maximum(tiles.left_m[tile] - x, x - tiles.right_m[tile]), 0.0)
         dy = np.maximum(np.maximum(tiles.bottom_m[tile] - y, y - tiles.top_m[tile]), 0.0)
         near = dx * dx + dy * dy <= self.reach_m[disc] ** 2
         return disc[near], tile[near]
 
-    def _add(self, total: Array, tiles: Tiles, disc: Indices, tile: Indices, profile: Profile) -> None:
+    def _sum(self, tiles: Tiles, disc: Indices, tile: Indices, profile: Profile) -> Array:
+        total = np.zeros(tiles.x_m.shape)
         for start in range(0, len(disc), _PAIRS_AT_ONCE):
             some, where = disc[start : start + _PAIRS_AT_ONCE], tile[start : start + _PAIRS_AT_ONCE]
             dx = tiles.x_m[where] - self.x_m[some, None]
@@ -123,3 +121,4 @@ class Discs:
             values = profile(some[:, None], dx, dy)
             firsts = np.flatnonzero(np.diff(where, prepend=-1))
             total[where[firsts]] += np.add.reduceat(values, firsts, axis=0)
+        return total
