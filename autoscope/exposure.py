@@ -28,7 +28,7 @@ class Cost(Value):
     dose_e: float = 0.0
     bytes: int = 0
     dose_e_per_m2: float = 0.0
-    """Fluence where the beam dwells, averaged over a pixel of a scan (infinite probe knowledge is not assumed for points)."""
+    """Fluence of a scan, averaged over a pixel; 0 for points, whose area the probe decides."""
 
 
 def electrons(current_a: float, duration_s: float) -> float:

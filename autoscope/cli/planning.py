@@ -113,10 +113,8 @@ def _print_first_act(console: Console, job: Job, view: View) -> None:
         console.print(f"[yellow]the policy would finish at once: {first.reason}[/]", highlight=False)
         return
     cost = predict(first.action, view.state, view.capabilities)
-    console.print(
-        f"first act: {first.purpose}, {describe_action(first.action)}: {cost.time_s:.3g} s, {cost.dose_e:.3g} electrons",
-        highlight=False,
-    )
+    price = f"{cost.time_s:.3g} s, {cost.dose_e:.3g} electrons"
+    console.print(f"first act: {first.purpose}, {describe_action(first.action)}: {price}", highlight=False)
     config = job.config
     guard = Guard(config.limits, view.capabilities, saturated_fraction=config.engine.saturated_fraction)
     guard.permit(first.action, view.state, view.budget)

@@ -1,4 +1,6 @@
-"""The loop. One step, straight through::
+"""The loop, written once; each step goes straight through.
+
+::
 
     inbox -> policy.ask -> guard.permit -> journal: intent -> environment.step -> guard.check
           -> journal: frames, outcome -> policy.tell
@@ -50,7 +52,7 @@ REFUSALS_THAT_END = 2
 """Acts in a row that do not fit the budget before it counts as spent: the first tells the policy to ask for less."""
 
 
-class _Ended(Exception):  # noqa: N818  (it is a way out of the loop, not an error)
+class _Ended(Exception):
     def __init__(self, status: RunStatus, reason: str) -> None:
         self.status, self.reason = status, reason
 
