@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from autoscope.exposure import electrons
 from autoscope.records import Axis, Measure, Scan, SpectrumImage, SpectrumSignal
-from environments.instruments.simulated.blur import blur
+from environments.instruments.simulated.blur import Blur
 from environments.instruments.simulated.config import DetectorConfig, ScanConfig
-from environments.instruments.simulated.detectors import count_electrons, count_spectrum, read_out
+from environments.instruments.simulated.detectors import count_spectrum, detect
 from environments.instruments.simulated.exposure_map import ExposureMap
 from environments.instruments.simulated.optics import STENCIL_WEIGHTS, Probe, stencil_m
-from environments.instruments.simulated.scan import Raster, Tilt, View, coil_matrix
+from environments.instruments.simulated.scan import Raster, Tilt, View
 from environments.sample.specimen import Specimen
 
 Array = NDArray[np.float64]
@@ -52,14 +52,16 @@ class Scene:
     tilt: Tilt
     current_a: float
     start_s: float
-    coils: ScanConfig
+    scanning: ScanConfig
+    coils: Array
+    """From asked to true deflection, (2, 2)."""
     stray_e: float = 0.0
     """Electrons that fall on the field during flyback because the beam was left on."""
 
 
 def scan(action: Scan, scene: Scene, detectors: tuple[DetectorConfig, ...], rng: np.random.Generator) -> list[Record]:
     """Record one image per detector, (height, width) uint16."""
-    raster = Raster(action, scene.coils, scene.tilt, scene.start_s)
+    raster = Raster(action, scene.scanning, scene.coils, scene.tilt, scene.start_s)
     x_m, y_m = raster.pixels_m(scene.view)
     fluence = _expose(action, scene, x_m, y_m)
     return _images(action, raster, scene, detectors, (x_m, y_m, fluence), rng)
@@ -73,7 +75,7 @@ def spectrum_image(
     rng: np.random.Generator,
 ) -> list[Record]:
     """Record one image per detector and one (height, width, channel) uint16 array per signal."""
-    raster = Raster(action, scene.coils, scene.tilt, scene.start_s)
+    raster = Raster(action, scene.scanning, scene.coils, scene.tilt, scene.start_s)
     x_m, y_m = raster.pixels_m(scene.view)
     fluence = _expose(action, scene, x_m, y_m)
     records = _images(action, raster, scene, detectors, (x_m, y_m, fluence), rng)
@@ -88,8 +90,8 @@ def measure(
 ) -> list[Record]:
     """Record one spectrum per signal, (channel,) uint32, averaged over the probe and its drift during the dwell."""
     begin, middle, end = scene.view(scene.start_s + np.array([0.0, 0.5, 1.0]) * action.dwell_s)
-    offset = coil_matrix(scene.coils) @ np.array([action.x_m, action.y_m])
-    place = middle + scene.tilt.matrix @ offset
+    offset = scene.coils @ np.array([action.x_m, action.y_m])
+    place = middle + scene.tilt.stretch * offset
     height = scene.specimen.height_m(place[:1], place[1:]) + scene.tilt.height_m(offset[:1], offset[1:])
     xx, xy, yy = _on_specimen(scene, scene.defocus_m + height)
     drift = end - begin
@@ -130,14 +132,14 @@ def _images(
     if not detectors:
         return []
     each = electrons(scene.current_a, action.dwell_s)
-    defocus = _defocus_of_pixels(raster, scene)
+    blur = Blur(scene.probe, _defocus_of_pixels(raster, scene), raster.pixel_matrix_m, raster.shape)
     records = []
     for detector in detectors:
         sharp = scene.specimen.image_yield(detector.name, *places)
-        mean = blur(sharp, scene.probe, defocus, raster.pixel_matrix_m)
+        mean = blur(sharp)
         mean *= np.float32(each)
         np.maximum(mean, np.float32(0.0), out=mean)  # Fourier round-off may leave -1e-9 in vacuum
-        records.append(Record(detector.name, _axes(raster), read_out(count_electrons(mean, rng), detector, rng)))
+        records.append(Record(detector.name, _axes(raster), detect(mean, detector, rng)))
     return records
 
 
@@ -166,7 +168,7 @@ def _upsampling(size: int, nodes: int) -> Array:
 
 def _on_specimen(scene: Scene, defocus_m: Any) -> tuple[Any, Any, Any]:
     """Return the probe's second moments along the tilted specimen."""
-    fx, fy = np.diag(scene.tilt.matrix)
+    fx, fy = scene.tilt.stretch
     xx, xy, yy = scene.probe.moments_m2(defocus_m)
     return xx * fx**2, xy * fx * fy, yy * fy**2
 

@@ -35,54 +35,62 @@ def focal_planes_m(low_m: float, high_m: float, convergence_rad: float, pixel_m:
     return np.linspace(low_m, high_m, min(2 + int(spread_px / LEVEL_PX), MOST_LEVELS))
 
 
-def blur(image: Array, probe: Probe, defocus_m: Array, pixel_matrix_m: Array) -> Image:
-    """Return an image convolved with the probe.
+class Blur:
+    """The convolution of images of one field with the probe, blended between focal planes where heights differ.
+
+    In Fourier space a normalised Gaussian of covariance ``S`` is ``exp(-2 pi^2 k S k)``.
 
     Parameters
     ----------
-    image : array, shape (h, w)
-        What an infinitely sharp probe would give; mirrored beyond its edges.
     probe : Probe
         The probe-forming setting.
     defocus_m : array, shape (1, 1) or (h, w)
         Effective defocus of each pixel.
     pixel_matrix_m : array, shape (2, 2)
         From pixels (column, row) to metres.
+    shape : tuple of int
+        Height and width of the images.
     """
-    pixel_m = math.sqrt(abs(float(np.linalg.det(pixel_matrix_m))))
-    planes = focal_planes_m(float(defocus_m.min()), float(defocus_m.max()), probe.convergence_rad, pixel_m)
-    moments = [pixel_moments(probe, plane, pixel_matrix_m) for plane in planes]
-    if max(max(xx, yy) for xx, _, yy in moments) < SHARP_PX**2:
-        return image.astype(np.float32)
-    stack = convolve(image, moments)
-    return stack[0] if len(planes) == 1 else _blend(stack, planes, defocus_m)
+
+    def __init__(self, probe: Probe, defocus_m: Array, pixel_matrix_m: Array, shape: tuple[int, int]) -> None:
+        pixel_m = math.sqrt(abs(float(np.linalg.det(pixel_matrix_m))))
+        planes = focal_planes_m(float(defocus_m.min()), float(defocus_m.max()), probe.convergence_rad, pixel_m)
+        moments = [pixel_moments(probe, plane, pixel_matrix_m) for plane in planes]
+        widest_px = math.sqrt(max(max(xx, yy) for xx, _, yy in moments))
+        self.sharp = widest_px < SHARP_PX
+        if self.sharp:
+            return
+        self._margin = [min(math.ceil(4.0 * widest_px), n) for n in shape]
+        self._size = [scipy.fft.next_fast_len(n + 2 * m, real=True) for n, m in zip(shape, self._margin, strict=True)]
+        self._transfers = [self._transfer(*m) for m in moments]
+        self._weights = _weights(planes, defocus_m)
+
+    def __call__(self, image: Array) -> Image:
+        """Return the blurred image (h, w); beyond its edges the field is taken to be its mirror image."""
+        if self.sharp:
+            return image.astype(np.float32)
+        lead, size = self._margin, self._size
+        widths = [(m, s - n - m) for n, m, s in zip(image.shape, lead, size, strict=True)]
+        spectrum = scipy.fft.rfft2(np.pad(image.astype(np.float32), widths, mode="symmetric"))
+        out = np.zeros(image.shape, dtype=np.float32)
+        for transfer, weight in zip(self._transfers, self._weights, strict=True):
+            full = scipy.fft.irfft2(spectrum * transfer, s=size)
+            out += full[lead[0] : lead[0] + image.shape[0], lead[1] : lead[1] + image.shape[1]] * weight
+        return out
+
+    def _transfer(self, xx: float, xy: float, yy: float) -> Image:
+        ky = scipy.fft.fftfreq(self._size[0]).astype(np.float32)[:, None]
+        kx = scipy.fft.rfftfreq(self._size[1]).astype(np.float32)[None, :]
+        exponent: Image = xx * kx**2 + yy * ky**2
+        if xy:
+            exponent += 2.0 * xy * ky * kx
+        exponent *= np.float32(-2.0 * math.pi**2)
+        return np.exp(exponent, out=exponent)
 
 
-def convolve(image: Array, moments: list[tuple[float, float, float]]) -> list[Image]:
-    """Return the image convolved with normalised Gaussians of given second moments, one image each.
-
-    The product is taken in Fourier space, where a Gaussian of covariance ``S`` is ``exp(-2 pi^2 k S k)``.
-    """
-    height, width = image.shape
-    widest_px = math.sqrt(max(max(xx, yy) for xx, _, yy in moments))
-    margin = [min(math.ceil(4.0 * widest_px), n) for n in image.shape]
-    sizes = [scipy.fft.next_fast_len(n + 2 * m, real=True) for n, m in zip(image.shape, margin, strict=True)]
-    widths = [(m, size - n - m) for n, m, size in zip(image.shape, margin, sizes, strict=True)]
-    padded = np.pad(image.astype(np.float32), widths, mode="symmetric")
-    spectrum = scipy.fft.rfft2(padded)
-    ky = scipy.fft.fftfreq(sizes[0]).astype(np.float32)[:, None]
-    kx = scipy.fft.rfftfreq(sizes[1]).astype(np.float32)[None, :]
-    out: list[Image] = []
-    for xx, xy, yy in moments:
-        transfer = np.exp(np.float32(-2.0 * math.pi**2) * (xx * kx**2 + 2.0 * xy * kx * ky + yy * ky**2))
-        full = scipy.fft.irfft2(spectrum * transfer, s=padded.shape)
-        out.append(full[margin[0] : margin[0] + height, margin[1] : margin[1] + width])
-    return out
-
-
-def _blend(stack: list[Image], planes: Array, defocus_m: Array) -> Image:
+def _weights(planes: Array, defocus_m: Array) -> list[Image]:
+    """Return the part of each focal plane in each pixel: linear between neighbouring planes, one in all."""
+    if len(planes) == 1:
+        return [np.ones((1, 1), dtype=np.float32)]
     level = ((defocus_m - planes[0]) / (planes[1] - planes[0])).astype(np.float32)
-    out = np.zeros_like(stack[0])
-    for number, image in enumerate(stack):
-        out += image * np.maximum(1.0 - np.abs(level - np.float32(number)), np.float32(0.0))
-    return out
+    return [np.maximum(1.0 - np.abs(level - np.float32(k)), np.float32(0.0)) for k in range(len(planes))]

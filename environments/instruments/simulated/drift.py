@@ -50,11 +50,13 @@ class RandomWalk:
         if self._sigma_m == 0.0:
             return out
         position = np.asarray(time_s) / self._step_s
+        first, last = int(position.min() // self.BLOCK), int(position.max() // self.BLOCK)
+        if first == last:
+            return self._interpolate(first, position - first * self.BLOCK)
         block = (position // self.BLOCK).astype(np.int64)
-        for number in range(int(block.min()), int(block.max()) + 1):
+        for number in np.unique(block):
             inside = block == number
-            if inside.any():
-                out[inside] = self._interpolate(number, position[inside] - number * self.BLOCK)
+            out[inside] = self._interpolate(int(number), position[inside] - number * self.BLOCK)
         return out
 
     def _interpolate(self, number: int, position: Array) -> Array:

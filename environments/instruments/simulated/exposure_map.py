@@ -10,6 +10,8 @@ from environments.instruments.simulated.config import DoseConfig
 Array = NDArray[np.float64]
 Cells = NDArray[np.intp]
 
+BLOCK = 32768
+
 
 class ExposureMap:
     """Electrons on a grid of square cells over a specimen; what falls beside it is counted too.
@@ -40,8 +42,9 @@ class ExposureMap:
 
     def read(self, x_m: Array, y_m: Array) -> Array:
         """Return the fluence at points, shape of ``x_m``; zero beside the specimen."""
-        result: Array = self._electrons[self._row(y_m), self._column(x_m)] / self.cell_m**2
-        return result
+        rows, columns = self._cells(y_m, 0).astype(np.intp), self._cells(x_m, 1).astype(np.intp)
+        fluence: Array = self._electrons[rows, columns] / self.cell_m**2
+        return fluence
 
     def expose(self, x_m: Array, y_m: Array, electrons: float | Array) -> Array:
         """Add electrons at points and return the fluence there in the middle of this exposure.
@@ -58,12 +61,9 @@ class ExposureMap:
         array, shape of ``x_m``
             What the cell of each point had before, plus half of what it now receives, per area.
         """
-        rows, columns = self._row(y_m), self._column(x_m)
-        top, left = int(rows.min()), int(columns.min())
-        rows -= top
-        columns -= left
-        shape = (int(rows.max()) + 1, int(columns.max()) + 1)
-        flat = rows * shape[1] + columns
+        (top, bottom), (left, right) = self._span(y_m, 0), self._span(x_m, 1)
+        shape = (bottom - top + 1, right - left + 1)
+        flat = self._flat_cells(x_m, y_m, top * shape[1] + left, shape[1])
         added = self._histogram(flat, electrons, shape)
         window = self._electrons[top : top + shape[0], left : left + shape[1]]
         middle = (window + 0.5 * added) / self.cell_m**2
@@ -71,8 +71,7 @@ class ExposureMap:
         for edge in self._border(middle, top, left):
             edge[:] = 0.0
         self._sweep_border()
-        result: Array = middle.ravel()[flat]
-        return result
+        return middle.take(flat)
 
     def _histogram(self, flat: Cells, electrons: float | Array, shape: tuple[int, int]) -> Array:
         size = shape[0] * shape[1]
@@ -96,12 +95,27 @@ class ExposureMap:
             self.outside_e += float(edge.sum())
             edge[:] = 0.0
 
-    def _row(self, y_m: Array) -> Cells:
-        return self._cell(y_m, self._half_m[1], self._electrons.shape[0])
+    def _span(self, position_m: Array, axis: int) -> tuple[int, int]:
+        """Return the first and last cell that points fall in."""
+        ends = self._cells(np.array([position_m.min(), position_m.max()]), axis)
+        return int(ends[0]), int(ends[1])
 
-    def _column(self, x_m: Array) -> Cells:
-        return self._cell(x_m, self._half_m[0], self._electrons.shape[1])
+    def _flat_cells(self, x_m: Array, y_m: Array, first: int, width: int) -> Cells:
+        """Return indices into a window ``width`` cells wide, shape of ``x_m``, in blocks that stay in cache."""
+        flat = np.empty(x_m.shape, dtype=np.intp)
+        step = max(1, BLOCK * len(x_m) // x_m.size)
+        for start in range(0, len(x_m), step):
+            block = slice(start, start + step)
+            cells = self._cells(y_m[block], 0)
+            cells *= width
+            cells += self._cells(x_m[block], 1)
+            cells -= first
+            flat[block] = cells
+        return flat
 
-    def _cell(self, position_m: Array, half_m: float, size: int) -> Cells:
-        scaled = (position_m + half_m) / self.cell_m + 1.0
-        return np.clip(scaled, 0.0, size - 1, out=scaled).astype(np.intp)
+    def _cells(self, position_m: Array, axis: int) -> Array:
+        """Return cell numbers along an axis of the map (0: y, 1: x) as floats, whose arithmetic is exact and fast."""
+        scaled = position_m / self.cell_m
+        scaled += self._half_m[1 - axis] / self.cell_m + 1.0
+        np.clip(scaled, 0.0, self._electrons.shape[axis] - 1, out=scaled)
+        return np.floor(scaled, out=scaled)

@@ -116,7 +116,8 @@ class SimulatedInstrument:
         self._stage = Stage(config.stage, stream(seed, "stage"))
         self._drift = Drift(config.drift, stream(seed, "drift"))
         self._drift.loaded(0.0)
-        self._noise = stream(seed, "noise")
+        # the fastest of numpy's generators: noise is most of the work of an image
+        self._noise = np.random.Generator(np.random.SFC64(stream(seed, "noise").integers(2**63, size=2).tolist()))
         self._beam = Beam(self._born_s)
         self._heater = Heater(config.holder, self._born_s) if config.holder else None
         self._optics = SetOptics(
@@ -127,6 +128,7 @@ class SimulatedInstrument:
             convergence_rad=config.lens.convergence_rad,
         )
         self._probe = self._form_probe()
+        self._coils = coil_matrix(config.scan)
         self._parked_m = (0.0, 0.0)
         self._memory = ActMemory(config.memory)
         self._log = PhysicalLog(config.memory)
@@ -336,8 +338,8 @@ class SimulatedInstrument:
 
     def _probe_place(self) -> Array:
         """Return the specimen point (2,) under the parked probe now."""
-        offset = coil_matrix(self._config.scan) @ np.array(self._parked_m)
-        place: Array = self._view_now() + Tilt(*self._stage.tilt_rad).matrix @ offset
+        offset = self._coils @ np.array(self._parked_m)
+        place: Array = self._view_now() + Tilt(*self._stage.tilt_rad).stretch * offset
         return place
 
     def _scene(self, begin_s: float, stray_e: float) -> Scene:
@@ -350,7 +352,8 @@ class SimulatedInstrument:
             tilt=Tilt(*self._stage.tilt_rad),
             current_a=self._current_a,
             start_s=begin_s - self._born_s,
-            coils=self._config.scan,
+            scanning=self._config.scan,
+            coils=self._coils,
             stray_e=stray_e,
         )
 

@@ -38,9 +38,9 @@ class Tilt:
     beta_rad: float = 0.0
 
     @property
-    def matrix(self) -> Array:
-        """From displacement across the beam to displacement along the specimen, (2, 2)."""
-        return np.diag([1.0 / math.cos(self.beta_rad), 1.0 / math.cos(self.alpha_rad)])
+    def stretch(self) -> Array:
+        """From displacement (x, y) across the beam to displacement along the specimen: factors, (2,)."""
+        return np.array([1.0 / math.cos(self.beta_rad), 1.0 / math.cos(self.alpha_rad)])
 
     def height_m(self, x_m: Array, y_m: Array) -> Array:
         """Return how much higher the tilted specimen is at an offset from the axis across the beam."""
@@ -59,21 +59,24 @@ class Raster:
     action : Scan or SpectrumImage
         What was asked.
     config : ScanConfig
-        Coils and flyback.
+        Flyback.
+    coils : array, shape (2, 2)
+        From asked to true deflection, see `coil_matrix`.
     tilt : Tilt
         Tilt of the specimen.
     start_s : float
         Instrument time at which the first pixel begins.
     """
 
-    def __init__(self, action: Scan | SpectrumImage, config: ScanConfig, tilt: Tilt, start_s: float) -> None:
+    def __init__(
+        self, action: Scan | SpectrumImage, config: ScanConfig, coils: Array, tilt: Tilt, start_s: float
+    ) -> None:
         self._action, self._tilt = action, tilt
         self._start_s = start_s
         self._tail = (config.flyback_lag * action.fov_m, action.dwell_s / config.lag_time_s)
         self.shape = (action.height_px, action.width_px)
         self.pixel_m = action.fov_m / action.width_px
         self.line_s = action.width_px * action.dwell_s + config.line_flyback_s
-        coils = coil_matrix(config)
         self._centre_m = coils @ np.array([action.centre_x_m, action.centre_y_m])
         self._turn = coils @ rotation(action.rotation_rad)
 
@@ -84,25 +87,31 @@ class Raster:
 
     def deflection_m(self, rows: Array, columns: Array) -> tuple[Array, Array]:
         """Return true deflections (x, y) of pixels, each (n, m) for n rows and m columns (fractions allowed)."""
-        height, width = self.shape
-        u = ((columns + 0.5) - width / 2.0) * self.pixel_m
-        u = (u - self._tail[0] * np.exp(-(columns + 0.5) * self._tail[1]))[None, :]
-        v = (((rows + 0.5) - height / 2.0) * self.pixel_m)[:, None]
-        (xu, xv), (yu, yv) = self._turn
-        return xu * u + (xv * v + self._centre_m[0]), yu * u + (yv * v + self._centre_m[1])
+        along, down = self._parts_m(rows, columns)
+        return along[0] + down[0][:, None], along[1] + down[1][:, None]
 
     def points_m(self, rows: Array, columns: Array, view: View) -> tuple[Array, Array]:
         """Return specimen points (x, y) of pixels, each (n, m); drift within a row is taken as linear."""
-        dx, dy = self.deflection_m(rows, columns)
+        along, down = self._parts_m(rows, columns)
         begin_s = self._start_s + rows * self.line_s
-        begin = view(begin_s)
-        change = view(begin_s + self.shape[1] * self._action.dwell_s) - begin
-        part = ((columns + 0.5) / self.shape[1])[None, :]
-        fx, fy = np.diag(self._tilt.matrix)
-        return (
-            fx * dx + (begin[:, :1] + change[:, :1] * part),
-            fy * dy + (begin[:, 1:] + change[:, 1:] * part),
-        )
+        begin = view(begin_s).T
+        change = view(begin_s + self.shape[1] * self._action.dwell_s).T - begin
+        part = (columns + 0.5) / self.shape[1]
+        points = []
+        for axis, stretch in enumerate(self._tilt.stretch):
+            place: Array = np.multiply.outer(change[axis], part)  # then in place: these arrays are large
+            place += stretch * along[axis]
+            place += (stretch * down[axis] + begin[axis])[:, None]
+            points.append(place)
+        return points[0], points[1]
+
+    def _parts_m(self, rows: Array, columns: Array) -> tuple[Array, Array]:
+        """Return what columns (2, m) and rows (2, n) contribute to the deflection (x, y)."""
+        height, width = self.shape
+        u = ((columns + 0.5) - width / 2.0) * self.pixel_m
+        u -= self._tail[0] * np.exp(-(columns + 0.5) * self._tail[1])
+        v = ((rows + 0.5) - height / 2.0) * self.pixel_m
+        return np.multiply.outer(self._turn[:, 0], u), np.multiply.outer(self._turn[:, 1], v) + self._centre_m[:, None]
 
     def pixels_m(self, view: View) -> tuple[Array, Array]:
         """Return the specimen points of all pixels, each (height, width)."""
