@@ -97,11 +97,16 @@ def write_durably(disk: Disk, path: Path, data: bytes) -> None:
     Raises
     ------
     OSError
-        Whatever the disk says; the final name then does not exist.
+        Whatever the disk says; if it is full, the unfinished file is removed.
     """
     temporary = path.with_name(f".{path.name}.partial")
-    with temporary.open("wb") as file:
-        disk.write(file, data)
-        disk.fsync(file)
-    disk.rename(temporary, path)
-    disk.fsync_folder(path.parent)
+    try:
+        with temporary.open("wb") as file:
+            disk.write(file, data)
+            disk.fsync(file)
+        disk.rename(temporary, path)
+        disk.fsync_folder(path.parent)
+    except OSError as error:
+        if is_full(error):
+            disk.remove(temporary)
+        raise
