@@ -1,8 +1,6 @@
 """Fetch the public spectrum images that are too large, or not ours, to ship: run as a module with a folder.
 
 ``python -m environments.download [FOLDER]`` (default ``data``) fetches nothing that is already there.
-
-
 Both lie in the test data of a package on the Python package index (hyperspy 1.7.6, GPL-3.0-or-later). The package
 is downloaded into a temporary folder and unpacked, never installed; every file is checked against its sha256.
 """
