@@ -7,7 +7,8 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from environments.sample.catalyst import Catalyst, CatalystConfig
+from environments.sample.catalyst import Catalyst
+from environments.sample.catalyst_config import CatalystConfig
 from environments.sample.crystal2d import Crystal2d, Crystal2dConfig
 from environments.sample.kinematics import Electron
 from environments.sample.layered import LayeredSpecimen, Structure

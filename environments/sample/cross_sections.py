@@ -44,7 +44,7 @@ def elastic_m2(number: int, electron: Electron, inner_rad: float, outer_rad: flo
     k0 = electron.wave_number_per_m
     screening = number ** (1.0 / 3.0) / (k0 * BOHR_M)
     scale = 4.0 * math.pi * (electron.gamma * number / (BOHR_M * k0**2)) ** 2
-    return float(scale) * (1.0 / (inner_rad**2 + screening**2) - 1.0 / (outer_rad**2 + screening**2))
+    return float(scale * (1.0 / (inner_rad**2 + screening**2) - 1.0 / (outer_rad**2 + screening**2)))
 
 
 def ionisation_m2(shell: Shell, binding_ev: float, electron: Electron) -> float:

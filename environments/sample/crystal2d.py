@@ -128,7 +128,7 @@ class Crystal2d:
         if by == "valence":
             inside = (np.abs(x_m) <= 0.5 * self.extent_m[0]) & (np.abs(y_m) <= 0.5 * self.extent_m[1])
             return np.where(inside, self._mean_m.reshape(shape), 0.0)
-        areal = self._atoms[by].areal_per_m2(Tiles(x_m, y_m), len(self.materials))
+        areal = self._atoms[by].areal_per_m2(Tiles(x_m, y_m, edge_px=8), len(self.materials))
         return np.asarray(areal / self._bulk_per_m3.reshape(shape))
 
     def mode_events(self, x_m: Array, y_m: Array) -> Array:

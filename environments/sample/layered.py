@@ -23,7 +23,10 @@ from environments.sample.materials import Element, Material, element, pure
 
 Array = NDArray[np.float64]
 Interaction = Literal["elastic", "core", "valence"]
-"""Which scattering samples the structure: atoms are sharp to elastic, wider to core, spread out to valence losses."""
+"""What samples the structure: atoms are sharp to elastic, wider to core, spread out to valence losses."""
+
+
+_ROWS_AT_ONCE = 64  # keeps the working arrays of an image in the processor's cache
 
 
 class LayeredConfig(ConfigModel):
@@ -146,9 +149,18 @@ class LayeredSpecimen:
         """
         section_m2 = self._images.section_m2(detector)
         x, y, dose = _dosed_points(x_m, y_m, dose_e_per_m2)
+        if x.ndim != 2:
+            return self._image(detector, section_m2, x, y, dose)
+        seen = np.empty(x.shape)
+        for start in range(0, len(x), _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            seen[rows] = self._image(detector, section_m2, x[rows], y[rows], dose[rows])
+        return seen
+
+    def _image(self, detector: str, section_m2: Array, x: Array, y: Array, dose: Array) -> Array:
         thickness = self._thickness_m(x, y, dose, "elastic")
         exponent = _weighted(section_m2 @ self._per_m3, thickness)
-        for index in self._damage.sensitive:
+        for index in self._damage.sensitive if np.any(dose > 0.0) else ():
             lost = 1.0 - self._damage.survival(index, dose)
             exponent = exponent - lost * _weighted(section_m2[index] * self._per_m3[index], thickness)
         return self._images.yield_(detector, np.maximum(exponent, 0.0))

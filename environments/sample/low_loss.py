@@ -130,7 +130,7 @@ class LossDensity:
 
     def below(self, loss_ev: Array) -> Array:
         """Return the probability that one event loses less than ``loss_ev``."""
-        return np.interp(loss_ev, self._loss_ev, self._cumulative)
+        return np.asarray(np.interp(loss_ev, self._loss_ev, self._cumulative))
 
     @classmethod
     def bulk(cls, name: str, drude: Drude, electron: Electron, collection_rad: float) -> LossDensity:

@@ -35,9 +35,12 @@ class Mode:
     spots_m : Array
         Centres of the hot spots, shape (n, 2) as x, y in the specimen frame.
     weights : Array
-        Shares of the hot spots, shape (n,), sum 1.
+        Shares of the hot spots, shape (n,), sum 1; of a coherent mode their signed amplitudes.
     strength : float
         Oscillator strength relative to an ideal metal, ``3 / (background + ratio)``.
+    coherent : bool
+        Whether the fields of the hot spots add before they are squared (a single mode with nodes between charges of
+        opposite sign) or after (degenerate modes that share the energy, as on the corners of a cube).
     """
 
     name: str
@@ -48,6 +51,7 @@ class Mode:
     spots_m: Array
     weights: Array
     strength: float
+    coherent: bool = False
 
 
 def long_axis_factor(aspect: float) -> float:
@@ -135,7 +139,10 @@ class ModeMap:
         counts = [len(m.weights) for m in modes]
         self._firsts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.intp) if modes else np.zeros(0, np.intp)
         self._spots_m = np.concatenate([np.zeros((0, 2)), *(m.spots_m for m in modes)])
-        self._weights = np.concatenate([np.zeros(0), *(m.weights * m.strength for m in modes)])
+        self._weights = np.concatenate([np.zeros(0), *(m.weights for m in modes)])[:, None]
+        self._strength = np.array([m.strength for m in modes])[:, None]
+        self._coherent = np.array([m.coherent for m in modes], dtype=bool)
+        self._of_coherent = np.repeat(self._coherent, counts)
         self._energy_ev = np.repeat([m.energy_ev for m in modes], counts)
         self._size_m = np.repeat([m.size_m for m in modes], counts)
         self._core_m = np.repeat([m.core_m for m in modes], counts)
@@ -149,5 +156,8 @@ class ModeMap:
             distance = np.hypot(x[part] - self._spots_m[:, :1], y[part] - self._spots_m[:, 1:])
             near = np.maximum(distance, self._core_m[:, None])
             each = coupling(near, self._energy_ev[:, None], self._size_m[:, None], self._electron)
-            events[:, part] = np.add.reduceat(each * self._weights[:, None], self._firsts, axis=0)
+            each[self._of_coherent] **= 0.5
+            summed = np.add.reduceat(each * self._weights, self._firsts, axis=0)
+            summed[self._coherent] **= 2
+            events[:, part] = summed * self._strength
         return events.reshape(self._count, *x_m.shape)
