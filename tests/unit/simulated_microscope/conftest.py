@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from autoscope.clock import SimClock
 from autoscope.records import Act, Axis, Observation, SpectrumSignal
-
 from environments.instruments.simulated import (
     DetectorConfig,
     DriftConfig,
@@ -35,13 +35,16 @@ def flat(value: float) -> Callable[..., Any]:
     return lambda x, y, *rest: np.full(np.shape(x), value)
 
 
+TENTH, LEVEL, THOUSANDTH = flat(0.1), flat(0.0), flat(1e-3)
+
+
 @dataclass
 class AnalyticSpecimen:
     """Yields, spectra and heights as formulae of position; remembers the fluence it was told."""
 
-    yield_at: Callable[..., Any] = flat(0.1)
-    height_at: Callable[..., Any] = flat(0.0)
-    spectrum_at: Callable[..., Any] = flat(1e-3)
+    yield_at: Callable[..., Any] = TENTH
+    height_at: Callable[..., Any] = LEVEL
+    spectrum_at: Callable[..., Any] = THOUSANDTH
     extent_m: tuple[float, float] = (4e-6, 4e-6)
     signals: tuple[SpectrumSignal, ...] = (EELS,)
     name: str = "analytic"
