@@ -88,7 +88,7 @@ def _mode(
 
 
 def _rod_mode(particle: Particle, optics: Optics, order: int) -> Mode:
-    """Return a longitudinal mode: charge ``cos(order pi s)`` along the rod, its ``order + 1`` antinodes of equal share."""
+    """Return a longitudinal mode: charge ``cos(order pi s)`` along the rod, ``order + 1`` equal antinodes."""
     length, width = particle.length_m, particle.width_m
     factor = long_axis_factor(max(1.0, length / (order * width)))
     place = np.linspace(-0.5, 0.5, 15)

@@ -108,11 +108,14 @@ def test_corner_mode_of_a_cube_is_hottest_at_its_corners():
 
 def test_second_mode_of_a_rod_has_an_antinode_in_the_middle_where_the_first_has_a_node():
     modes = {m.name: m for m in modes_of(Particle("rod", 0.0, 0.0, 0.0, 2.4e-7, 2e-8), SILVER)}
-    x, y = np.array([0.0, 6e-8, 1.2e-7]), np.full(3, 1.5e-8)
-    middle, quarter, end = ModeMap([modes["longitudinal"]], BEAM).events(x, y)[0]
-    assert end > quarter > middle
-    middle, quarter, _ = ModeMap([modes["longitudinal_2"]], BEAM).events(x, y)[0]
-    assert middle > quarter
+    x = np.linspace(-1.2e-7, 1.2e-7, 241)
+    first = ModeMap([modes["longitudinal"]], BEAM).events(x, np.full(241, 1.5e-8))[0]
+    second = ModeMap([modes["longitudinal_2"]], BEAM).events(x, np.full(241, 1.5e-8))[0]
+    assert first[120] < 1e-6 * first.max()
+    assert abs(x[np.argmax(first)]) > 7e-8
+    assert second[120] > 0.5 * second.max()
+    assert second[60:120].min() < 0.05 * second[120]
+    assert np.allclose(first, first[::-1], rtol=1e-6, atol=1e-12)
 
 
 def test_hot_spots_turn_and_move_with_their_particle():
