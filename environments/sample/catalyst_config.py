@@ -14,8 +14,8 @@ from environments.sample.height import HeightConfig
 from environments.sample.layered import LayeredConfig
 from environments.sample.materials import element
 
-PerArea = Annotated[float, Quantity("1/m^2", low=0.0)]
-"""A number per area, zero allowed."""
+PerArea = Annotated[float, Quantity("m^-2", low=0.0)]
+"""A number per area, typed as ``20 um^-2``; zero allowed."""
 
 
 class HolesConfig(ConfigModel):

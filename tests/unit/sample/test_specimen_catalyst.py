@@ -292,7 +292,7 @@ def test_people_write_it_with_units_and_it_survives_a_round_trip():
     text = """
 kind: catalyst
 extent: [8 um, 6 um]
-density_per_m2: 25 1/um^2
+density: 25 um^-2
 radius: 4.5 nm
 damage: {critical_dose: {Co: 1e8 e/nm^2}}
 rare: {element: Ni, structure: core_shell, fraction: 0.02}
