@@ -20,6 +20,7 @@ from environments.instruments.simulated.scan import Raster, Tilt, View
 from environments.sample.specimen import Specimen
 
 Array = NDArray[np.float64]
+Exposing = Scan | Measure | SpectrumImage
 
 HEIGHT_NODES = 33
 """Heights over an image are sampled on at most this many rows and columns and interpolated."""
@@ -57,6 +58,23 @@ class Scene:
     """From asked to true deflection, (2, 2)."""
     stray_e: float = 0.0
     """Electrons that fall on the field during flyback because the beam was left on."""
+
+
+def acquire(
+    action: Exposing,
+    scene: Scene,
+    detectors: tuple[DetectorConfig, ...],
+    signals: tuple[SpectrumSignal, ...],
+    rng: np.random.Generator,
+) -> list[Record]:
+    """Record what the detectors and spectrometers give, image detectors first."""
+    match action:
+        case Scan():
+            return scan(action, scene, detectors, rng)
+        case SpectrumImage():
+            return spectrum_image(action, scene, detectors, signals, rng)
+        case Measure():
+            return measure(action, scene, signals, rng)
 
 
 def scan(action: Scan, scene: Scene, detectors: tuple[DetectorConfig, ...], rng: np.random.Generator) -> list[Record]:

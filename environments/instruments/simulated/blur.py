@@ -53,6 +53,8 @@ class Blur:
     """
 
     def __init__(self, probe: Probe, defocus_m: Array, pixel_matrix_m: Array, shape: tuple[int, int]) -> None:
+        if probe.is_round:
+            defocus_m = np.abs(defocus_m)  # above and below focus look alike: fewer planes are needed
         pixel_m = math.sqrt(abs(float(np.linalg.det(pixel_matrix_m))))
         planes = focal_planes_m(float(defocus_m.min()), float(defocus_m.max()), probe.convergence_rad, pixel_m)
         moments = [pixel_moments(probe, plane, pixel_matrix_m) for plane in planes]

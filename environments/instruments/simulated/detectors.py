@@ -11,7 +11,7 @@ Image = NDArray[np.float32]
 
 BLOCK_PX = 32768
 FEW = 8.0
-"""Means below this are drawn exactly; above it the expansion is closer than 4e-4 in total variation."""
+"""Means below this are drawn exactly; above it the expansion is closer than 8e-4 in total variation."""
 
 
 def count_spectrum(mean: NDArray[np.float64], rng: np.random.Generator, dtype: type[np.unsignedinteger]) -> NDArray:  # type: ignore[type-arg]

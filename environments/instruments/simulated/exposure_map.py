@@ -68,9 +68,11 @@ class ExposureMap:
         window = self._electrons[top : top + shape[0], left : left + shape[1]]
         middle = (window + 0.5 * added) / self.cell_m**2
         window += added
-        for edge in self._border(middle, top, left):
+        beside = self._border(middle, top, left)
+        for edge in beside:
             edge[:] = 0.0
-        self._sweep_border()
+        if beside:
+            self._sweep_border()
         return middle.take(flat)
 
     def _histogram(self, flat: Cells, electrons: float | Array, shape: tuple[int, int]) -> Array:

@@ -18,7 +18,6 @@ from autoscope.records import (
     Blank,
     Capabilities,
     Frame,
-    FrameMeta,
     LoadSample,
     Measure,
     MicroscopeState,
@@ -31,14 +30,14 @@ from autoscope.records import (
     SpectrumSignal,
     Wait,
 )
-from environments.instruments.simulated import acquisition
-from environments.instruments.simulated.acquisition import Record, Scene
+from environments.instruments.simulated.acquisition import Exposing, Scene, acquire
 from environments.instruments.simulated.beam import Beam
 from environments.instruments.simulated.capabilities import admit, capabilities
 from environments.instruments.simulated.carousel import Carousel
 from environments.instruments.simulated.config import DetectorConfig, MicroscopeConfig
 from environments.instruments.simulated.drift import Drift
 from environments.instruments.simulated.holder import Heater
+from environments.instruments.simulated.labels import centre_m, label
 from environments.instruments.simulated.memory import ActMemory, LogRecord, PhysicalLog
 from environments.instruments.simulated.optics import Probe, form_probe
 from environments.instruments.simulated.scan import Tilt, coil_matrix
@@ -47,7 +46,6 @@ from environments.sample import SpecimenConfig, build_specimen
 from environments.sample.specimen import Specimen
 
 Array = NDArray[np.float64]
-Exposing = Scan | Measure | SpectrumImage
 
 PATH_POINTS = 64
 """An unblanked move exposes this many points along its way."""
@@ -278,41 +276,17 @@ class SimulatedInstrument:
         overhead_s = coils.point_overhead_s if isinstance(action, Measure) else coils.frame_overhead_s
         begin_s = before.time_s + overhead_s
         self._expose_parked(begin_s)
-        self._parked_m = _centre_m(action)
+        self._parked_m = centre_m(action)
         beam_s, flyback_s = self._spans(action)
         stray_e = 0.0 if self._beam.blanked else self._beam.expose(flyback_s, self._current_a)
-        records = self._record(action, self._scene(begin_s, stray_e))
+        detectors = () if isinstance(action, Measure) else self._detectors(action.detectors)
+        signals = () if isinstance(action, Scan) else self._signals(action.signals)
+        records = acquire(action, self._scene(begin_s, stray_e), detectors, signals, self._noise)
         dose_e = self._beam.expose(beam_s, self._current_a)
         self._beam.skip_time(begin_s + beam_s + flyback_s)
         self._wait_until(begin_s + beam_s + flyback_s)
-        return tuple(self._frame(action, record, before, begin_s, dose_e) for record in records)
-
-    def _record(self, action: Exposing, scene: Scene) -> list[Record]:
-        match action:
-            case Scan():
-                return acquisition.scan(action, scene, self._detectors(action.detectors), self._noise)
-            case Measure():
-                return acquisition.measure(action, scene, self._signals(action.signals), self._noise)
-            case SpectrumImage():
-                detectors, signals = self._detectors(action.detectors), self._signals(action.signals)
-                return acquisition.spectrum_image(action, scene, detectors, signals, self._noise)
-
-    def _frame(self, action: Exposing, record: Record, before: MicroscopeState, begin_s: float, dose_e: float) -> Frame:
-        """Label an array with what the microscope believes of itself."""
-        centre_m = _centre_m(action)
-        meta = FrameMeta(
-            signal=record.signal,
-            axes=record.axes,
-            time_s=begin_s,
-            dwell_s=action.dwell_s,
-            x_m=before.x_m + centre_m[0],
-            y_m=before.y_m + centre_m[1],
-            rotation_rad=0.0 if isinstance(action, Measure) else action.rotation_rad,
-            beam_current_a=before.beam_current_a,
-            defocus_m=before.defocus_m,
-            dose_e_per_m2=dose_e / self._exposed_m2(action),
-        )
-        return Frame(meta, record.data)
+        probe_m = self._probe.rms_m(0.0)
+        return tuple(label(record, action, before, begin_s, dose_e, probe_m) for record in records)
 
     # --- what is so -------------------------------------------------------------------------------
 
@@ -365,12 +339,6 @@ class SimulatedInstrument:
         known = {s.name: s for s in self._carousel.specimen.signals}
         return tuple(known[name] for name in names)
 
-    def _exposed_m2(self, action: Exposing) -> float:
-        """Return the area of the field, or ``pi r^2`` of the probe believed to be in focus (r its rms radius)."""
-        if isinstance(action, Measure):
-            return float(np.pi) * self._probe.rms_m(0.0) ** 2
-        return action.fov_m**2 * action.height_px / action.width_px
-
     # --- time, dose, log ----------------------------------------------------------------------------
 
     def _wait_until(self, end_s: float) -> None:
@@ -393,9 +361,3 @@ class SimulatedInstrument:
         x_m, y_m = (float(v) for v in self._probe_place())
         on_s = self._beam.on_s - on_before_s
         self._log.append(LogRecord(act_id, kind, start_s, self._clock.now_s(), x_m, y_m, on_s))
-
-
-def _centre_m(action: Exposing) -> tuple[float, float]:
-    if isinstance(action, Measure):
-        return action.x_m, action.y_m
-    return action.centre_x_m, action.centre_y_m

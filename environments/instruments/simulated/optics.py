@@ -96,6 +96,11 @@ class Probe:
     stigmator_a_m: float
     stigmator_b_m: float
 
+    @property
+    def is_round(self) -> bool:
+        """Whether there is no astigmatism at all."""
+        return self.stigmator_a_m == 0.0 and self.stigmator_b_m == 0.0
+
     def moments_m2(self, defocus_m: Any) -> tuple[Any, Any, Any]:
         """Return variance along x, covariance, variance along y, each of the shape of ``defocus_m``."""
         scale = self.convergence_rad**2 / 4.0

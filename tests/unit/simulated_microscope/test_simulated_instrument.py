@@ -136,6 +136,18 @@ def test_answers_are_bounded_in_number_and_old_acts_are_not_done_again(bench, pe
     assert b.microscope.state().dose_e == dose
 
 
+def test_identifiers_of_old_acts_are_bounded_too(bench, perfect):
+    b = bench(config=perfect.replace(memory=MemoryConfig(observations=1, records=2)))
+    for k in range(5):
+        b.microscope.execute(Act(act_id=f"p{k}", action=POINT))
+    assert list(b.microscope._memory._forgotten) == ["p2", "p3"]
+
+
+def test_empty_carousel_is_refused():
+    with pytest.raises(ConfigError, match="at least one"):
+        SimulatedInstrument.holding([], clock=SimClock(), rng=np.random.default_rng(0))
+
+
 def test_answers_are_bounded_in_bytes(bench, perfect):
     b = bench(config=perfect.replace(memory=MemoryConfig(observation_bytes=1200)))
     acts = [Act(act_id=f"s{k}", action=SCAN) for k in range(3)]  # 512 bytes each
