@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import assert_never
 
 from pydantic import ValidationError
 
@@ -31,7 +32,7 @@ from autoscope.records import (
 )
 
 _DUST = 1e-9
-"""Relative play for corners computed in floating point."""
+"""Part of the field by which a point may pass its edge through rounding."""
 
 
 class Guard:
@@ -58,7 +59,7 @@ class Guard:
         self._limits, self._capabilities = limits, capabilities
         self._saturated_fraction = saturated_fraction
         self.ranges = permitted(limits, capabilities)
-        self._field = {axis: self._reach(axis) for axis in ("centre_x_m", "centre_y_m")}
+        self._field = {axis: self._reach(axis) for axis in ("x_m", "y_m")}
 
     def permit(self, action: Action, state: MicroscopeState, left: Budget) -> Cost:
         """Return what the action will cost, if it may be done from this state with what is left to spend.
@@ -129,10 +130,10 @@ class Guard:
                 self._check_fields(
                     action, ("fov_m", "width_px", "height_px", "dwell_s", "centre_x_m", "centre_y_m", "rotation_rad")
                 )
-                self._check_field(action, corners(action), _DUST * action.fov_m)
+                self._check_field(action, corners(action))
             case Measure():
                 self._check_fields(action, ("dwell_s",))
-                self._check_field(action, [(action.x_m, action.y_m)], 0.0)
+                self._check_field(action, [(action.x_m, action.y_m)])
             case SetStimulus():
                 self._check_stimulus(action)
             case LoadSample():
@@ -142,6 +143,8 @@ class Guard:
                 self._check_fields(action, ("duration_s",))
             case Blank():
                 self._check_current(action, state)
+            case _:
+                assert_never(action)  # a kind of action that nobody taught the guard goes nowhere
 
     def _check_path(self, action: MoveStage, state: MicroscopeState) -> None:
         for axis, passed in path(action, state).items():
@@ -166,13 +169,11 @@ class Guard:
             if value is not None:
                 require(action.kind, name, value, self.ranges.get(name, EVERYTHING), "Choose a value inside the range")
 
-    def _check_field(self, action: Action, points: list[tuple[float, float]], dust_m: float) -> None:
-        for x_m, y_m in points:
-            for axis, value in (("centre_x_m", x_m), ("centre_y_m", y_m)):
-                reach = self._field[axis]
-                wide = Range(low=reach.low - dust_m, high=reach.high + dust_m) if reach is not EVERYTHING else reach
-                name = "field " + axis.removeprefix("centre_")
-                require(action.kind, name, value, wide, "Move the stage instead, or take a smaller field")
+    def _check_field(self, action: Action, points: list[tuple[float, float]]) -> None:
+        for point in points:
+            for axis, value in zip(("x_m", "y_m"), point):
+                remedy = "Move the stage instead, or take a smaller field"
+                require(action.kind, f"field {axis}", value, self._field[axis], remedy)
 
     def _check_stimulus(self, action: SetStimulus) -> None:
         for name in ("temperature_k", "bias_v"):
@@ -239,13 +240,16 @@ class Guard:
     def _reach(self, axis: str) -> Range:
         """Return where the beam can be deflected to: offsets declared by centre, field or native scan together."""
         ends: list[float] = []
-        if axis in self.ranges:
-            ends += [self.ranges[axis].low, self.ranges[axis].high]
-        if "fov_m" in self.ranges:
-            ends += [-self.ranges["fov_m"].high / 2, self.ranges["fov_m"].high / 2]
+        if (centre := self.ranges.get(f"centre_{axis}")) is not None:
+            ends += [centre.low, centre.high]
+        if (fov := self.ranges.get("fov_m")) is not None:
+            ends += [-fov.high / 2, fov.high / 2]
         if self._capabilities.native_scan:
-            ends += [corner[axis == "centre_y_m"] for corner in corners(self._capabilities.native_scan)]
-        return Range(low=min(ends), high=max(ends)) if ends else EVERYTHING
+            ends += [corner[axis == "y_m"] for corner in corners(self._capabilities.native_scan)]
+        if not ends:
+            return EVERYTHING
+        dust_m = _DUST * (max(ends) - min(ends))
+        return Range(low=min(ends) - dust_m, high=max(ends) + dust_m)
 
     def _unsupported(self, what: str, value: object, known: Iterable[object], action: Action) -> Unsupported:
         return Unsupported(

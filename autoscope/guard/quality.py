@@ -96,7 +96,7 @@ def measure(frame: Frame, saturated_limit: float, *, is_image: bool) -> dict[str
         "mean": mean,
         "std": std,
         "saturated_fraction": saturated,
-        "zero_fraction": 1.0 - np.count_nonzero(data) / data.size,
+        "zero_fraction": 1.0 - float(np.count_nonzero(data) / data.size),
         "snr_estimate": snr_estimate(data, mean),
     }
 
@@ -111,7 +111,7 @@ def saturated_fraction(data: Array, high: float) -> float:
     >>> saturated_fraction(np.array([7, 255, 255, 3]), 255.0), saturated_fraction(np.array([7, 250, 250, 3]), 250.0)
     (0.5, 0.0)
     """
-    return np.count_nonzero(data == data.max()) / data.size if high in FULL_SCALES else 0.0
+    return float(np.count_nonzero(data == data.max()) / data.size) if high in FULL_SCALES else 0.0
 
 
 def snr_estimate(data: Array, mean: float) -> float:

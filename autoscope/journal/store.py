@@ -11,11 +11,14 @@ from autoscope.errors import JournalError
 from autoscope.journal.chain import Row, corrupt
 from autoscope.journal.layout import APPLICATION_ID, DATABASE, VERSION
 
+BEFORE_ALL = -(2**63) - 1
+"""A number before that of any record, also of one that somebody slipped in below the first."""
+
 RawRow = tuple[object, ...]
 """A row as SQLite gives it, text as bytes; nothing about it is trusted yet."""
 
 _BATCH = 500
-_SELECT = "SELECT seq, kind, step, time_s, wall, body, previous, hash FROM records WHERE seq > ?"
+_SELECT = "SELECT seq, kind, step, time_s, wall, body, previous, hash FROM records WHERE seq >= ?"
 
 
 def connect(folder: Path) -> sqlite3.Connection:
@@ -32,17 +35,15 @@ def connect(folder: Path) -> sqlite3.Connection:
     if not path.is_file():
         raise JournalError("no journal here", where=str(path), remedy="Give the folder of a run")
     try:
-        connection = _probed(path, "mode=ro")
-    except sqlite3.OperationalError:  # a WAL file on a medium that cannot be written to
-        connection = _probed_or_corrupt(path, "mode=ro&immutable=1")
+        return _probed(path, "mode=ro")
+    except sqlite3.Error as error:
+        if not _needs_immutable(error):
+            raise _unreadable(path, error) from error
+    _refuse_unread_log(path)
+    try:
+        return _probed(path, "mode=ro&immutable=1")
     except sqlite3.Error as error:
         raise _unreadable(path, error) from error
-    try:
-        _check_format(connection, path)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
 
 
 def _probed(path: Path, query: str) -> sqlite3.Connection:
@@ -50,17 +51,25 @@ def _probed(path: Path, query: str) -> sqlite3.Connection:
     connection.text_factory = bytes
     try:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        _check_format(connection, path)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _probed_or_corrupt(path: Path, query: str) -> sqlite3.Connection:
-    try:
-        return _probed(path, query)
-    except sqlite3.Error as error:
-        raise _unreadable(path, error) from error
+def _needs_immutable(error: sqlite3.Error) -> bool:
+    """Return whether SQLite failed because it cannot put its log beside the file, as on a read-only medium."""
+    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
+
+
+def _refuse_unread_log(path: Path) -> None:
+    log = path.with_name(f"{path.name}-wal")
+    if log.is_file() and log.stat().st_size > 0:  # an immutable file is read without its log: records would be missing
+        raise JournalError(
+            "the last records lie in a log that cannot be read here, because the folder cannot be written to",
+            where=str(log), remedy="Copy the folder to a place that can be written to",
+        )  # fmt: skip
 
 
 def _check_format(connection: sqlite3.Connection, path: Path) -> None:
@@ -76,6 +85,8 @@ def _check_format(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _unreadable(path: Path, error: sqlite3.Error) -> JournalError:
+    if (getattr(error, "sqlite_errorcode", 0) & 0xFF) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return JournalError(f"another program holds the file: {error}", where=str(path), remedy="Try again")
     return corrupt(f"SQLite cannot read it: {error}", str(path), None)
 
 
@@ -92,7 +103,7 @@ def raw_rows(folder: Path, after: int = 0, kind: str | None = None) -> Iterator[
         SQLite cannot make sense of the file.
     """
     select, values = (_SELECT, ()) if kind is None else (f"{_SELECT} AND kind = ?", (kind,))
-    while batch := _batch(folder, f"{select} ORDER BY seq LIMIT {_BATCH}", (after, *values)):
+    while batch := _batch(folder, f"{select} ORDER BY seq LIMIT {_BATCH}", (after + 1, *values)):
         yield from batch
         after = int(batch[-1][0])  # type: ignore[call-overload]
 

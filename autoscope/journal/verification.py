@@ -18,7 +18,7 @@ from autoscope.errors import JournalCorrupt
 from autoscope.journal import frames
 from autoscope.journal.chain import GENESIS, KINDS, Record, Row, corrupt, parse
 from autoscope.journal.layout import CONFIG, DATABASE, FRAMES
-from autoscope.journal.store import connect, decode, raw_rows
+from autoscope.journal.store import BEFORE_ALL, connect, decode, raw_rows
 from autoscope.records import FrameRef
 
 
@@ -123,7 +123,9 @@ class _Audit:
         if self.last is None and self.records > 1:
             return  # the row before could not be read, which has been said
         seq, previous = (self.last.seq, self.last.hash) if self.last else (0, GENESIS)
-        if row.seq != seq + 1:
+        if row.seq <= seq:
+            self.chain("has a number below the first", row.seq, row.step)
+        elif row.seq != seq + 1:
             missing = f"record {seq + 1} is" if row.seq == seq + 2 else f"records {seq + 1} to {row.seq - 1} are"
             self.chain(f"{missing} missing before this one", row.seq, row.step)
         elif row.previous != previous:
@@ -243,7 +245,7 @@ def intact_head(folder: Path) -> Row | None:
 
 def _taken(audit: _Audit) -> Iterator[Record]:
     try:
-        for raw in raw_rows(audit.folder):
+        for raw in raw_rows(audit.folder, BEFORE_ALL):
             record = audit.take(raw)
             if record is not None:
                 yield record

@@ -34,6 +34,12 @@ def outcome(act_id):
     return Outcome(act_id=act_id, status="done", state_before=state, state=state)
 
 
+def cannot_open():
+    error = sqlite3.OperationalError("unable to open database file")
+    error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
+    return error
+
+
 def intent(act_id):
     return {"act_id": act_id, "decision": RUN["decision"](0), "cost": {}}
 
@@ -151,6 +157,16 @@ def test_column_of_another_type_is_corrupt(folder, change):
         list(JournalReader.open(folder).records())
 
 
+def test_text_that_became_nothing_is_corrupt(folder):
+    tamper(
+        folder, "CREATE TABLE other AS SELECT seq, kind, step, time_s, NULL AS wall, body, previous, hash FROM records"
+    )
+    tamper(folder, "DROP TABLE records")
+    tamper(folder, "ALTER TABLE other RENAME TO records")
+    with pytest.raises(JournalCorrupt, match="text is stored as something else"):
+        list(JournalReader.open(folder).records())
+
+
 def test_no_journal_is_said_so(tmp_path):
     with pytest.raises(JournalError, match="no journal here"):
         JournalReader.open(tmp_path)
@@ -194,16 +210,40 @@ def test_run_on_a_medium_that_cannot_be_written_to_is_read(tmp_path, monkeypatch
 
     def read_only_medium(path, **options):
         if "immutable" not in path:
-            raise sqlite3.OperationalError("unable to open database file")
+            raise cannot_open()
         return real(path, **options)
 
     monkeypatch.setattr(sqlite3, "connect", read_only_medium)
     assert len(list(JournalReader.open(tmp_path / "run").records())) == 1
 
 
+def test_log_that_cannot_be_read_is_never_ignored(tmp_path, monkeypatch):
+    with Journal.create(tmp_path / "run", clock=SimClock()) as journal:
+        journal.append("note", {})  # lies in the log only
+
+        def read_only_medium(path, **options):
+            raise cannot_open()
+
+        monkeypatch.setattr(sqlite3, "connect", read_only_medium)
+        with pytest.raises(JournalError, match="Copy the folder"):
+            list(JournalReader.open(tmp_path / "run").records())
+        monkeypatch.undo()
+
+
+def test_file_that_another_program_holds_is_not_called_corrupt(folder, monkeypatch):
+    real = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda path, **options: real(path, timeout=0, **options))
+    holder = sqlite3.connect(folder / "journal.sqlite", isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(JournalError, match="another program holds") as caught:
+        list(JournalReader.open(folder).records())
+    assert not isinstance(caught.value, JournalCorrupt)
+    holder.close()
+
+
 def test_file_that_cannot_be_opened_at_all_is_an_error_of_ours(folder, monkeypatch):
     def refuse(path, **options):
-        raise sqlite3.OperationalError("unable to open database file")
+        raise cannot_open()
 
     monkeypatch.setattr(sqlite3, "connect", refuse)
     with pytest.raises(JournalCorrupt, match="unable to open"):

@@ -1,9 +1,8 @@
-import hashlib
-import json
 import runpy
 import shutil
 import sqlite3
-import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,23 +50,25 @@ def test_same_run_written_today_has_the_hash_of_the_golden_one(tmp_path):
     assert RUN["write_folder"](tmp_path / "run") == GOLDEN_HEAD
 
 
-def test_documented_recipe_alone_verifies_the_golden_run():
-    def text(value):
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+def run_documented_program(folder):
+    page = (Path(__file__).parents[3] / "docs" / "journal.md").read_text(encoding="utf-8")
+    program = page.split("```python\n")[1].split("```")[0]
+    command = [sys.executable, "-I", "-S", "-c", program, str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
-    connection = sqlite3.connect(f"file:{GOLDEN / 'three_steps' / 'journal.sqlite'}?mode=ro", uri=True)
-    previous = "0" * 64
-    for seq, kind, step, time_s, wall, body, before, own in connection.execute("SELECT * FROM records ORDER BY seq"):
-        time = struct.pack(">d", time_s).hex()
-        parts = ["autoscope-journal/1", seq, kind, step, time, wall, body, before]
-        assert before == previous
-        previous = hashlib.sha256(text(parts).encode()).hexdigest()
-        assert own == previous
-        for ref in json.loads(body).get("frames", []) if kind == "outcome" else []:
-            content = (GOLDEN / "three_steps" / "frames" / ref["file"]).read_bytes()
-            assert hashlib.sha256(content).hexdigest() == ref["sha256"]
-    connection.close()
-    assert previous == GOLDEN_HEAD
+
+def test_program_in_the_documentation_alone_verifies_the_golden_run():
+    result = run_documented_program(GOLDEN / "three_steps")
+    assert result.stdout == f"verified, head {GOLDEN_HEAD}\n", result.stderr
+
+
+@pytest.mark.parametrize(
+    "statement", ["UPDATE records SET time_s = time_s + 1 WHERE seq = 4", "DELETE FROM records WHERE seq = 4"]
+)
+def test_program_in_the_documentation_finds_what_was_altered(folder, statement):
+    tamper(folder, statement)
+    result = run_documented_program(folder)
+    assert "AssertionError: record 4" in result.stderr
 
 
 def test_altered_record_is_named_with_its_step_and_steps_before_stay_proven(folder):
@@ -101,6 +102,14 @@ def test_inserted_record_is_found_even_if_its_own_hash_is_right(folder):
         forged.seq, forged.kind, None, forged.time_s, forged.wall, '{"forged":true}', forged.previous, forged.hash,
     )  # fmt: skip
     assert [(p.seq, p.what) for p in verify(folder).problems] == [(11, "does not carry the hash of the record before")]
+
+
+@pytest.mark.parametrize("seq", [0, -5, -(2**63)])
+def test_record_slipped_in_below_the_first_is_found(folder, seq):
+    columns = "kind, step, time_s, wall, body, previous, hash"
+    tamper(folder, f"INSERT INTO records SELECT {seq}, {columns} FROM records WHERE seq = 8")
+    result = verify(folder)
+    assert (result.problems[0].seq, result.problems[0].what) == (seq, "has a number below the first")
 
 
 def test_exchanged_records_are_found(folder):
