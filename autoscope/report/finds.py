@@ -1,0 +1,190 @@
+"""The best places measured, each with what it looked like, its spectrum, and what had been expected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoscope.errors import FrameRejected
+from autoscope.perception.bands import Coordinate
+from autoscope.records import Axis, FrameRef
+from autoscope.report.pictures import Archive, Footprint, contrast, data_uri, grey, sample
+from autoscope.report.story import Measurement, Picture, Reading, RunStory
+
+SAME_PLACE_M = 1e-11
+SHARE = 6
+"""A crop is this part of the image it is taken from, within the limits below."""
+CROP_PX = (24, 96)
+PLOTTED = 240
+"""Points a spectrum is drawn with; more channels are averaged in groups."""
+FEWEST_CHANNELS = 8
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A square piece of an image around a place, on the axes of the stage."""
+
+    uri: str
+    side_m: float
+    picture: Picture
+
+
+@dataclass(frozen=True)
+class BandMark:
+    """An interval on the energy axis, in the unit of the axis; ``background`` where it is subtracted."""
+
+    low: float
+    high: float
+    background: bool
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """A spectrum ready to be drawn: coordinates and mean levels, both (n,) float64, and the bands of its target."""
+
+    signal: str
+    axis: str
+    unit: str
+    energy: NDArray[np.float64]
+    level: NDArray[np.float64]
+    level_unit: str
+    bands: tuple[BandMark, ...]
+
+
+@dataclass(frozen=True)
+class Find:
+    """One of the best places of a target."""
+
+    rank: int
+    measurement: Measurement
+    reading: Reading
+    times_measured: int
+    crop: Crop | None
+    spectrum: Spectrum | None
+
+    @property
+    def surprise(self) -> float | None:
+        """Return how many standard deviations the value lies above what was expected, None without expectation."""
+        mean, std = self.measurement.predicted_mean, self.measurement.predicted_std
+        if mean is None or std is None or np.hypot(std, self.reading.std) == 0:
+            return None
+        return float((self.reading.value - mean) / np.hypot(std, self.reading.std))
+
+
+def ranked(story: RunStory, target: str, most: int) -> list[tuple[Measurement, Reading, int]]:
+    """Return the places of highest value, highest first, with how often each was measured.
+
+    A place measured again counts once, with its most certain value, so that repeating a measurement cannot lift it
+    by luck.
+    """
+    places: dict[tuple[int, int, int], list[tuple[Measurement, Reading]]] = {}
+    for m in story.measured(target)[0]:
+        key = (m.slot, round(m.x_m / SAME_PLACE_M), round(m.y_m / SAME_PLACE_M))
+        reading = m.reading(target)
+        if reading is not None:
+            places.setdefault(key, []).append((m, reading))
+    best = [(*min(group, key=lambda pair: pair[1].std), len(group)) for group in places.values()]
+    return sorted(best, key=lambda item: -item[1].value)[:most]
+
+
+def finds(story: RunStory, target: str, most: int, archive: Archive) -> list[Find]:
+    """Return the best places of a target with crops and spectra; one frame is in memory at a time."""
+    options = story.setting("scalarizers", target, "options")
+    options = options if isinstance(options, Mapping) else {}
+    return [
+        Find(
+            rank=rank,
+            measurement=m,
+            reading=reading,
+            times_measured=times,
+            crop=_crop(story.pictures, m, archive),
+            spectrum=_spectrum(m.spectra, options, archive),
+        )
+        for rank, (m, reading, times) in enumerate(ranked(story, target, most), start=1)
+    ]
+
+
+def picture_of(pictures: Sequence[Picture], m: Measurement) -> Picture | None:
+    """Return the image that shows a measured place best.
+
+    That is the last one taken before the measurement, an overview or the image by which the place was found again:
+    between an older one and the measurement the sample has drifted. Without one before, the first one after.
+    """
+    fitting = [
+        p
+        for p in pictures
+        if p.slot == m.slot and p.purpose != "focus" and (f := Footprint.of(p.ref.meta)) and f.holds(m.x_m, m.y_m)
+    ]
+    before = [p for p in fitting if p.time_s <= m.time_s]
+    return before[-1] if before else next(iter(fitting), None)
+
+
+def _crop(pictures: Sequence[Picture], m: Measurement, archive: Archive) -> Crop | None:
+    picture = picture_of(pictures, m)
+    footprint = Footprint.of(picture.ref.meta) if picture else None
+    frame = archive.frame(picture.ref) if picture else None
+    if picture is None or footprint is None or frame is None:
+        return None
+    side_px = int(np.clip(min(footprint.width_px, footprint.height_px) // SHARE, *CROP_PX))
+    pixel_m = footprint.pixel_x_m
+    steps_m = (np.arange(side_px) - (side_px - 1) / 2) * pixel_m
+    levels = sample(frame.data, footprint, m.x_m + steps_m, m.y_m + steps_m)
+    uri = data_uri(grey(levels, *contrast(frame.data)), np.isfinite(levels))
+    return Crop(uri, side_px * pixel_m, picture)
+
+
+def _spectrum(refs: Sequence[FrameRef], options: Mapping[str, Any], archive: Archive) -> Spectrum | None:
+    spectral = [r for r in refs if r.shape[0] >= FEWEST_CHANNELS]
+    wanted = options.get("signal")
+    ref = next((r for r in spectral if r.meta.signal == wanted), next(iter(spectral), None))
+    frame = archive.frame(ref) if ref else None
+    if ref is None or frame is None:
+        return None
+    axis = ref.meta.axes[0]
+    group = max(1, int(np.ceil(axis.size / PLOTTED)))
+    return Spectrum(
+        signal=ref.meta.signal,
+        axis=axis.name,
+        unit=axis.unit,
+        energy=_grouped(axis.values(), group),
+        level=_grouped(np.nan_to_num(frame.data.astype(np.float64)), group),
+        level_unit=ref.meta.unit,
+        bands=tuple(bands(options, axis)),
+    )
+
+
+def _grouped(values: NDArray[np.float64], group: int) -> NDArray[np.float64]:
+    starts = np.arange(0, len(values), group)
+    return np.asarray(np.add.reduceat(values, starts) / np.diff([*starts, len(values)]))
+
+
+def bands(options: Mapping[str, Any], axis: Axis) -> Iterator[BandMark]:
+    """Yield the intervals that a scalarizer's options name on an axis; whatever is no interval is passed over.
+
+    Examples
+    --------
+    >>> axis = Axis(name="energy", unit="eV", size=100, scale=10.0)
+    >>> list(bands({"band": ["0.1 keV", "0.2 keV"], "signal": "EDS"}, axis))
+    [BandMark(low=100.0, high=200.0, background=False)]
+    """
+    for name, value in options.items():
+        for low, high in _pairs(value):
+            try:
+                edges = [Coordinate.parse(str(edge)).to(axis.unit) for edge in (low, high)]
+            except (ValueError, FrameRejected):
+                continue
+            yield BandMark(min(edges), max(edges), "background" in name)
+
+
+def _pairs(value: Any) -> Iterator[tuple[Any, Any]]:
+    if not isinstance(value, (list, tuple)):
+        return
+    if len(value) == 2 and all(isinstance(edge, str) for edge in value):
+        yield value[0], value[1]
+        return
+    for part in value:
+        yield from _pairs(part)

@@ -1,0 +1,115 @@
+"""The first lines: how the run ended and what it found, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from autoscope.report import wording
+from autoscope.report.finds import Find
+from autoscope.report.story import RunStory
+
+GOING_ON = "not ended"
+"""Status of a run without a last record: it goes on, or was cut off."""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What a person reads first."""
+
+    name: str
+    status: str
+    sample: str
+    found: str
+    ended: str
+    warnings: tuple[str, ...]
+    figures: tuple[tuple[str, str], ...]
+    """What and how much, in a row."""
+
+
+def headline(story: RunStory, best: Sequence[Find]) -> Headline:
+    """Return the first lines of the report; ``best``: finds of the first target, highest first."""
+    return Headline(
+        name=str(story.header.get("name") or story.folder),
+        status=story.ending.status if story.ending else GOING_ON,
+        sample=_about(story),
+        found=_found(story, best),
+        ended=_ended(story),
+        warnings=tuple(_warnings(story)),
+        figures=tuple(_figures(story)),
+    )
+
+
+def _about(story: RunStory) -> str:
+    capabilities: Any = story.header.get("capabilities")
+    capabilities = capabilities if isinstance(capabilities, Mapping) else {}
+    instrument = capabilities.get("instrument", "")
+    simulated = " (simulated)" if capabilities.get("simulated") and "simulated" not in str(instrument) else ""
+    policy = story.setting("policy", "name")
+    begun, ended = story.clock.at(story.first_s), story.clock.at(story.last_s)
+    parts = (
+        story.header.get("sample"),
+        f"{instrument}{simulated}",
+        f"policy {policy}" if policy else "",
+        story.header.get("operator"),
+        f"{story.clock.date(story.first_s)}, {begun} to {ended} {story.clock.zone_name}" if story.records else "",
+    )
+    return " · ".join(str(part) for part in parts if part)
+
+
+def _found(story: RunStory, best: Sequence[Find]) -> str:
+    if not best:
+        seen = f", {wording.plural(len(story.pictures), 'image')} taken" if story.pictures else ""
+        acts = wording.plural(len(story.acts), "act")
+        return f"Nothing was measured{seen} ({acts})." if story.acts else "No act is recorded yet."
+    target = best[0].reading.name
+    _, values, _ = story.measured(target)
+    top = best[0]
+    typical = float(np.median(values))
+    value = f"{wording.with_std(top.reading.value, top.reading.std)} {top.reading.unit}".strip()
+    ratio = f", {top.reading.value / typical:.3g} times the median" if 0 < 1.5 * typical < top.reading.value else ""
+    name = f" at {top.measurement.target}" if top.measurement.target else ""
+    where = wording.place(top.measurement.x_m, top.measurement.y_m)
+    also = _also(best)
+    return (
+        f"{wording.plural(len(values), 'measurement')} of {target}. The highest is {value}{name} "
+        f"({where}){ratio}{also}."
+    )
+
+
+def _also(best: Sequence[Find]) -> str:
+    names = [f"{f.measurement.target or wording.place(f.measurement.x_m, f.measurement.y_m)}" for f in best[1:3]]
+    values = [wording.with_std(f.reading.value, f.reading.std) for f in best[1:3]]
+    told = [f"{name} ({value})" for name, value in zip(names, values, strict=True)]
+    return f"; then {' and '.join(told)}" if told else ""
+
+
+def _ended(story: RunStory) -> str:
+    if story.ending is None:
+        return "The run has no last record: it is still going, or it was cut off. This is the state of its last record."
+    reason = story.ending.reason.strip().rstrip(".")
+    return f"{story.ending.status.capitalize()}: {reason}." if reason else f"{story.ending.status.capitalize()}."
+
+
+def _warnings(story: RunStory) -> list[str]:
+    found = []
+    if story.ending is not None and not story.ending.safe:
+        found.append("The beam was not read back as blanked when the run ended: check the instrument.")
+    if story.damage:
+        found.append(f"The record cannot be trusted to its end; what follows is the part before. {story.damage}")
+    return found
+
+
+def _figures(story: RunStory) -> list[tuple[str, str]]:
+    faults = sum(a.status not in ("done", "open") for a in story.acts) + sum(r.kind == "fault" for r in story.remarks)
+    return [
+        ("run time", wording.duration(story.last_s - story.first_s)),
+        ("measured", wording.count(len(story.measurements))),
+        ("images", wording.count(len(story.pictures))),
+        ("electrons", wording.plain(sum(a.dose_e for a in story.acts))),
+        ("acts", wording.count(len(story.acts))),
+        ("faults", wording.count(faults)),
+    ]
