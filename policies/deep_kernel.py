@@ -14,8 +14,6 @@ from autoscope.surrogates.ladder import FitLadder
 from policies.field import FieldConfig
 from policies.learning import LearningConfig, LearningPolicy
 
-GP_COMPONENTS = 16
-
 
 class DeepKernelConfig(LearningConfig):
     """Settings of the deep-kernel policy."""
@@ -32,10 +30,12 @@ class DeepKernelConfig(LearningConfig):
 
 
 class DeepKernelPolicy(LearningPolicy):
-    """Deep kernel on patches; where it cannot be trained a GP on fixed features decides, then space filling."""
+    """Network on patch features, plus a kernel on coordinates, trained jointly.
+
+    Where that fails a GP on the same features decides; where that fails too, space is filled.
+    """
 
     Config: ClassVar[type[FieldConfig]] = DeepKernelConfig
-    components: ClassVar[int] = 32
 
     def __init__(self, config: DeepKernelConfig, *, rng: np.random.Generator) -> None:
         super().__init__(config, rng=rng)
@@ -45,17 +45,15 @@ class DeepKernelPolicy(LearningPolicy):
         if not table.components:  # no overview could be taken: there are no patches to learn from
             return FitLadder([("gp", GaussianProcess(groups=(table.place,)))])
         config = self.config
+        image = (*table.components, *table.jets)
         deep = DeepKernel(
-            table.components,
+            image,
             self._root_ % 2**32,
+            direct=table.place,
             dimensions=config.dimensions,
             hidden=config.hidden,
             cold_steps=config.cold_steps,
             warm_steps=config.warm_steps,
             learning_rate=config.learning_rate,
         )
-        fixed = (*table.components[:GP_COMPONENTS], *table.jets)
-        return FitLadder([("deep_kernel", deep), ("gp", GaussianProcess(groups=(fixed, table.place)))])
-
-    def _columns(self, table: FeatureTable) -> tuple[int, ...]:
-        return table.components or table.place
+        return FitLadder([("deep_kernel", deep), ("gp", GaussianProcess(groups=(image, table.place)))])

@@ -32,6 +32,8 @@ class DeepKernel(ExactSurrogate):
         Columns of ``x`` that the network sees.
     seed : int
         Of the initial weights: the same seed and data give the same model.
+    direct : tuple of int
+        Columns, e.g. coordinates, on which a second kernel acts as they are; it is added to that of the network.
     dimensions : int
         Kernel inputs the network makes (2 to 4 is usual).
     hidden : int
@@ -51,6 +53,7 @@ class DeepKernel(ExactSurrogate):
         columns: tuple[int, ...],
         seed: int,
         *,
+        direct: tuple[int, ...] = (),
         dimensions: int = 3,
         hidden: int = 64,
         cold_steps: int = 150,
@@ -59,10 +62,12 @@ class DeepKernel(ExactSurrogate):
         shape: Shape = "rbf",
     ) -> None:
         super().__init__()
-        self._columns, self._seed = list(columns), seed
-        self._widths = (hidden, dimensions)
+        self._columns, self._seed = [*columns, *direct], seed
+        self._widths = (len(columns), hidden, dimensions)
         self._steps, self._learning_rate = (cold_steps, warm_steps), learning_rate
-        self._default = default_prior(shape, (tuple(range(dimensions)),))
+        beside = tuple(range(dimensions, dimensions + len(direct)))
+        groups = (tuple(range(dimensions)), beside) if beside else (tuple(range(dimensions)),)
+        self._default = default_prior(shape, groups)
         self._network_: FeatureNetwork | None = None
         self._prior_: Prior | None = None
 
@@ -91,7 +96,7 @@ class DeepKernel(ExactSurrogate):
     def _fresh(self) -> FeatureNetwork:
         from autoscope.surrogates.network import FeatureNetwork
 
-        return FeatureNetwork(len(self._columns), *self._widths, seed=self._seed)
+        return FeatureNetwork(*self._widths, seed=self._seed)
 
     def _embed(self, x: Array) -> Array:
         if self._network_ is None:

@@ -24,7 +24,9 @@ TOLERATED_RISE = 1.0
 
 
 class FeatureNetwork(nn.Module):
-    """A small perceptron from patch features (n, d) to a few bounded kernel inputs (n, k), in double precision.
+    """A small perceptron from patch features to a few bounded kernel inputs, in double precision.
+
+    Columns of its argument beyond the first ``inputs`` are passed on unchanged: (n, inputs + p) -> (n, outputs + p).
 
     Parameters
     ----------
@@ -36,6 +38,7 @@ class FeatureNetwork(nn.Module):
 
     def __init__(self, inputs: int, hidden: int, outputs: int, seed: int) -> None:
         super().__init__()
+        self._inputs = inputs
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.layers = nn.Sequential(
@@ -43,9 +46,9 @@ class FeatureNetwork(nn.Module):
             ).double()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the kernel inputs, each in (-2, 2): the spread of standardised features."""
-        z: Tensor = 2.0 * torch.tanh(self.layers(x))
-        return z
+        """Return the kernel inputs; learnt ones lie in (-2, 2), the spread of standardised features."""
+        learnt = 2.0 * torch.tanh(self.layers(x[:, : self._inputs]))
+        return torch.cat([learnt, x[:, self._inputs :]], dim=1)
 
     def embed(self, x: Array) -> Array:
         """Return the kernel inputs of ``x`` (n, d), shape (n, k), in chunks."""
