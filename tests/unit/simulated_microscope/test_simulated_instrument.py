@@ -315,5 +315,5 @@ def test_configurations_that_make_no_sense_are_refused(text):
 
 
 def test_configuration_written_out_reads_back_the_same():
-    config = MicroscopeConfig(holder=HolderConfig(), name="other")
-    assert MicroscopeConfig.model_validate(config.plain()) == config
+    config = SimulatedInstrument.Config(holder=HolderConfig(), name="other")
+    assert SimulatedInstrument.Config.model_validate(config.plain()) == config
