@@ -83,6 +83,15 @@ def test_rare_particles_cluster_and_independent_ones_do_not(large):
     assert share_with_rare_neighbour(large) > 0.045
 
 
+def test_how_much_rare_particles_cluster_does_not_depend_on_the_context():
+    config = CatalystConfig(density_per_m2=4e13, density_contrast=0.0)
+    without, mostly = (
+        share_with_rare_neighbour(build(config.replace(rare=RareConfig(fraction=0.05, context=c)), seed=3).truth())
+        for c in (0.0, 0.9)
+    )
+    assert 0.65 < mostly / without < 1.4
+
+
 def local_density(truth, radius_m=7e-7):
     xy = np.column_stack([truth["x_m"], truth["y_m"]])
     inner = np.abs(xy).max(axis=1) < 9.3e-6
@@ -103,7 +112,7 @@ def test_a_sharp_beam_sees_every_particle_at_its_true_place(specimen):
     alone = cKDTree(np.column_stack([x, y])).query(np.column_stack([x, y]), k=2)[0][:, 1] > 4e-8
     assert alone.mean() > 0.8
     here = specimen.structure.thickness_m(x, y, "elastic")[1:]
-    assert np.allclose(here.sum(axis=0), 2 * radius)
+    assert np.allclose(here.sum(axis=0), 2 * radius, rtol=1e-6, atol=0)
     assert np.array_equal(here[1] > 0, truth["is_rare"])
     inside, outside = (specimen.structure.thickness_m(x + f * radius, y, "elastic")[1:] for f in (0.99, 1.01))
     assert np.all(inside.sum(axis=0) > 0)
@@ -212,7 +221,7 @@ def test_beyond_the_extent_empty_support_goes_on(specimen):
 
 def test_height_is_what_was_configured():
     flat = build(SMALL.replace(height=HeightConfig(tilt_x_rad=0.02)))
-    assert np.allclose(flat.height_m(np.array([0.0, 1e-6]), np.zeros(2)), [0.0, math.tan(0.02) * 1e-6])
+    assert np.allclose(flat.height_m(np.array([0.0, 1e-6]), np.zeros(2)), [0.0, math.tan(0.02) * 1e-6], atol=0)
 
 
 def test_dose_removes_the_sensitive_element_and_only_it():
@@ -223,7 +232,7 @@ def test_dose_removes_the_sensitive_element_and_only_it():
     fresh, spent = specimen.areal_per_m2(x, y, 0.0), specimen.areal_per_m2(x, y, 3e26)
     for i, atom in enumerate(specimen.elements):
         expected = math.exp(-3) if atom.symbol == "Co" else 1.0
-        assert np.allclose(spent[i], expected * fresh[i])
+        assert np.allclose(spent[i], expected * fresh[i], atol=0)
     assert np.all(specimen.image_yield("HAADF", x, y, 3e26) < specimen.image_yield("HAADF", x, y, 0.0))
 
 
@@ -239,14 +248,14 @@ def test_dose_may_be_a_map(specimen):
     dose[30:, :] = 1e27
     mixed = specimen.image_yield("HAADF", x, y, dose)
     assert np.array_equal(mixed[:30], specimen.image_yield("HAADF", x, y, 0.0)[:30])
-    assert np.allclose(mixed[30:], specimen.image_yield("HAADF", x, y, 1e27)[30:])
+    assert np.allclose(mixed[30:], specimen.image_yield("HAADF", x, y, 1e27)[30:], atol=0)
 
 
 def test_an_image_equals_its_points_one_by_one(specimen):
     x, y = np.meshgrid(np.linspace(-1e-6, 1e-6, 150), np.linspace(0, 2e-6, 130))
     image = specimen.image_yield("HAADF", x, y, 0.0)
     assert image.std() > 0
-    assert np.allclose(image.ravel(), specimen.image_yield("HAADF", x.ravel(), y.ravel(), 0.0), rtol=1e-12)
+    assert np.allclose(image.ravel(), specimen.image_yield("HAADF", x.ravel(), y.ravel(), 0.0), rtol=1e-12, atol=0)
     assert image[5, 7] == pytest.approx(float(specimen.image_yield("HAADF", x[5, 7], y[5, 7], 0.0)))
 
 
@@ -281,6 +290,16 @@ def test_too_many_particles_are_refused_with_a_remedy():
 def test_wrong_settings_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         CatalystConfig(**change)
+
+
+def test_holes_are_displaced_both_ways_yet_never_merge(large):
+    x, y, radius = large["hole_x_m"], large["hole_y_m"], large["hole_radius_m"]
+    for position in (x, y):
+        off_lattice = (position / 2.5e-6) % 1.0 - 0.5
+        off_lattice = np.where(np.abs(off_lattice) > 0.25, off_lattice - np.sign(off_lattice) * 0.5, off_lattice)
+        assert 0.03 < off_lattice.std() < 0.2
+    distance = np.hypot(x[:, None] - x, y[:, None] - y) + 1.0 * np.eye(len(x))
+    assert np.all(distance > radius[:, None] + radius)
 
 
 def test_holes_that_leave_no_film_are_refused():

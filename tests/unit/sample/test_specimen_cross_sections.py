@@ -61,6 +61,16 @@ def test_copper_k_ionisation_is_near_the_measured_cross_section():
     assert 150 < ionisation_m2("K", 8979.0, BEAM) * 1e28 < 450
 
 
+@pytest.mark.parametrize("voltage_v", [80e3, 200e3, 300e3])
+def test_ionisation_is_the_relativistic_bethe_formula_in_textbook_units(voltage_v):
+    # Williams & Carter, eq. 4.2, with pi e^4 = 6.51e-20 cm2 keV2 and everything in keV
+    beam, binding_kev = Electron(voltage_v), 7.709
+    energy_kev, beta2 = beam.half_mv2_ev / 1e3, beam.beta_squared
+    bracket = math.log(0.65 * energy_kev / binding_kev) - math.log(1 - beta2) - beta2
+    expected_cm2 = 6.51e-20 * 2 * 0.9 / (energy_kev * binding_kev) * bracket
+    assert ionisation_m2("K", 7709.0, beam) * 1e4 == pytest.approx(expected_cm2, rel=2e-3)
+
+
 def test_a_shell_deeper_than_the_beam_is_not_ionised():
     assert ionisation_m2("K", 11919.0, Electron(10e3)) == 0.0
 

@@ -34,6 +34,16 @@ def test_projected_thickness_integrates_to_the_volume(shape, length, width):
     assert volume == pytest.approx(particle.volume_m3 * (1 - rounded), rel=5e-3)
 
 
+@pytest.mark.parametrize(
+    ("shape", "inside", "outside"), [("rod", (0.45, 0), (0, 0.45)), ("triangle", (0, 0.5), (0, -0.5))]
+)
+def test_matter_turns_with_the_frame_that_hot_spots_are_placed_in(shape, inside, outside):
+    particle = Particle(shape, 11.0, -7.0, 0.7, 90.0, 25.0)
+    for place, expected in ((inside, True), (outside, False)):
+        ((x, y),) = particle.place(*(90.0 * np.array([share]) for share in place))
+        assert bool(particle.thickness_m(x, y) > 0) is expected
+
+
 @pytest.mark.parametrize("shape", ["sphere", "cube", "rod", "triangle"])
 def test_a_particle_lies_inside_its_reach(shape):
     particle = Particle(shape, 0.0, 0.0, 0.3, 80.0, 25.0 if shape in ("rod", "triangle") else 80.0)
@@ -97,7 +107,7 @@ def test_a_tilted_specimen_is_a_plane_through_the_origin():
     height = HeightMap(config, (1e-5, 1e-5), np.random.default_rng(0))
     x, y = np.array([0.0, 1e-6, 0.0, 9e-5]), np.array([0.0, 0.0, 1e-6, 0.0])
     slopes = [0.0, math.tan(0.1) * 1e-6, -math.tan(0.05) * 1e-6, math.tan(0.1) * 9e-5]
-    assert np.allclose(height(x, y), slopes, rtol=1e-12)
+    assert np.allclose(height(x, y), slopes, rtol=1e-12, atol=0)
 
 
 def test_bumps_have_the_configured_height_and_length():
