@@ -43,8 +43,7 @@ def runners_up(values: Array, chosen: int, forbidden: Mask, count: int) -> list[
     """
     barred = forbidden | np.isnan(values)
     barred[chosen] = True
-    ranked = np.where(barred, -np.inf, values)
-    count = min(count, int((~barred).sum()))
-    top = np.argpartition(-ranked, min(count, len(ranked) - 1))[:count] if count else np.empty(0, dtype=np.intp)
-    order = np.lexsort((top, -ranked[top]))
-    return [int(i) for i in top[order] if not barred[i]]
+    others = np.flatnonzero(~barred)
+    if len(others) > count:
+        others = others[np.argpartition(-values[others], count)[:count]]
+    return [int(i) for i in others[np.lexsort((others, -values[others]))]]

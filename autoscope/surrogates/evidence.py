@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import gpytorch
 import numpy as np
 import torch
-from gpytorch.constraints import Positive
-from gpytorch.priors import LogNormalPrior
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor, nn
@@ -19,6 +17,12 @@ from torch import Tensor, nn
 from autoscope.errors import FitFailed
 from autoscope.surrogates.prior import LENGTHSCALE_SCALE, Prior, lengthscale_location
 from autoscope.surrogates.threads import one_thread
+
+with warnings.catch_warnings():  # it compiles with what newer torch calls deprecated
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import gpytorch
+    from gpytorch.constraints import Positive
+    from gpytorch.priors import LogNormalPrior
 
 Array = NDArray[np.float64]
 

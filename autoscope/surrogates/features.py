@@ -40,7 +40,10 @@ def principal_components(rows: Array, count: int) -> Array:
     """
     from sklearn.decomposition import PCA
 
-    model = PCA(n_components=min(count, *rows.shape), svd_solver="covariance_eigh")
+    count = min(count, *rows.shape)
+    if not rows.std(axis=0).any():
+        return np.zeros((len(rows), count))
+    model = PCA(n_components=count, svd_solver="covariance_eigh")
     scores = np.asarray(model.fit_transform(rows), dtype=np.float64)
     return scores / _spread(scores[:, :1])
 
@@ -116,8 +119,9 @@ def describe(image: Array, patch_px: int, components: int) -> FeatureTable:
         Not a two-dimensional image, or not finite.
     """
     image = _checked(image)
-    scores = principal_components(patches(image, patch_px).reshape(image.size, -1), components)
-    blocks = [scores, jets(image), coordinates(*image.shape)]
+    level = standardised(image.reshape(-1, 1)).reshape(image.shape)  # contrast and offset are the detector's, not ours
+    scores = principal_components(patches(level, patch_px).reshape(image.size, -1), components)
+    blocks = [scores, jets(level), coordinates(*image.shape)]
     ends = np.cumsum([0, *(b.shape[1] for b in blocks)])
     spans = [tuple(range(int(a), int(b))) for a, b in itertools.pairwise(ends)]
     return FeatureTable(np.concatenate(blocks, axis=1), *spans)
