@@ -85,11 +85,17 @@ def test_rare_particles_cluster_and_independent_ones_do_not(large):
 
 def test_how_much_rare_particles_cluster_does_not_depend_on_the_context():
     config = CatalystConfig(density_per_m2=4e13, density_contrast=0.0)
-    without, mostly = (
-        share_with_rare_neighbour(build(config.replace(rare=RareConfig(fraction=0.05, context=c)), seed=3).truth())
-        for c in (0.0, 0.9)
-    )
-    assert 0.65 < mostly / without < 1.4
+    shares = {
+        context: sum(
+            share_with_rare_neighbour(
+                build(config.replace(rare=RareConfig(fraction=0.05, context=context)), seed=seed).truth()
+            )
+            for seed in (0, 3)
+        )
+        for context in (0.0, 0.9)
+    }
+    # a field that were not kept at unit variance would give 1.3
+    assert 0.7 < shares[0.9] / shares[0.0] < 1.15
 
 
 def local_density(truth, radius_m=7e-7):
@@ -143,7 +149,7 @@ def test_integrated_contrast_is_the_volume_of_the_particle():
     volume = specimen.structure.thickness_m(x, y, "elastic")[1].sum() * step**2
     inside = np.hypot(truth["x_m"] - truth["x_m"][0], truth["y_m"] - truth["y_m"][0]) < 1e-8
     assert inside.sum() == 1
-    assert volume == pytest.approx(4 / 3 * math.pi * truth["radius_m"][0] ** 3, rel=3e-3)
+    assert volume == pytest.approx(4 / 3 * math.pi * truth["radius_m"][0] ** 3, rel=3e-3, abs=0)
 
 
 def test_holes_are_vacuum_for_every_signal(specimen):
@@ -194,8 +200,8 @@ def test_core_shell_particles_hide_the_rare_element_inside():
     across = np.array([0.0, 0.5, 0.7, 0.9]) * truth["radius_m"][one]
     thickness = specimen.structure.thickness_m(truth["x_m"][one] + across, np.full(4, truth["y_m"][one]), "core")
     radius = truth["radius_m"][one]
-    assert thickness[2, 0] == pytest.approx(2 * 0.6 * radius)
-    assert thickness[1, 0] == pytest.approx(2 * 0.4 * radius)
+    assert thickness[2, 0] == pytest.approx(2 * 0.6 * radius, rel=1e-9, abs=0)
+    assert thickness[1, 0] == pytest.approx(2 * 0.4 * radius, rel=1e-9, abs=0)
     assert thickness[2, 1] > 0
     assert np.all(thickness[2, 2:] == 0)
     assert np.all(thickness[1, 2:] > 0)
