@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from autoscope.perception.regions import Region
 from numpy.typing import NDArray
 
+from autoscope.perception.regions import Region
 from autoscope.protocols import JsonValue
 
 Floats = NDArray[np.float64]
@@ -26,6 +26,7 @@ class Catalogue:
         self._values: dict[int, tuple[float, float]] = {}
         self._tries: dict[int, int] = {}
         self._columns: dict[str, Floats] = {}
+        self._features: Floats | None = None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -36,7 +37,7 @@ class Catalogue:
         for r in regions:
             at = (stage_m[0] + r.x_m, stage_m[1] + r.y_m)
             self._rows.append((tile, r.x_m, r.y_m, *at, tuple(float(f) for f in r.features())))
-        self._columns = {}
+        self._columns, self._features = {}, None
         return list(range(first, len(self._rows)))
 
     def record(self, particle: int, value: float, std: float) -> None:
@@ -62,8 +63,10 @@ class Catalogue:
 
     def features(self) -> Floats:
         """Return what the particles look like and where they are, (n, d) float64: features, then x, y."""
-        look = np.array([row[5] for row in self._rows], dtype=np.float64).reshape(len(self._rows), -1)
-        return np.column_stack([look, self.column("x"), self.column("y")])
+        if self._features is None:
+            look = np.array([row[5] for row in self._rows], dtype=np.float64).reshape(len(self._rows), -1)
+            self._features = np.column_stack([look, self.column("x"), self.column("y")])
+        return self._features
 
     def measured(self, first: int | None = None) -> tuple[NDArray[np.intp], Floats, Floats]:
         """Return numbers, values and standard uncertainties in the order measured (the first ones only)."""
@@ -87,6 +90,13 @@ class Catalogue:
         """Return the numbers of a tile's particles."""
         return np.flatnonzero(self.column("tile") == tile)
 
+    def offsets_m(self, tile: int, within_m: float) -> Floats:
+        """Return offsets of a tile's particles whose distance from its centre is at most this per axis, (n, 2)."""
+        ours = self.in_tile(tile)
+        offsets = np.column_stack([self.column("dx")[ours], self.column("dy")[ours]])
+        near: Floats = offsets[np.all(np.abs(offsets) <= within_m, axis=1)]
+        return near
+
     def state(self) -> dict[str, JsonValue]:
         """Return everything as plain data."""
         return {
@@ -100,4 +110,4 @@ class Catalogue:
         self._rows = [(int(r[0]), r[1], r[2], r[3], r[4], tuple(r[5])) for r in state["rows"]]
         self._values = {int(n): (v, s) for n, v, s in state["values"]}
         self._tries = {int(n): int(t) for n, t in state["tries"]}
-        self._columns = {}
+        self._columns, self._features = {}, None

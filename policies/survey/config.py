@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from autoscope.perception.regions import ParticleConfig
 from pydantic import Field, PositiveInt, model_validator
 
 from autoscope.config import ConfigModel
-from autoscope.quantities import Duration, Length, PositiveDuration, PositiveLength
+from autoscope.perception.regions import ParticleConfig
+from autoscope.quantities import Length, PositiveDuration, PositiveLength
 from autoscope.records import Scan
 from policies.focus import FocusConfig
 
@@ -37,13 +37,13 @@ class TileConfig(ConfigModel):
     detectors: tuple[str, ...] = ("HAADF", "BF")
     """The first one is searched for particles; all are recorded in the same scan."""
 
-    def scan(self, dwell_s: float | None = None) -> Scan:
-        """Return the scan of a tile, by default with its own dwell time."""
+    def scan(self) -> Scan:
+        """Return the scan of a tile."""
         return Scan(
             fov_m=self.fov_m,
             width_px=self.size_px,
             height_px=self.size_px,
-            dwell_s=dwell_s or self.dwell_s,
+            dwell_s=self.dwell_s,
             detectors=self.detectors,
         )
 
@@ -51,14 +51,55 @@ class TileConfig(ConfigModel):
 class KeepFocusConfig(FocusConfig):
     """Focus series, and when one is worth its time."""
 
+    fov_m: PositiveLength = 1e-6
+    size_px: int = Field(default=384, ge=32)
+    span_m: PositiveLength = 0.6e-6
     tolerance_m: PositiveLength = 150e-9
     """A tile gets a focus series where the height map is less certain than this."""
     map_length_m: PositiveLength = 6e-6
     """Expected lateral size of the sample's bumps."""
-    map_amplitude_m: PositiveLength = 300e-9
+    map_amplitude_m: PositiveLength = 200e-9
     """Expected height of the sample's bumps."""
     first_span_m: PositiveLength = 1.5e-6
     """Span of the very first series; later ones use ``span`` around the height map's prediction."""
+
+
+class AlignConfig(ConfigModel):
+    """The image that finds a tile's particles again, and how often it is taken."""
+
+    fov_m: PositiveLength = 1e-6
+    size_px: PositiveInt = 256
+    dwell_s: PositiveDuration = 2e-6
+    detector: str = "HAADF"
+    first_after_s: PositiveDuration = 10.0
+    """Again this long after arriving, because the stage creeps most then; each next interval is twice the last."""
+    at_most_every_s: PositiveDuration = 90.0
+    """Longest interval, so that drift does not carry the probe off the particles."""
+    reach_m: PositiveLength = 150e-9
+    """Largest displacement expected between visits (stage error, backlash and drift)."""
+    tolerance_m: PositiveLength = 5e-9
+    """How far a particle may be from where the displacement says."""
+    min_confidence: float = Field(default=0.3, ge=0, le=1)
+    """A tile whose particles are not found again with this confidence is left alone."""
+
+    def scan(self) -> Scan:
+        """Return the scan of the alignment image."""
+        return Scan(
+            fov_m=self.fov_m,
+            width_px=self.size_px,
+            height_px=self.size_px,
+            dwell_s=self.dwell_s,
+            detectors=(self.detector,),
+        )
+
+
+class PresenceConfig(ConfigModel):
+    """How a spectrum that missed its particle is told from one of a particle without the target."""
+
+    target: str
+    """Name of a scalarizer that every particle must show, e.g. counts of the common metal."""
+    at_least: float = Field(gt=0)
+    """A spectrum with less is a miss: the tile is imaged again and the particle tried once more."""
 
 
 class SurveyConfig(ConfigModel):
@@ -75,22 +116,15 @@ class SurveyConfig(ConfigModel):
     signals: tuple[str, ...] = ("EDS",)
     dwell_s: PositiveDuration = 5.0
     """Dwell time of one spectrum."""
-    focus: KeepFocusConfig = KeepFocusConfig(span_m=0.6e-6)
+    focus: KeepFocusConfig = KeepFocusConfig()
     scouts: int = Field(default=4, ge=0)
     """Particles measured in each tile right after its overview, chosen to be unlike each other."""
     visit: PositiveInt = 16
     """Particles measured at most in one later visit to a tile."""
     overview_share: float = Field(default=0.5, gt=0, le=1)
     """Overviews (with focus and scouts) may take this share of the time budget."""
-    align_dwell_s: PositiveDuration = 1e-6
-    """Dwell time of the image that finds a tile's particles again."""
-    realign_after_s: Duration = 90.0
-    """Image the tile again after this long, so that drift does not carry the probe off the particles."""
-    align_reach_m: PositiveLength = 150e-9
-    """Largest displacement expected between visits (stage error and drift)."""
-    align_tolerance_m: PositiveLength = 5e-9
-    min_confidence: float = Field(default=0.3, ge=0, le=1)
-    """A tile whose particles are not found again with this confidence is left alone."""
+    align: AlignConfig = AlignConfig()
+    presence: PresenceConfig | None = None
     beta: float = Field(default=1.0, ge=0)
     """Exploration: a particle is worth its predicted value plus this many standard deviations."""
     fit_points: PositiveInt = 500

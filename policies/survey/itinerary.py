@@ -135,8 +135,7 @@ class Itinerary:
     def _travel_s(self, tile: int, view: View) -> float:
         x_m, y_m = self._centres_m[tile]
         move = MoveStage(x_m=float(x_m), y_m=float(y_m))
-        align = self._config.tile.scan(self._config.align_dwell_s)
-        return sum(predict(a, view.state, view.capabilities).time_s for a in (move, align))
+        return sum(predict(a, view.state, view.capabilities).time_s for a in (move, self._config.align.scan()))
 
     def _each_s(self, view: View) -> float:
         probe = Measure(x_m=0.0, y_m=0.0, dwell_s=self._config.dwell_s, signals=self._config.signals)

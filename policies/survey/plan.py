@@ -20,7 +20,7 @@ def planned_stages(config: SurveyConfig, tiles: int, view: View) -> tuple[Stage,
     if config.strategy == "in_order":
         return (*stages, _rest(config, stages, [probe], view, "every particle in the order found"))
     scouts = _stage("scouts", [probe], tiles * config.scouts, view, f"at most {config.scouts} a tile")
-    visit: list[Action] = [step, config.tile.scan(config.align_dwell_s), *[probe] * config.visit]
+    visit: list[Action] = [step, config.align.scan(), *[probe] * config.visit]
     rest = _rest(config, [*stages, scouts], visit, view, f"visits of at most {config.visit} particles")
     return (*stages, scouts, rest)
 

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from autoscope.perception.regions import find_particles
-from autoscope.perception.sharpness import sharpness
 
 from autoscope.perception.constellation import match
+from autoscope.perception.regions import find_particles
+from autoscope.perception.sharpness import sharpness
 from autoscope.protocols import JsonValue
 from autoscope.records import (
     Action,
@@ -43,7 +43,7 @@ MAX_TRIES = 2
 
 
 class SurveyPolicy:
-    """Surveys an area overnight: images tiles in focus, finds particles, measures those worth it, returns to the best."""
+    """Surveys an area overnight: tiles in focus, particles found, spectra where they are worth most."""
 
     class Config(SurveyConfig):
         """The area, the images, the spectra and how the time is shared."""
@@ -61,6 +61,7 @@ class SurveyPolicy:
         self._queue: list[int] = []
         self._shift_m = (0.0, 0.0)
         self._aligned_s = 0.0
+        self._interval_s = config.align.first_after_s
         self._tries = 0
 
     # --- ask ---
@@ -73,10 +74,11 @@ class SurveyPolicy:
             case "overview":
                 return self._scan("overview", self._config.tile.scan(), "first look at this tile")
             case "align":
-                scan = self._config.tile.scan(self._config.align_dwell_s)
-                return self._scan("align", scan, "find the tile's particles again after moving or drifting")
+                return self._scan(
+                    "align", self._config.align.scan(), "find the particles again after moving or drifting"
+                )
             case "measure":
-                return self._measure(view)
+                return self._measure()
             case _:
                 return self._choose(view)
 
@@ -120,52 +122,46 @@ class SurveyPolicy:
         x_m, y_m = self._centres_m[tile]
         return MoveStage(x_m=float(x_m), y_m=float(y_m))
 
-    def _measure(self, view: View) -> Decision:
-        particle, *later = self._queue
-        ranking, config = self._ranking, self._config
-        known = ranking.ready
+    def _measure(self) -> Decision:
+        asked = self._queue[:4]
+        mean, std, worth = self._expected(asked)
         runners_up = tuple(
-            Candidate(action=self._probe(p), value=self._worth(p), mean=self._mean(p), std=self._std(p))
-            for p in later[:3]
+            Candidate(action=self._probe(p), mean=mean[k], std=std[k], value=worth[k])
+            for k, p in enumerate(asked)
+            if k > 0
         )
         return Decision(
-            action=self._probe(particle),
+            action=self._probe(asked[0]),
             purpose="spectrum",
-            reason=self._why_measured(particle, known),
-            target=f"particle {particle}",
-            predicted_mean=self._mean(particle),
-            predicted_std=self._std(particle),
-            acquisition="ucb" if known else "diversity",
-            acquisition_value=self._worth(particle),
-            acquisition_parameters={"beta": config.beta},
+            reason=self._why_measured(mean[0], std[0]),
+            target=f"particle {asked[0]}",
+            predicted_mean=mean[0],
+            predicted_std=std[0],
+            acquisition="ucb" if self._ranking.ready else "diversity",
+            acquisition_value=worth[0],
+            acquisition_parameters={"beta": self._config.beta},
             runners_up=runners_up,
             candidates=len(self._queue),
-            fit=ranking.summary,
-            data_sha256=ranking.data_sha256,
+            fit=self._ranking.summary,
+            data_sha256=self._ranking.data_sha256,
         )
 
-    def _why_measured(self, particle: int, known: bool) -> str:
-        if not known:
+    def _expected(self, particles: list[int]) -> tuple[list[Any], list[Any], list[Any]]:
+        """Return mean, std and upper confidence bound of particles; None while there is no model."""
+        if not self._ranking.ready:
+            return ([None] * len(particles),) * 3
+        mean, std = self._ranking.predict_some(self._catalogue, particles)
+        return mean.tolist(), std.tolist(), (mean + self._config.beta * std).tolist()
+
+    def _why_measured(self, mean: float | None, std: float | None) -> str:
+        if mean is None:
             return "a particle unlike the others of this tile: teaches the model what to look for"
-        mean, std = self._ranking.predict(self._catalogue)
-        rank = 1 + int(np.sum(mean > mean[particle]))
-        expected = f"{self._config.target} expected {mean[particle]:.3g} +- {std[particle]:.2g}"
-        return f"{expected}, rank {rank} of {len(mean)} particles seen"
+        return f"{self._config.target} expected {mean:.3g} +- {std:.2g}: the highest bound of those left in this visit"
 
     def _probe(self, particle: int) -> Measure:
         x_m, y_m = self._catalogue.offset_m(particle)
         dx_m, dy_m = self._shift_m
         return Measure(x_m=x_m + dx_m, y_m=y_m + dy_m, dwell_s=self._config.dwell_s, signals=self._config.signals)
-
-    def _mean(self, particle: int) -> float | None:
-        return float(self._ranking.predict(self._catalogue)[0][particle]) if self._ranking.ready else None
-
-    def _std(self, particle: int) -> float | None:
-        return float(self._ranking.predict(self._catalogue)[1][particle]) if self._ranking.ready else None
-
-    def _worth(self, particle: int) -> float | None:
-        mean, std = self._mean(particle), self._std(particle)
-        return None if mean is None or std is None else mean + self._config.beta * std
 
     # --- tell ---
 
@@ -202,7 +198,7 @@ class SurveyPolicy:
             self._mode, self._queue, self._tries = "choose", [], 0
 
     def _arrived(self, tile: int) -> None:
-        self._tile = tile
+        self._tile, self._interval_s = tile, self._config.align.first_after_s
         at = self._centres_m[tile]
         self._focus.arrive(float(at[0]), float(at[1]))
         self._mode = "focus" if self._focus.busy else self._look()
@@ -235,31 +231,38 @@ class SurveyPolicy:
         return abs(x_m) <= self._core_m[0] / 2 and abs(y_m) <= self._core_m[1] / 2
 
     def _found_again(self, frame: Frame, time_s: float) -> None:
-        config = self._config
-        ours = self._catalogue.in_tile(self._tile)
-        reference = np.column_stack([self._catalogue.column("dx")[ours], self._catalogue.column("dy")[ours]])
-        regions = find_particles(frame, config.particles)
+        align = self._config.align
+        reference = self._catalogue.offsets_m(self._tile, within_m=align.fov_m / 2 + align.reach_m)
+        regions = find_particles(frame, self._config.particles)
         found = np.array([(r.x_m, r.y_m) for r in regions], dtype=np.float64).reshape(-1, 2)
-        agreed = match(reference, found, reach_m=config.align_reach_m, tolerance_m=config.align_tolerance_m)
-        if agreed.confidence < config.min_confidence:
+        agreed = match(reference, found, reach_m=align.reach_m, tolerance_m=align.tolerance_m)
+        if agreed.confidence < align.min_confidence:
             self._itinerary.give_up(self._tile)
             self._mode, self._queue = "choose", []
             return
+        self._interval_s = min(2 * self._interval_s, align.at_most_every_s)
         self._shift_m, self._aligned_s = (agreed.dx_m, agreed.dy_m), time_s
         if not self._queue:
             self._queue = self._itinerary.particles_for(self._tile, self._catalogue, self._ranking)
         self._mode = "measure" if self._queue else "choose"
 
     def _measured(self, particle: int, result: Result) -> None:
-        scalar = result.value(self._config.target)
-        if scalar is None:
+        scalar, hit = result.value(self._config.target), self._hit(result)
+        if scalar is None or not hit:
             self._catalogue.missed(particle)
         else:
             self._catalogue.record(particle, scalar.value, scalar.std)
         self._queue = [p for p in self._queue if p != particle]
-        late = result.outcome.state.time_s - self._aligned_s > self._config.realign_after_s
-        self._mode = ("align" if late else "measure") if self._queue else "choose"
+        late = result.outcome.state.time_s - self._aligned_s > self._interval_s
+        self._mode = ("align" if late or not hit else "measure") if self._queue else "choose"
         self._learn()
+
+    def _hit(self, result: Result) -> bool:
+        presence = self._config.presence
+        if presence is None:
+            return True
+        shown = result.value(presence.target)
+        return shown is not None and shown.value >= presence.at_least
 
     def _learn(self) -> None:
         if self._config.strategy == "in_order":
@@ -285,6 +288,7 @@ class SurveyPolicy:
             "queue": list(self._queue),
             "shift_m": list(self._shift_m),
             "aligned_s": self._aligned_s,
+            "interval_s": self._interval_s,
             "tries": self._tries,
         }
 
@@ -299,6 +303,7 @@ class SurveyPolicy:
         self._queue = [int(p) for p in data["queue"]]
         self._shift_m = (float(data["shift_m"][0]), float(data["shift_m"][1]))
         self._aligned_s, self._tries = float(data["aligned_s"]), int(data["tries"])
+        self._interval_s = float(data["interval_s"])
 
 
 def _size_m(config: SurveyConfig) -> float:
