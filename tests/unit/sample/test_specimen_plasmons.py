@@ -118,6 +118,16 @@ def test_second_mode_of_a_rod_has_an_antinode_in_the_middle_where_the_first_has_
     assert np.allclose(first, first[::-1], rtol=1e-6, atol=1e-12)
 
 
+@pytest.mark.parametrize(("order", "cuts"), [(1, [0.0]), (2, [-6e-8, 6e-8])])
+def test_antinodes_of_a_rod_share_one_oscillator(order, cuts):
+    mode = modes_of(Particle("rod", 0.0, 0.0, 0.0, 2.6e-7, 2e-8), SILVER)[order - 1]
+    antinode = np.searchsorted(cuts, mode.spots_m[:, 0] + 1e-12)
+    charge = np.bincount(antinode, mode.weights)
+    assert np.all(charge[:-1] * charge[1:] < 0)
+    assert np.sum(charge**2) == pytest.approx(1.0, abs=0.2)
+    assert charge.sum() == pytest.approx(0.0, abs=0.2)
+
+
 def test_hot_spots_turn_and_move_with_their_particle():
     still = modes_of(Particle("triangle", 0.0, 0.0, 0.0, 6e-8, 1e-8), SILVER)[0]
     moved = modes_of(Particle("triangle", 5e-8, -2e-8, math.pi / 2, 6e-8, 1e-8), SILVER)[0]
