@@ -42,6 +42,8 @@ def write(folder: Path) -> Path:
         draft.replace(path)
     except OSError as error:
         raise DataError(
-            f"the report cannot be written: {error.strerror}", where=str(path), remedy="Check the disk's space and rights"
+            f"the report cannot be written: {error.strerror}",
+            where=str(path),
+            remedy="Check the disk's space and rights",
         ) from error
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,8 +32,12 @@ class Expense:
 
 @dataclass(frozen=True)
 class Timeline:
-    """Shares of time by purpose: ``edges_s`` (n + 1,) and for each purpose ``shares`` (n,) of the bins' width."""
+    """Shares of time by purpose: ``edges_s`` (n + 1,), and for each purpose its ``shares`` (n,) of each bin's width.
 
+    All bins are ``bin_s`` wide, but the last one ends with the run.
+    """
+
+    bin_s: float
     edges_s: NDArray[np.float64]
     shares: dict[str, NDArray[np.float64]]
 
@@ -88,7 +93,8 @@ def timeline(story: RunStory, purposes: Sequence[str]) -> Timeline | None:
     if length_s <= 0 or not story.acts:
         return None
     width_s = next((b for b in ROUND_BINS_S if length_s / b <= MOST_BINS), length_s / MOST_BINS)
-    edges = story.first_s + np.arange(int(np.ceil(length_s / width_s - 1e-9)) + 1) * float(width_s)
+    edges = story.first_s + np.arange(math.ceil(length_s / width_s - 1e-9) + 1, dtype=np.float64) * width_s
+    edges[-1] = story.last_s
     begun = np.array([a.begun_s for a in story.acts])
     lasted = np.array([_duration_s(a, story.last_s) for a in story.acts])
     group = np.array([a.purpose if a.purpose in purposes else OTHER for a in story.acts])
@@ -96,8 +102,8 @@ def timeline(story: RunStory, purposes: Sequence[str]) -> Timeline | None:
     for name in (*purposes, OTHER):
         mine = group == name
         if mine.any():
-            shares[name] = np.diff(_spent_by(edges, begun[mine], lasted[mine])) / width_s
-    return Timeline(edges, shares)
+            shares[name] = np.diff(_spent_by(edges, begun[mine], lasted[mine])) / np.diff(edges)
+    return Timeline(float(width_s), edges, shares)
 
 
 def _spent_by(

@@ -40,7 +40,7 @@ class Axes:
     x: Span
     y: Span
     title: str
-    margins: tuple[float, float, float, float] = (52.0, 12.0, 12.0, 40.0)
+    margins: tuple[float, float, float, float] = (60.0, 12.0, 12.0, 40.0)
     parts: list[Markup] = field(default_factory=list)
 
     def at_x(self, values: ArrayLike) -> Floats:
@@ -56,11 +56,13 @@ class Axes:
 
     def add(self, template: str, *values: object) -> None:
         """Add an element; values are escaped."""
-        self.parts.append(Markup(template).format(*values))
+        self.parts.append(Markup(template).format(*values))  # noqa: S704  (templates are literals of this package)
 
     def line(self, x: ArrayLike, y: ArrayLike, style: str, note: str = "") -> None:
         """Add a line through points."""
-        self.add('<path class="line {}" d="{}"><title>{}</title></path>', style, _joined(self.at_x(x), self.at_y(y)), note)
+        self.add(
+            '<path class="line {}" d="{}"><title>{}</title></path>', style, _joined(self.at_x(x), self.at_y(y)), note
+        )
 
     def area(self, x: ArrayLike, y: ArrayLike, style: str) -> None:
         """Add the area between a line and the lower axis."""
@@ -102,7 +104,9 @@ class Axes:
         self.add('<path class="axis" d="M{:.1f} {:.1f}H{:.1f}"/>', left, floor, end)
         self.label((left + end) / 2, self.height - 5, x_label, "name middle")
         self.add(
-            '<text class="name middle" transform="translate(11 {:.1f}) rotate(-90)">{}</text>', (top + floor) / 2, y_label
+            '<text class="name middle" transform="translate(11 {:.1f}) rotate(-90)">{}</text>',
+            (top + floor) / 2,
+            y_label,
         )
 
     def svg(self, style: str = "chart") -> Markup:

@@ -12,15 +12,19 @@ from scipy.stats import norm
 
 from autoscope.report.accounts import Timeline
 from autoscope.report.charts import Axes, Span, Ticks, number_ticks, spread, tick_text
-from autoscope.report.finds import Crop, Spectrum
+from autoscope.report.finds import BandMark, Crop, Spectrum
 from autoscope.report.foresight import Foresight
 from autoscope.report.story import RunClock
-from autoscope.report.wording import duration, length, percent, plain
+from autoscope.report.wording import duration, length, percent
 
 Floats = NDArray[np.float64]
 BARS = 24
 ROUND_STEPS_S = (60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 MOST_DOTS = 6000
+PLOTTED = 220
+"""Points a spectrum is drawn with; more channels are averaged in groups."""
+RETICLE = "M50 26v12M50 62v12M26 50h12M62 50h12"
+"""Four ticks that point at the middle of a crop and leave it free."""
 
 
 def clock_ticks(clock: RunClock) -> Ticks:
@@ -36,7 +40,7 @@ def clock_ticks(clock: RunClock) -> Ticks:
     return ticks
 
 
-def timeline_figure(timeline: Timeline, styles: Sequence[tuple[str, str]], clock: RunClock, end_s: float) -> Markup:
+def timeline_figure(timeline: Timeline, styles: Sequence[tuple[str, str]], clock: RunClock) -> Markup:
     """Return stacked bars: how each part of the night was spent. ``styles``: purpose and its style."""
     edges = timeline.edges_s
     axes = Axes(1180, 190, (edges[0], edges[-1]), (0.0, 1.0), "Time by purpose over the run", (44, 8, 8, 34))
@@ -47,7 +51,7 @@ def timeline_figure(timeline: Timeline, styles: Sequence[tuple[str, str]], clock
         if shares is None:
             continue
         for k in np.flatnonzero(shares > 1e-4):
-            note = f"{clock.at(edges[k])} to {clock.at(min(edges[k + 1], end_s))}: {purpose} {percent(float(shares[k]))}"
+            note = f"{clock.at(edges[k])} to {clock.at(edges[k + 1])}: {purpose} {percent(float(shares[k]))}"
             axes.bar((edges[k], edges[k + 1]), (floor[k], floor[k] + shares[k]), style, note)
         floor = floor + shares
     return axes.svg("chart wide")
@@ -82,7 +86,7 @@ def error_figure(foresight: Foresight) -> Markup:
     curve_x = np.linspace(-5.0, 5.0, 121)
     curve = norm.pdf(curve_x)
     top = 1.08 * max(float(density.max()), float(curve.max()))
-    axes = Axes(380, 260, (-5.0, 5.0), (0.0, top), "Standardised prediction errors against the standard normal curve")
+    axes = Axes(580, 260, (-5.0, 5.0), (0.0, top), "Standardised prediction errors against the standard normal curve")
     axes.frame("(measured − expected) / std", "density")
     for low, high, height in zip(edges[:-1], edges[1:], density, strict=True):
         if height > 0:
@@ -95,7 +99,7 @@ def prediction_figure(foresight: Foresight, unit: str, target: str) -> Markup:
     """Return measured values against predicted ones, with the diagonal."""
     kept = np.unique(np.linspace(0, len(foresight.mean) - 1, min(len(foresight.mean), MOST_DOTS)).astype(int))
     across, up = spread(foresight.mean), spread(foresight.measured)
-    axes = Axes(380, 260, across, up, f"Measured {target} against its prediction")
+    axes = Axes(580, 260, across, up, f"Measured {target} against its prediction")
     axes.frame(_named("expected", unit), _named("measured", unit))
     ends = (max(across[0], up[0]), min(across[1], up[1]))
     axes.dots(foresight.mean[kept], foresight.measured[kept], "soft" if len(kept) < 300 else "faint")
@@ -121,23 +125,63 @@ def _decades(span: Span, most: int) -> list[tuple[float, str]]:
 
 
 def spectrum_figure(spectrum: Spectrum) -> Markup:
-    """Return a small spectrum on a square-root scale, with the bands of its target."""
-    level = np.sqrt(np.maximum(spectrum.level, 0.0))
-    top = 1.06 * max(float(level.max()), 1e-12)
-    ends = (float(spectrum.energy.min()), float(spectrum.energy.max()))
-    title = f"{spectrum.signal} spectrum, {tick_text(ends[0], 1.0)} to {tick_text(ends[1], 1.0)} {spectrum.unit}"
-    axes = Axes(220, 128, ends, (0.0, top), title, (6, 14, 6, 18))
-    for band in spectrum.bands:
-        low, high = max(band.low, ends[0]), min(band.high, ends[1])
-        if low < high:
-            wide = max(high - low, 0.008 * (ends[1] - ends[0]))
-            name = f"{'background' if band.background else 'band'} {band.low:g} to {band.high:g} {spectrum.unit}"
-            axes.bar((low, low + wide), (0.0, top), "window" if band.background else "band", name)
-    axes.area(spectrum.energy, level, "spectrum")
-    axes.line(spectrum.energy, level, "spectrum")
+    """Return a small spectrum: enlarged around the bands of its target, and whole below on a square-root scale.
+
+    Without bands the whole spectrum is all.
+    """
+    whole = (float(spectrum.energy.min()), float(spectrum.energy.max()))
+    marks = [b for b in spectrum.bands if b.low < whole[1] and b.high > whole[0]]
+    title = f"{spectrum.signal} spectrum, {tick_text(whole[0], 1.0)} to {tick_text(whole[1], 1.0)} {spectrum.unit}"
+    if not marks:
+        axes = Axes(220, 128, whole, (0.0, 1.0), title, (6, 14, 6, 18))
+        _draw(axes, spectrum, np.sqrt(np.maximum(spectrum.level, 0.0)))
+        _energy_axis(axes, spectrum.unit)
+        axes.label(7, 10, f"{spectrum.signal}, square-root scale", "tick")
+        return axes.svg("spectrum")
+    near = _surroundings(marks, whole)
+    axes = Axes(220, 138, near, (0.0, 1.0), title, (6, 14, 6, 58))
+    inside = (spectrum.energy >= min(b.low for b in marks)) & (spectrum.energy <= max(b.high for b in marks))
+    highest = _draw(axes, spectrum, spectrum.level, inside)
     _energy_axis(axes, spectrum.unit)
-    axes.label(7, 10, f"{spectrum.signal}, max {plain(float(spectrum.level.max()))} {spectrum.level_unit}", "tick")
+    axes.label(7, 10, f"{spectrum.signal}, to {tick_text(highest, 1.0)} {spectrum.level_unit}", "tick")
+    below = Axes(220, 138, whole, (0.0, 1.0), title, (6, 102, 6, 16))
+    below.bar(near, (0.0, 1.0), "window")
+    _draw(below, spectrum, np.sqrt(np.maximum(spectrum.level, 0.0)))
+    _energy_axis(below, spectrum.unit)
+    axes.parts += below.parts
     return axes.svg("spectrum")
+
+
+def _surroundings(marks: Sequence[BandMark], whole: Span) -> Span:
+    low, high = min(b.low for b in marks), max(b.high for b in marks)
+    air = 0.5 * max(high - low, 0.02 * (whole[1] - whole[0]))
+    return max(whole[0], low - air), min(whole[1], high + air)
+
+
+def _draw(axes: Axes, spectrum: Spectrum, level: Floats, scaled_by: NDArray[np.bool_] | None = None) -> float:
+    """Draw what lies within the axes, scaled to its highest level (of those chosen by a mask); return that level."""
+    shown = (spectrum.energy >= axes.x[0]) & (spectrum.energy <= axes.x[1])
+    scaled_by = shown if scaled_by is None or not (scaled_by & shown).any() else scaled_by & shown
+    top = float(level[scaled_by].max(initial=0.0))
+    axes.y = (0.0, 1.1 * top if top > 0 else 1.0)
+    if axes.x != (float(spectrum.energy.min()), float(spectrum.energy.max())):
+        for band in spectrum.bands:
+            low, high = max(band.low, axes.x[0]), min(band.high, axes.x[1])
+            if low < high:
+                name = f"{'background' if band.background else 'band'} {band.low:g} to {band.high:g} {spectrum.unit}"
+                axes.bar((low, high), axes.y, "window" if band.background else "band", name)
+    energy, drawn = _thinned(spectrum.energy[shown], np.clip(level[shown], 0.0, axes.y[1]))
+    axes.area(energy, drawn, "spectrum")
+    axes.line(energy, drawn, "spectrum")
+    return top
+
+
+def _thinned(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Return means of groups of neighbours, not more than can be drawn."""
+    group = max(1, math.ceil(len(x) / PLOTTED))
+    starts = np.arange(0, len(x), group)
+    sizes = np.diff([*starts, len(x)])
+    return np.add.reduceat(x, starts) / sizes, np.add.reduceat(y, starts) / sizes
 
 
 def _energy_axis(axes: Axes, unit: str) -> None:
@@ -148,7 +192,7 @@ def _energy_axis(axes: Axes, unit: str) -> None:
     ticks = number_ticks((axes.x[0] * scale, axes.x[1] * scale), 4)
     for k, (value, text) in enumerate(ticks):
         across = float(axes.at_x(value / scale))
-        style = "tick start" if across < 14 else "tick end" if across > axes.width - 26 else "tick middle"
+        style = "tick start" if across < 14 else "tick end" if across > axes.width - 30 else "tick middle"
         axes.add('<path class="axis" d="M{:.1f} {:.1f}v3"/>', across, floor)
         axes.label(across, floor + 13, f"{text} {shown}" if k == len(ticks) - 1 else text, style)
 
@@ -161,10 +205,10 @@ def crop_figure(crop: Crop, title: str) -> Markup:
         '<svg class="crop" viewBox="0 0 100 100" role="img" aria-label="{}">'
         '<rect class="void" width="100" height="100"/>'
         '<image href="{}" width="100" height="100" preserveAspectRatio="none"/>'
-        '<circle class="halo" cx="50" cy="50" r="11"/><circle class="ring" cx="50" cy="50" r="11"/>'
+        '<path class="halo" d="{}"/><path class="ring" d="{}"/>'
         '<path class="halo" d="M5 94h{:.2f}"/><path class="scale" d="M5 94h{:.2f}"/>'
         '<text class="halo" x="5" y="89.5">{}</text><text class="scale" x="5" y="89.5">{}</text></svg>'
-    ).format(title, crop.uri, bar, bar, length(bar_m), length(bar_m))
+    ).format(title, crop.uri, RETICLE, RETICLE, bar, bar, length(bar_m), length(bar_m))
 
 
 def round_length_m(most_m: float) -> float:

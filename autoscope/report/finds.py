@@ -19,8 +19,10 @@ SAME_PLACE_M = 1e-11
 SHARE = 6
 """A crop is this part of the image it is taken from, within the limits below."""
 CROP_PX = (24, 96)
-PLOTTED = 240
-"""Points a spectrum is drawn with; more channels are averaged in groups."""
+STANDS_OUT = 5.0
+"""Standard deviations above the usual at which a value stands out: among thousands, chance alone reaches four."""
+MAD_TO_STD = 1.482602218505602
+"""Standard deviation of a normal variable over its median absolute deviation."""
 FEWEST_CHANNELS = 8
 
 
@@ -44,7 +46,7 @@ class BandMark:
 
 @dataclass(frozen=True)
 class Spectrum:
-    """A spectrum ready to be drawn: coordinates and mean levels, both (n,) float64, and the bands of its target."""
+    """A spectrum: coordinates and levels, both (n,) float64, and the bands its target is read from."""
 
     signal: str
     axis: str
@@ -63,8 +65,15 @@ class Find:
     measurement: Measurement
     reading: Reading
     times_measured: int
+    above_usual: float
+    """How many standard deviations it lies above the usual of its target."""
     crop: Crop | None
     spectrum: Spectrum | None
+
+    @property
+    def stands_out(self) -> bool:
+        """Return whether this is more than the highest of many usual values."""
+        return self.above_usual > STANDS_OUT
 
     @property
     def surprise(self) -> float | None:
@@ -73,6 +82,33 @@ class Find:
         if mean is None or std is None or np.hypot(std, self.reading.std) == 0:
             return None
         return float((self.reading.value - mean) / np.hypot(std, self.reading.std))
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What most places of a target give: median, and spread as a standard deviation that outliers do not move."""
+
+    value: float
+    spread: float
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64]) -> Usual:
+        """Return the usual of values (n,); spread 0 for a single one.
+
+        Examples
+        --------
+        >>> Usual.of(np.array([1.0, 2.0, 3.0, 900.0])).value
+        2.5
+        """
+        if values.size == 0:
+            return cls(0.0, 0.0)
+        centre = float(np.median(values))
+        return cls(centre, MAD_TO_STD * float(np.median(np.abs(values - centre))))
+
+    def above(self, reading: Reading) -> float:
+        """Return how far a value lies above the usual, in standard deviations of the spread and its own together."""
+        std = float(np.hypot(self.spread, reading.std))
+        return (reading.value - self.value) / std if std > 0 else 0.0
 
 
 def ranked(story: RunStory, target: str, most: int) -> list[tuple[Measurement, Reading, int]]:
@@ -94,15 +130,17 @@ def ranked(story: RunStory, target: str, most: int) -> list[tuple[Measurement, R
 def finds(story: RunStory, target: str, most: int, archive: Archive) -> list[Find]:
     """Return the best places of a target with crops and spectra; one frame is in memory at a time."""
     options = story.setting("scalarizers", target, "options")
-    options = options if isinstance(options, Mapping) else {}
+    read = _BandReader(options if isinstance(options, Mapping) else {})
+    usual = Usual.of(story.measured(target)[1])
     return [
         Find(
             rank=rank,
             measurement=m,
             reading=reading,
             times_measured=times,
+            above_usual=usual.above(reading),
             crop=_crop(story.pictures, m, archive),
-            spectrum=_spectrum(m.spectra, options, archive),
+            spectrum=_spectrum(m.spectra, read, archive),
         )
         for rank, (m, reading, times) in enumerate(ranked(story, target, most), start=1)
     ]
@@ -133,33 +171,42 @@ def _crop(pictures: Sequence[Picture], m: Measurement, archive: Archive) -> Crop
     pixel_m = footprint.pixel_x_m
     steps_m = (np.arange(side_px) - (side_px - 1) / 2) * pixel_m
     levels = sample(frame.data, footprint, m.x_m + steps_m, m.y_m + steps_m)
-    uri = data_uri(grey(levels, *contrast(frame.data)), np.isfinite(levels))
+    low, high = contrast(frame.data)
+    brightest = max(high, float(np.nanmax(levels, initial=high)))  # what was found must not be a white blot
+    uri = data_uri(grey(levels, low, brightest), np.isfinite(levels))
     return Crop(uri, side_px * pixel_m, picture)
 
 
-def _spectrum(refs: Sequence[FrameRef], options: Mapping[str, Any], archive: Archive) -> Spectrum | None:
+class _BandReader:
+    """Reads the bands of a scalarizer's options once for each axis met."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self.options = options
+        self._known: dict[Axis, tuple[BandMark, ...]] = {}
+
+    def bands(self, axis: Axis) -> tuple[BandMark, ...]:
+        if axis not in self._known:
+            self._known[axis] = tuple(bands(self.options, axis))
+        return self._known[axis]
+
+
+def _spectrum(refs: Sequence[FrameRef], read: _BandReader, archive: Archive) -> Spectrum | None:
     spectral = [r for r in refs if r.shape[0] >= FEWEST_CHANNELS]
-    wanted = options.get("signal")
+    wanted = read.options.get("signal")
     ref = next((r for r in spectral if r.meta.signal == wanted), next(iter(spectral), None))
     frame = archive.frame(ref) if ref else None
     if ref is None or frame is None:
         return None
     axis = ref.meta.axes[0]
-    group = max(1, int(np.ceil(axis.size / PLOTTED)))
     return Spectrum(
         signal=ref.meta.signal,
         axis=axis.name,
         unit=axis.unit,
-        energy=_grouped(axis.values(), group),
-        level=_grouped(np.nan_to_num(frame.data.astype(np.float64)), group),
+        energy=axis.values(),
+        level=np.nan_to_num(frame.data.astype(np.float64)),
         level_unit=ref.meta.unit,
-        bands=tuple(bands(options, axis)),
+        bands=read.bands(axis),
     )
-
-
-def _grouped(values: NDArray[np.float64], group: int) -> NDArray[np.float64]:
-    starts = np.arange(0, len(values), group)
-    return np.asarray(np.add.reduceat(values, starts) / np.diff([*starts, len(values)]))
 
 
 def bands(options: Mapping[str, Any], axis: Axis) -> Iterator[BandMark]:

@@ -10,17 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from autoscope.report.finds import ranked
+from autoscope.report.finds import STANDS_OUT, Usual, ranked
+from autoscope.report.mosaic import busiest_slot, overviews
+from autoscope.report.pictures import Footprint
 from autoscope.report.story import Measurement, Proposal, Reading, RunStory
 from autoscope.report.wording import with_std
 from autoscope.surrogates.calibration import Calibration, calibration, coverage
 
 Floats = NDArray[np.float64]
 LEVELS = (0.5, 0.8, 0.9, 0.95)
-NEAR_M = 2e-9
-"""A proposal this close to a measured place is that place."""
+NEAR = 0.01
+"""A proposal this close to a measured place, as a part of the overview's field, is that place seen with other drift."""
+NEAREST_M = 1e-11
 Z_90 = 1.6448536269514722
 TOP = 10
+MAY_STAND_OUT = 2.5
+"""Standard deviations above the usual from which a place is worth a second measurement."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ def foresight(story: RunStory, target: str) -> Foresight | None:
 
     A policy predicts the target it is after; other targets have no predictions.
     """
-    if target != next(iter(story.targets()), None):
+    if target != story.predicted():
         return None
     rows = [
         (r.value, m.predicted_mean, float(np.hypot(m.predicted_std, r.std)))
@@ -87,7 +92,7 @@ def unmeasured(story: RunStory, most: int) -> list[Proposal]:
     Each place once, with its latest prediction.
     """
     taken = [(m.slot, m.x_m, m.y_m) for m in story.measurements]
-    fresh = _fresh([p for p in story.proposals if p.kind == "measure"], taken)
+    fresh = _fresh([p for p in story.proposals if p.kind == "measure"], taken, _near_m(story))
     return sorted(fresh, key=lambda p: -_worth(p))[:most]
 
 
@@ -96,7 +101,13 @@ def unvisited(story: RunStory, most: int) -> list[Proposal]:
     moves = [p for p in story.proposals if p.kind == "go"]
     last = [p for p in moves if p.step == moves[-1].step] if moves else []
     later = _since(story, last[0].step) if last else []
-    return sorted(_fresh(last, later), key=lambda p: -_worth(p))[:most]
+    return sorted(_fresh(last, later, _near_m(story)), key=lambda p: -_worth(p))[:most]
+
+
+def _near_m(story: RunStory) -> float:
+    pictures = overviews(story, busiest_slot(story))
+    fields_m = [f.width_px * f.pixel_x_m for p in pictures if (f := Footprint.of(p.ref.meta))]
+    return max(NEAREST_M, NEAR * min(fields_m, default=0.0))
 
 
 def _since(story: RunStory, step: int) -> list[tuple[int, float, float]]:
@@ -109,28 +120,29 @@ def _worth(proposal: Proposal) -> float:
     return next((v for v in known if v is not None), -np.inf)
 
 
-def _fresh(proposals: Sequence[Proposal], taken: Sequence[tuple[int, float, float]]) -> list[Proposal]:
+def _fresh(proposals: Sequence[Proposal], taken: Sequence[tuple[int, float, float]], near_m: float) -> list[Proposal]:
     """Return the proposals that are not at a taken place, the latest of each place."""
-    latest = list({(p.slot, round(p.x_m / NEAR_M), round(p.y_m / NEAR_M)): p for p in proposals}.values())
+    latest = list({(p.slot, round(p.x_m / near_m), round(p.y_m / near_m)): p for p in proposals}.values())
     if not latest or not taken:
         return latest
     far_m = 1.0  # carousel slots lie a metre apart in this index, so that one search serves all
-    tree = cKDTree([(x_m + slot * far_m, y_m) for slot, x_m, y_m in taken])
-    distance_m, _ = tree.query([(p.x_m + p.slot * far_m, p.y_m) for p in latest])
-    return [p for p, d in zip(latest, distance_m, strict=True) if d > NEAR_M]
+    tree = cKDTree(np.array([(x_m + slot * far_m, y_m) for slot, x_m, y_m in taken]))
+    distance_m, _ = tree.query(np.array([(p.x_m + p.slot * far_m, p.y_m) for p in latest]))
+    return [p for p, d in zip(latest, np.atleast_1d(distance_m), strict=True) if d > near_m]
 
 
 def undecided(story: RunStory, target: str, most: int) -> list[tuple[Measurement, Reading]]:
-    """Return the places of which one cannot yet say whether they belong to the ten best.
+    """Return the places that a second measurement would settle, the most promising first.
 
-    Those whose 90 % interval holds the value of the tenth best; the most uncertain first.
+    Where ten or more stand out, those whose 90 % interval holds the value of the tenth best: they may or may not
+    belong to the ten best. Else those that are high but may be so by chance.
     """
-    best = ranked(story, target, len(story.measurements))
-    if len(best) <= TOP:
-        return []
-    threshold = best[TOP - 1][1].value
-    open_ = [(m, r) for m, r, _ in best if r.std > 0 and abs(r.value - threshold) <= Z_90 * r.std]
-    return sorted(open_, key=lambda pair: -pair[1].std)[:most]
+    best = [(m, r) for m, r, _ in ranked(story, target, len(story.measurements)) if r.std > 0]
+    usual = Usual.of(story.measured(target)[1])
+    if len(best) > TOP and usual.above(best[TOP - 1][1]) > STANDS_OUT:
+        threshold = best[TOP - 1][1].value
+        return [(m, r) for m, r in best if abs(r.value - threshold) <= Z_90 * r.std][:most]
+    return [(m, r) for m, r in best if MAY_STAND_OUT < usual.above(r) <= STANDS_OUT][:most]
 
 
 def suggestions(story: RunStory, most: int = 8) -> list[Suggestion]:
@@ -170,7 +182,8 @@ def as_yaml(found: Sequence[Suggestion]) -> str:
       - {x: 1.5000 um, y: -0.2000 um}  # measure: "particle 3", "12 ± 2 counts expected"
     """
     lines = [
-        f"  - {{x: {s.x_m * 1e6:.4f} um, y: {s.y_m * 1e6:.4f} um}}  # {s.what}: {_quoted(s.label)}, {_quoted(s.expected)}"
+        f"  - {{x: {s.x_m * 1e6:.4f} um, y: {s.y_m * 1e6:.4f} um}}"
+        f"  # {s.what}: {_quoted(s.label)}, {_quoted(s.expected)}"
         for s in found
     ]
     return "\n".join(["positions:", *lines, ""]) if lines else "positions: []\n"

@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from autoscope.report import wording
-from autoscope.report.finds import Find
+from autoscope.report.finds import STANDS_OUT, Find, Usual, ranked
 from autoscope.report.story import RunStory
 
 GOING_ON = "not ended"
@@ -65,26 +63,29 @@ def _found(story: RunStory, best: Sequence[Find]) -> str:
         seen = f", {wording.plural(len(story.pictures), 'image')} taken" if story.pictures else ""
         acts = wording.plural(len(story.acts), "act")
         return f"Nothing was measured{seen} ({acts})." if story.acts else "No act is recorded yet."
-    target = best[0].reading.name
+    target, unit = best[0].reading.name, best[0].reading.unit
     _, values, _ = story.measured(target)
-    top = best[0]
-    typical = float(np.median(values))
-    value = f"{wording.with_std(top.reading.value, top.reading.std)} {top.reading.unit}".strip()
-    ratio = f", {top.reading.value / typical:.3g} times the median" if 0 < 1.5 * typical < top.reading.value else ""
-    name = f" at {top.measurement.target}" if top.measurement.target else ""
-    where = wording.place(top.measurement.x_m, top.measurement.y_m)
-    also = _also(best)
-    return (
-        f"{wording.plural(len(values), 'measurement')} of {target}. The highest is {value}{name} "
-        f"({where}){ratio}{also}."
-    )
+    usual = Usual.of(values)
+    many = f"{wording.plural(len(values), 'measurement')} of {target}"
+    first, *others = (_named(find) for find in best[:3] if find is best[0] or find.stands_out)
+    highest = f"{first[0]}{_unit(unit)} at {first[1]}"
+    then = f"; then {' and '.join(f'{value} at {name}' for value, name in others)}" if others else ""
+    outstanding = sum(usual.above(r) > STANDS_OUT for _, r, _ in ranked(story, target, len(values)))
+    normal = f"the usual {wording.with_std(usual.value, usual.spread)}{_unit(unit)}"
+    if outstanding:
+        verb = "stands" if outstanding == 1 else "stand"
+        return f"{many}, of which {wording.count(outstanding)} {verb} out from {normal}: {highest}{then}."
+    return f"{many}; none stands out from {normal}. The highest is {highest}{then}."
 
 
-def _also(best: Sequence[Find]) -> str:
-    names = [f"{f.measurement.target or wording.place(f.measurement.x_m, f.measurement.y_m)}" for f in best[1:3]]
-    values = [wording.with_std(f.reading.value, f.reading.std) for f in best[1:3]]
-    told = [f"{name} ({value})" for name, value in zip(names, values, strict=True)]
-    return f"; then {' and '.join(told)}" if told else ""
+def _named(find: Find) -> tuple[str, str]:
+    m = find.measurement
+    where = wording.place(m.x_m, m.y_m)
+    return wording.with_std(find.reading.value, find.reading.std), f"{m.target} ({where})" if m.target else where
+
+
+def _unit(unit: str) -> str:
+    return f" {unit}" if unit else ""
 
 
 def _ended(story: RunStory) -> str:
@@ -104,12 +105,12 @@ def _warnings(story: RunStory) -> list[str]:
 
 
 def _figures(story: RunStory) -> list[tuple[str, str]]:
-    faults = sum(a.status not in ("done", "open") for a in story.acts) + sum(r.kind == "fault" for r in story.remarks)
+    in_vain = sum(a.status not in ("done", "open") for a in story.acts) + sum(r.kind == "fault" for r in story.remarks)
     return [
         ("run time", wording.duration(story.last_s - story.first_s)),
         ("measured", wording.count(len(story.measurements))),
         ("images", wording.count(len(story.pictures))),
         ("electrons", wording.plain(sum(a.dose_e for a in story.acts))),
         ("acts", wording.count(len(story.acts))),
-        ("faults", wording.count(faults)),
+        ("acts in vain", wording.count(in_vain)),
     ]

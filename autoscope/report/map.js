@@ -20,8 +20,9 @@
   // --- numbers as the rest of the page writes them ---
 
   function rounded(value, places) {
-    const text = places <= 20 ? value.toFixed(Math.max(0, places)) : value.toPrecision(3);
-    return text.replace("-", "\u2212");
+    const [whole, part] = value.toFixed(Math.min(20, Math.max(0, places))).split(".");
+    const grouped = whole.replace(/\B(?=(\d{3})+$)/g, "\u202f").replace("-", "\u2212");
+    return part ? grouped + "." + part : grouped;
   }
 
   function short(value) {
@@ -85,11 +86,15 @@
     chart.setAttribute("viewBox", [view.x - view.width / 2, view.y - height / 2, view.width, height].join(" "));
     const zoom = everything() / view.width;
     const points = $("points");
-    points.style.strokeWidth = "";
-    for (const path of points.children) path.style.strokeWidth = Math.min(16, 4.5 + 1.2 * Math.log2(Math.max(1, zoom)) + (n < 400 ? 2 : 0)) + "px";
-    for (const text of $("marks").querySelectorAll("text")) {
-      text.setAttribute("font-size", 9 * scale());
-      text.setAttribute("y", +text.dataset.y + 3.2 * scale());
+    const size = Math.min(13, (n < 400 ? 6 : n < 2000 ? 4.5 : 3.5) + 1.2 * Math.log2(Math.max(1, zoom)));
+    for (const path of points.children) path.style.strokeWidth = size + (path.classList.contains("casing") ? 1.6 : 0) + "px";
+    for (const group of $("marks").children) {
+      const radius = (5 + size / 2) * scale();
+      for (const circle of group.querySelectorAll("circle")) circle.setAttribute("r", radius);
+      const text = group.lastChild;
+      text.style.fontSize = 12 * scale() + "px";
+      text.setAttribute("dx", radius + 1 * scale());
+      text.setAttribute("dy", -0.6 * radius);
     }
     const wanted = 140 * scale();
     const power = 10 ** Math.floor(Math.log10(wanted));
@@ -145,7 +150,8 @@
       const share = Math.min(1, Math.max(0, (v - target.low) / extent));
       groups[Math.floor(share * (groups.length - 1) + 0.5)].push(`M${data.x[i]} ${data.y[i]}h0`);
     });
-    $("points").replaceChildren(...groups.flatMap((g, k) => g.length ? [element("path", { stroke: data.colours[k], d: g.join("") })] : []));
+    const paths = groups.flatMap((g, k) => g.length ? [element("path", { stroke: data.colours[k], d: g.join("") })] : []);
+    $("points").replaceChildren(element("path", { class: "casing", d: groups.flat().join("") }), ...paths);
     $("low").textContent = "\u2264 " + short(target.low);
     $("high").textContent = "\u2265 " + short(target.high);
     $("unit").textContent = target.unit;
@@ -156,11 +162,12 @@
     const marks = [];
     for (let i = n - 1; i >= 0; i--) if (data.rank[i]) marks.push(i);
     marks.sort((a, b) => data.rank[b] - data.rank[a]);
-    $("marks").replaceChildren(...marks.flatMap((i) => {
-      const d = `M${data.x[i]} ${data.y[i]}h0`;
-      const text = element("text", { x: data.x[i], y: data.y[i] }, data.rank[i]);
-      text.dataset.y = data.y[i];
-      return [element("path", { d, class: "halo" }), element("path", { d, class: "ring" }), text];
+    $("marks").replaceChildren(...marks.map((i) => {
+      const at = { cx: data.x[i], cy: data.y[i] };
+      const group = element("g", {});
+      group.append(element("circle", { ...at, class: "halo" }), element("circle", { ...at, class: "ring" }));
+      group.append(element("text", { x: data.x[i], y: data.y[i] }, data.rank[i]));
+      return group;
     }));
   }
 
@@ -194,7 +201,7 @@
     for (const t of data.targets) {
       if (t.value[i] !== null) row(list, t.name, `${withStd(t.value[i], t.std[i])} ${t.unit}`);
     }
-    if (data.mean[i] !== null) row(list, "expected", withStd(data.mean[i], data.std[i]));
+    if (data.mean[i] !== null && data.std[i] !== null) row(list, "expected " + data.targets[0].name, withStd(data.mean[i], data.std[i]));
     row(list, "at", position(i));
     row(list, "step", `${data.step[i]}, ${data.time[i]}`);
     panel.replaceChildren(head, list);

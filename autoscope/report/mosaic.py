@@ -100,9 +100,7 @@ def mosaic(pictures: Sequence[Picture], archive: Archive, around: Bounds) -> Mos
     return Mosaic(uri, covered, pixel_m, pasted, pictures[0].ref.meta.signal, pictures[0].purpose)
 
 
-def _paste(
-    canvas: NDArray[np.float32], picture: Picture, archive: Archive, around: Bounds, pixel_m: float
-) -> int:
+def _paste(canvas: NDArray[np.float32], picture: Picture, archive: Archive, around: Bounds, pixel_m: float) -> int:
     """Put one picture onto the canvas; return how many were put there."""
     footprint, frame = Footprint.of(picture.ref.meta), archive.frame(picture.ref)
     if footprint is None or frame is None:

@@ -17,7 +17,7 @@ from autoscope.records import Frame, FrameRef
 from autoscope.report import figures, wording
 from autoscope.report.accounts import BETWEEN, OTHER, Expense, expenses, timeline, troubles
 from autoscope.report.charts import legend
-from autoscope.report.finds import Find, finds
+from autoscope.report.finds import Find, Usual, finds
 from autoscope.report.foresight import as_yaml, foresight, suggestions
 from autoscope.report.headline import headline
 from autoscope.report.pictures import Archive
@@ -59,6 +59,7 @@ def render(story: RunStory, load: Callable[[FrameRef], Frame]) -> str:
             story=story,
             head=headline(story, first),
             cards={target: [_card(story, find) for find in found] for target, found in best.items()},
+            usual=_usual(story, targets),
             targets_left_out=targets[MOST_TARGETS:],
             map=survey_map(story, {f.measurement.step: f.rank for f in first}, archive),
             cost=_cost(story),
@@ -93,7 +94,7 @@ def _card(story: RunStory, find: Find) -> dict[str, Any]:
     m, r = find.measurement, find.reading
     title = m.target or f"step {m.step}"
     expected = None
-    if m.predicted_mean is not None:
+    if m.predicted_mean is not None and r.name == story.predicted():  # a policy predicts only what it is after
         expected = wording.with_std(m.predicted_mean, m.predicted_std or 0.0)
     crop = find.crop
     return {
@@ -104,10 +105,21 @@ def _card(story: RunStory, find: Find) -> dict[str, Any]:
         "expected": expected,
         "place": wording.place(m.x_m, m.y_m),
         "time": story.clock.at(m.time_s),
-        "crop": figures.crop_figure(crop, f"Image around {title}, {wording.length(crop.side_m)} wide") if crop else None,
+        "crop": figures.crop_figure(crop, f"Image around {title}, {wording.length(crop.side_m)} wide")
+        if crop
+        else None,
         "crop_note": _crop_note(story, find) if crop else "",
         "spectrum": figures.spectrum_figure(find.spectrum) if find.spectrum else None,
     }
+
+
+def _usual(story: RunStory, targets: Sequence[str]) -> str:
+    if not targets:
+        return ""
+    measured, values, _ = story.measured(targets[0])
+    usual = Usual.of(values)
+    unit = next((r.unit for m in measured if (r := m.reading(targets[0]))), "")
+    return f"{wording.with_std(usual.value, usual.spread)} {unit}".strip()
 
 
 def _crop_note(story: RunStory, find: Find) -> str:
@@ -134,14 +146,14 @@ def _cost(story: RunStory) -> dict[str, Any]:
     total = {
         name: sum(getattr(line, name) for line in lines) for name in ("acts", "time_s", "dose_e", "frames", "bytes")
     }
-    figure = figures.timeline_figure(over_time, all_styles, story.clock, story.last_s) if over_time else None
+    figure = figures.timeline_figure(over_time, all_styles, story.clock) if over_time else None
     shown = [(style, purpose) for purpose, style in all_styles if over_time and purpose in over_time.shares]
     return {
         "lines": lines,
         "total": total,
         "style": dict(all_styles) | {BETWEEN: "gap"},
         "timeline": figure,
-        "bin": wording.duration(float(over_time.edges_s[1] - over_time.edges_s[0])) if over_time else "",
+        "bin": wording.duration(over_time.bin_s) if over_time else "",
         "legend": legend(shown),
     }
 
@@ -198,5 +210,3 @@ def _origin(story: RunStory) -> dict[str, Any]:
         "policy": story.setting("policy", "name"),
         "environment": story.setting("environment", "name"),
     }
-
-

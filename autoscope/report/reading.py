@@ -132,9 +132,7 @@ class _Fold:
         if place is None:
             return None
         kind = "go" if isinstance(candidate.action, MoveStage) else "measure"
-        return Proposal(
-            step, self.state.sample_slot, kind, *place, candidate.mean, candidate.std, candidate.value
-        )
+        return Proposal(step, self.state.sample_slot, kind, *place, candidate.mean, candidate.std, candidate.value)
 
     def _conclude(self, record: Record) -> None:
         outcome = _understood(Outcome, record, record.body)
@@ -167,9 +165,7 @@ class _Fold:
             self.visited.append((state.sample_slot, state.x_m, state.y_m))
         images = [ref for ref in outcome.frames if is_image(ref)]
         if images:
-            self.pictures.append(
-                Picture(step, time_s, state.sample_slot, decision.purpose, decision.target, images[0])
-            )
+            self.pictures.append(Picture(step, time_s, state.sample_slot, decision.purpose, decision.target, images[0]))
         place = _place_m(action, state)
         if outcome.values and place is not None:
             self.measurements.append(
@@ -257,7 +253,9 @@ def _remark(record: Record) -> Remark:
         case "intervention":
             arguments = ", ".join(f"{k} = {v}" for k, v in (body.get("arguments") or {}).items())
             what = f"{body.get('command', '')} {arguments}".strip()
-            return Remark(record.step, record.time_s, record.kind, str(body.get("who", "")), what, str(body.get("why", "")))
+            return Remark(
+                record.step, record.time_s, record.kind, str(body.get("who", "")), what, str(body.get("why", ""))
+            )
         case "fault":
             what, why = str(body.get("error", "")), str(body.get("message", ""))
             return Remark(record.step, record.time_s, record.kind, "", what, why)

@@ -234,6 +234,11 @@ class RunStory:
         wanted = self.setting("policy", "options", "target")
         return tuple(sorted(seen, key=lambda name: name != wanted))
 
+    def predicted(self) -> str:
+        """Return the name of the value that predictions are of; empty where nothing says so, or it was not measured."""
+        names, wanted = self.targets(), self.setting("policy", "options", "target")
+        return next((name for name in names if wanted in (None, name)), "")
+
     def measured(self, target: str) -> tuple[list[Measurement], Floats, Floats]:
         """Return the measurements of a target in the order made, with values and standard uncertainties, (n,)."""
         pairs = [(m, r) for m in self.measurements if (r := m.reading(target)) is not None]

@@ -17,7 +17,7 @@ from autoscope.report.story import Measurement, RunStory
 
 SHADES = 32
 COLOURS = tuple(
-    "#{:02x}{:02x}{:02x}".format(*(int(round(255 * c)) for c in colormaps["viridis"](k / (SHADES - 1))[:3]))
+    "#{:02x}{:02x}{:02x}".format(*(round(255 * c) for c in colormaps["viridis"](k / (SHADES - 1))[:3]))
     for k in range(SHADES)
 )
 """Viridis: even in lightness, and readable without colour vision."""
@@ -62,9 +62,7 @@ def survey_map(story: RunStory, ranks: Mapping[int, int], archive: Archive) -> S
     return SurveyMap(around, picture, data, still, len(story.measurements) - len(points))
 
 
-def _data(
-    story: RunStory, points: Sequence[Measurement], around: Bounds, ranks: Mapping[int, int]
-) -> dict[str, Any]:
+def _data(story: RunStory, points: Sequence[Measurement], around: Bounds, ranks: Mapping[int, int]) -> dict[str, Any]:
     centre = (around.left_m + around.width_m / 2, around.top_m + around.height_m / 2)
     return {
         "centre": [centre[0] * NM, centre[1] * NM],
@@ -125,7 +123,8 @@ def _points(data: Mapping[str, Any]) -> Markup:
         for k in range(SHADES)
         if (mine := np.flatnonzero(shades == k)).size
     )
-    return Markup('<g id="points">') + paths + Markup("</g>")
+    every = "".join(f"M{x[i]:g} {y[i]:g}h0" for i in np.flatnonzero(shades >= 0))
+    return Markup('<g id="points"><path class="casing" d="{}"/>').format(every) + paths + Markup("</g>")
 
 
 def shade(target: Mapping[str, Any]) -> NDArray[np.intp]:

@@ -60,17 +60,15 @@ def duration(time_s: float) -> str:
 
     Examples
     --------
-    >>> duration(27723.0), duration(185.0), duration(12.34), duration(0.0123)
-    ('7 h 42 min', '3 min 5 s', '12.3 s', '12 ms')
+    >>> duration(27723.0), duration(185.0), duration(3600.0), duration(12.34), duration(0.0123), duration(2e-5)
+    ('7 h 42 min', '3 min 5 s', '1 h', '12.3 s', '12.3 ms', '20 µs')
     """
-    if time_s < 1.0:
-        return f"{time_s * 1e3:.2g} ms" if time_s > 0 else "0 s"
-    if time_s < 60.0:
-        return f"{time_s:.3g} s"
+    for unit, scale in (("ns", 1e-9), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0)):
+        if time_s < 999.5 * scale and time_s < 59.95:
+            return f"{time_s / scale:.3g} {unit}"
     whole = round(time_s)
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    names = ("h", whole // 3600, "min", whole % 3600 // 60) if whole >= 3600 else ("min", whole // 60, "s", whole % 60)
+    return f"{names[1]} {names[0]}" + (f" {names[3]} {names[2]}" if names[3] else "")
 
 
 def size(number: float) -> str:
@@ -97,7 +95,7 @@ def length(length_m: float) -> str:
     """
     for unit, scale in (("mm", 1e-3), ("µm", 1e-6), ("nm", 1e-9)):
         if abs(length_m) >= 0.9995 * scale:
-            return f"{length_m / scale:.4g} {unit}".replace("-", MINUS)
+            return f"{length_m / scale:.3g} {unit}".replace("-", MINUS)
     return f"{length_m / 1e-12:.3g} pm".replace("-", MINUS)
 
 

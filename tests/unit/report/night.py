@@ -64,7 +64,9 @@ class Night:
     fov_m: float = 1.5e-6
     detectors: tuple[str, ...] = ("HAADF", "BF")
     predicting: bool = True
-    state: MicroscopeState = field(default_factory=lambda: MicroscopeState(time_s=0.0, beam_current_a=1e-10, blanked=False))
+    state: MicroscopeState = field(
+        default_factory=lambda: MicroscopeState(time_s=0.0, beam_current_a=1e-10, blanked=False)
+    )
 
     def __post_init__(self) -> None:
         self.rng = np.random.default_rng(self.seed)
@@ -88,7 +90,11 @@ class Night:
                 "C": {"name": "band_integral", "options": {"band": ["0.2 keV", "0.35 keV"]}},
                 "Pt": {
                     "name": "band_integral",
-                    "options": {"signal": "EDS", "band": ["1.95 keV", "2.15 keV"], "background": [["2.3 keV", "2.5 keV"]]},
+                    "options": {
+                        "signal": "EDS",
+                        "band": ["1.95 keV", "2.15 keV"],
+                        "background": [["2.3 keV", "2.5 keV"]],
+                    },
                 },
             },
         }
@@ -107,8 +113,21 @@ class Night:
 
     # --- acts ---
 
-    def act(self, action: Action, purpose: str, target: str = "", *, time_s: float = 1.0, frames=(), values=(), fault=None,
-            status="done", outcome=True, reason="because", **decision) -> None:
+    def act(
+        self,
+        action: Action,
+        purpose: str,
+        target: str = "",
+        *,
+        time_s: float = 1.0,
+        frames=(),
+        values=(),
+        fault=None,
+        status="done",
+        outcome=True,
+        reason="because",
+        **decision,
+    ) -> None:
         """Write one act: intent, and after ``time_s`` its outcome."""
         made = Decision(action=action, purpose=purpose, reason=reason, target=target, **decision)
         body = {
@@ -133,8 +152,14 @@ class Night:
         self.state = before.replace(**changes)
         refs = tuple(self.journal.write_frame(f, step=self.step, index=k) for k, f in enumerate(frames))
         outcome = Outcome(
-            act_id=f"{self.name}-{self.step:06d}", status=status, state_before=before, state=self.state, dose_e=dose_e,
-            frames=refs, values=tuple(values), fault=fault,
+            act_id=f"{self.name}-{self.step:06d}",
+            status=status,
+            state_before=before,
+            state=self.state,
+            dose_e=dose_e,
+            frames=refs,
+            values=tuple(values),
+            fault=fault,
         )
         self.faults += status != "done"
         self.journal.append("outcome", outcome, step=self.step)
@@ -151,8 +176,13 @@ class Night:
         for k in range(3):
             self.act(SetOptics(defocus_m=(k - 1) * 3e-7), "focus", f"tile {tile}", time_s=0.3)
             frame = self.image(24, 4e-7, np.zeros((0, 4)))
-            self.act(Scan(fov_m=4e-7, width_px=24, height_px=24, dwell_s=2e-6), "focus", f"tile {tile}", time_s=1.0,
-                     frames=(frame,))
+            self.act(
+                Scan(fov_m=4e-7, width_px=24, height_px=24, dwell_s=2e-6),
+                "focus",
+                f"tile {tile}",
+                time_s=1.0,
+                frames=(frame,),
+            )
 
     def overview(self, tile: int, purpose: str = "overview") -> None:
         """Image a tile, and find its particles the first time."""
@@ -164,7 +194,9 @@ class Night:
                 self.number += 1
         here = np.array([(dx, dy, 8e-9 + 6e-9 * min(r, 4), r) for t, dx, dy, r in self.catalogue.values() if t == tile])
         frames = tuple(self.image(self.tile_px, self.fov_m, here, detector=d) for d in self.detectors)
-        scan = Scan(fov_m=self.fov_m, width_px=self.tile_px, height_px=self.tile_px, dwell_s=2e-6, detectors=self.detectors)
+        scan = Scan(
+            fov_m=self.fov_m, width_px=self.tile_px, height_px=self.tile_px, dwell_s=2e-6, detectors=self.detectors
+        )
         self.act(scan, purpose, f"tile {tile}", time_s=2.0, frames=frames)
 
     def spectrum(self, number: int, *, known: bool, **more) -> None:
@@ -185,13 +217,24 @@ class Night:
             decision = {
                 "predicted_mean": float(self.rng.normal(mean, spread)),
                 "predicted_std": float(spread),
-                "fit": FitSummary(model="gp matern52", n=10 * (self.step // 10), rung="ok" if self.step % 17 else "prior"),
+                "fit": FitSummary(
+                    model="gp matern52", n=10 * (self.step // 10), rung="ok" if self.step % 17 else "prior"
+                ),
                 "runners_up": tuple(self.candidate(n) for n in self.queue[:3]),
             }
         action = Measure(x_m=dx, y_m=dy, dwell_s=5.0, signals=("EDS",))
         reason = f"Pt expected {mean:.3g}, rank 3 of 40" if known else "a particle unlike the others of this tile"
-        self.act(action, "spectrum", f"particle {number}", time_s=5.5, frames=(frame,), values=values, reason=reason,
-                 **decision, **more)
+        self.act(
+            action,
+            "spectrum",
+            f"particle {number}",
+            time_s=5.5,
+            frames=(frame,),
+            values=values,
+            reason=reason,
+            **decision,
+            **more,
+        )
 
     def candidate(self, number: int) -> Candidate:
         """Return a runner-up."""
@@ -203,8 +246,15 @@ class Night:
 
     def meta(self, signal, axes, dwell_s, dx=0.0, dy=0.0) -> FrameMeta:
         """Return where and how a frame was recorded."""
-        return FrameMeta(signal=signal, axes=axes, time_s=self.clock.now_s(), dwell_s=dwell_s, x_m=self.state.x_m + dx,
-                         y_m=self.state.y_m + dy, beam_current_a=1e-10)
+        return FrameMeta(
+            signal=signal,
+            axes=axes,
+            time_s=self.clock.now_s(),
+            dwell_s=dwell_s,
+            x_m=self.state.x_m + dx,
+            y_m=self.state.y_m + dy,
+            beam_current_a=1e-10,
+        )
 
     def image(self, size: int, fov_m: float, particles, detector: str = "HAADF") -> Frame:
         """Return an image of round particles (x, y, radius, brightness) on carbon, (size, size) uint16."""
@@ -263,9 +313,17 @@ class Night:
             fault = Fault(error="LimitExceeded", message=f"measure.x_m: outside the range (got 1.0, limit {k} mm)")
             self.act(far, "spectrum", "particle 9999", time_s=0.0, fault=fault, status="refused")
         fault = Fault(error="FrameRejected", message="HAADF: 31 % of the pixels are saturated. Reduce the dwell time")
-        self.act(Scan(fov_m=1e-6, width_px=8, height_px=8, dwell_s=1e-6), "overview", "tile 1", fault=fault, status="rejected",
-                 frames=(self.image(8, 1e-6, np.zeros((0, 4))),))
-        why = Intervention(who="Grace", when="03:12", why="drift looked high", command="pause", arguments={"minutes": 5})
+        self.act(
+            Scan(fov_m=1e-6, width_px=8, height_px=8, dwell_s=1e-6),
+            "overview",
+            "tile 1",
+            fault=fault,
+            status="rejected",
+            frames=(self.image(8, 1e-6, np.zeros((0, 4))),),
+        )
+        why = Intervention(
+            who="Grace", when="03:12", why="drift looked high", command="pause", arguments={"minutes": 5}
+        )
         self.journal.append("intervention", why, step=self.step)
         self.journal.append("note", {"resumed": True, "lost_s": 12.5})
         return self
@@ -273,8 +331,13 @@ class Night:
     def end(self, status: str = "completed", reason: str = "all done: 9 of 9 tiles seen", *, safe: bool = True) -> Path:
         """Write the last record and close."""
         body = {
-            "status": status, "reason": reason, "steps": self.step, "time_s": self.clock.now_s(),
-            "dose_e": self.state.dose_e, "faults": self.faults, "safe": safe,
+            "status": status,
+            "reason": reason,
+            "steps": self.step,
+            "time_s": self.clock.now_s(),
+            "dose_e": self.state.dose_e,
+            "faults": self.faults,
+            "safe": safe,
         }
         self.journal.append("run_ended", body)
         return self.close()
