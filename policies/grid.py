@@ -16,9 +16,8 @@ class GridPolicy(OrderedFieldPolicy):
     def _order(self, grid: PixelGrid, candidates: Indices, rng: np.random.Generator) -> Indices:
         rows, columns = np.divmod(candidates, grid.scan.width_px)
         line, place = (np.unique(axis, return_inverse=True)[1] for axis in (rows, columns))
-        walked = np.lexsort((np.where(line % 2 == 0, place, -place), line))
-        even = self._even(line[walked], place[walked])
-        return np.concatenate([walked[even], walked[~even]]).astype(np.int64)
+        even = self._even(line, place)
+        return np.concatenate([_walk(np.flatnonzero(chosen), line, place) for chosen in (even, ~even)])
 
     def _even(self, line: Indices, place: Indices) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """Return which candidates lie on the even grid (all of them where no number of points is asked for)."""
@@ -33,3 +32,10 @@ class GridPolicy(OrderedFieldPolicy):
 
     def _reason(self) -> str:
         return "The next point of a regular grid over the field, line by line."
+
+
+def _walk(chosen: Indices, line: Indices, place: Indices) -> Indices:
+    """Return the chosen candidates line by line, every other line backwards."""
+    nth = np.unique(line[chosen], return_inverse=True)[1]
+    along = np.where(nth % 2 == 0, place[chosen], -place[chosen])
+    return np.asarray(chosen[np.lexsort((along, nth))], dtype=np.int64)

@@ -151,8 +151,8 @@ class ExactSurrogate(abc.ABC):
         posterior = self._fitted()
         standard, noise = self._scaling_.standard(y), self._scaling_.noise_variance(noise_std)
         with one_thread():
-            for point, value, variance in zip(self._embed(x), standard, noise, strict=True):
-                posterior.extend(point, float(value), float(variance))
+            for k in range(len(x)):  # one by one, so that the bits do not depend on how many arrive together
+                posterior.extend(self._embed(x[k : k + 1])[0], float(standard[k]), float(noise[k]))
 
     def attach(self, pool: Array) -> None:
         """Keep the posterior over ``pool`` (m, d); see `Surrogate.attach`."""
