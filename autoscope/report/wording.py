@@ -43,7 +43,7 @@ def with_std(value: float, std: float) -> str:
     Examples
     --------
     >>> with_std(5123.4, 71.6).replace(THIN, " "), with_std(0.0123, 0.00056), with_std(2.5, 0.0)
-    ('5 123 ± 72', '0.01230 ± 0.00056', '2.5')
+    ('5 123 ± 72', '0.01230 ± 0.00056', '2.50')
     """
     if std <= 0 or not math.isfinite(std):
         return plain(value)
