@@ -220,28 +220,44 @@ class Document:
         ConfigError
             Every problem found, one a line, each with file, line, field, value and what to do.
         """
-        part: Any = self.data
-        for key in at:
-            part = part.get(key, {}) if isinstance(part, Mapping) else part[key]  # type: ignore[index]
         try:
-            return model.model_validate(part, context=FROM_FILE)
+            return model.model_validate(self._part(at), context=FROM_FILE)
         except ValidationError as error:
             problems = list(self._problems(error, model, at))
             raise ConfigError("\n".join(problems)) from error
 
+    def _part(self, path: Path_) -> Any:
+        part: Any = self.data
+        for key in path:
+            if isinstance(part, Mapping):
+                part = part.get(key, {})
+            elif isinstance(part, list) and isinstance(key, int) and key < len(part):
+                part = part[key]
+            else:
+                return {}
+        return part
+
+    def _without_tags(self, loc: Path_, at: Path_) -> Path_:
+        """Return a pydantic location without the names of union members that it inserts."""
+        path: list[str | int] = []
+        for k, part in enumerate(loc):
+            within = self._part((*at, *path))
+            known = isinstance(within, Mapping) and (part in within or k == len(loc) - 1)
+            if known or isinstance(part, int):
+                path.append(part)
+        return tuple(path)
+
     def _problems(self, error: ValidationError, model: type[BaseModel], at: Path_) -> Iterator[str]:
         seen: set[str] = set()
         for item in error.errors(include_url=False):
-            path = (*at, *(p for p in item["loc"] if not _is_union_tag(p)))
+            if item["type"] == "too_short" and item["input"]:
+                continue  # pydantic counts only valid members; their own errors are told already
+            path = (*at, *self._without_tags(item["loc"], at))
             message = _explain(item, model)
             text = f"{self.where(path)}: {message}"
             if text not in seen:
                 seen.add(text)
                 yield text
-
-
-def _is_union_tag(part: str | int) -> bool:
-    return isinstance(part, str) and ("[" in part or "(" in part)
 
 
 def _explain(item: Any, model: type[BaseModel]) -> str:
@@ -258,13 +274,19 @@ def _explain(item: Any, model: type[BaseModel]) -> str:
 
 
 def _fields_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
-    current: Any = model
+    current: type[BaseModel] = model
+    candidates: list[type[BaseModel]] = []
     for part in loc:
-        fields = getattr(current, "model_fields", {})
-        match = next((f for n, f in fields.items() if part in (n, f.alias)), None)
-        candidates = _models_in(match.annotation) if match else []
-        current = candidates[0] if candidates else current
-    return [f.alias or n for n, f in getattr(current, "model_fields", {}).items()]
+        tagged = next((c for c in candidates if _is_tagged(c, part)), None)
+        match = next((f for n, f in current.model_fields.items() if part in (n, f.alias)), None)
+        candidates = _models_in(match.annotation) if match and not tagged else candidates
+        current = tagged or (candidates[0] if candidates else current)
+    return [f.alias or n for n, f in current.model_fields.items()]
+
+
+def _is_tagged(model: type[BaseModel], tag: str | int) -> bool:
+    kind = model.model_fields.get("kind")
+    return kind is not None and kind.default == tag
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -70,7 +71,7 @@ class InstrumentEnvironment(gymnasium.Env[Arrays, Any]):
             self._task.take_overview(observation.frames[0])
             info["observation"] = observation
         if isinstance(self._instrument, Truthful):
-            info["truth"] = self._instrument.truth()
+            info["truth"] = copy.deepcopy(dict(self._instrument.truth()))
         return self._task.observation(), info
 
     def step(self, action: Any) -> tuple[Arrays, float, bool, bool, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Gymnasium ids: ``gymnasium.make("autoscope/Simulated-v0")``."""
+"""Gymnasium ids: ``import environments``, then ``gymnasium.make("autoscope/Simulated-v0")``."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from autoscope.protocols import Environment
 from autoscope.quantities import FROM_FILE
 from autoscope.registry import load
 
-IDS = {"Microscope-v0": "microscope", "Simulated-v0": "simulated", "Replay-v0": "replay"}
+IDS = {
+    "autoscope/Microscope-v0": "microscope",
+    "autoscope/Simulated-v0": "simulated",
+    "autoscope/Replay-v0": "replay",
+}
 
 
 def register() -> None:
-    """Register every environment under the ``autoscope`` namespace (called by Gymnasium's plug-in loader)."""
+    """Register every environment under the ``autoscope`` namespace."""
     for identity, name in IDS.items():
         gymnasium.register(
             id=identity, entry_point="environments.registration:make", kwargs={"name": name}, max_episode_steps=200

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from autoscope.perception.sharpness import fit_focus, sharpness
 from pydantic import Field
 
 from autoscope.config import ConfigModel
+from autoscope.perception.sharpness import fit_focus, sharpness
 from autoscope.protocols import JsonValue
 from autoscope.quantities import PositiveDuration, PositiveLength
 from autoscope.records import Action, Decision, Finish, Result, Scan, SetOptics, View
@@ -66,7 +66,8 @@ class FocusSearch:
         ordered = sorted(self.seen)
         step_m = 2 * self.config.span_m / (self.config.images - 1)
         best = max(range(len(ordered)), key=lambda k: ordered[k][1])
-        if len(ordered) >= self.config.max_images or 0 < best < len(ordered) - 1:
+        blank = ordered[best][1] <= 0.0  # nothing to focus on: a hole, or an empty field
+        if blank or len(ordered) >= self.config.max_images or 0 < best < len(ordered) - 1:
             return None
         return ordered[0][0] - step_m if best == 0 else ordered[-1][0] + step_m
 
@@ -80,10 +81,17 @@ class FocusSearch:
         Where it is not, the sharpest image's defocus with half a step as uncertainty.
         """
         defocus_m, values = (np.array(column) for column in zip(*self.seen, strict=True))
+        order = np.argsort(defocus_m)
+        defocus_m, values = defocus_m[order], values[order]
+        top = int(np.argmax(values))
         fit = fit_focus(defocus_m, values)
+        if not fit.ok and 0 < top < len(values) - 1 and values[top] > 0.0:
+            # Five settings leave a four-parameter fit one degree of freedom; a summit between lower neighbours
+            # is still a summit.
+            fit = fit_focus(defocus_m[top - 1 : top + 2], values[top - 1 : top + 2])
         if fit.ok:
             return fit.defocus_m, fit.std_m, True
-        return float(defocus_m[np.argmax(values)]), self.config.span_m / (self.config.images - 1), False
+        return float(defocus_m[top]), self.config.span_m / (self.config.images - 1), False
 
 
 class FocusPolicy:

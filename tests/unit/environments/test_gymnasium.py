@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
+import environments  # noqa: F401  (registers the ids)
 from autoscope.errors import AutoscopeError, ConfigError
 from autoscope.protocols import Environment
 from autoscope.records import Act, Measure, Wait
 from environments.wrappers import DoseBudget, TimeBudget
 
 SMALL = {
-    "microscope": {"specimens": [{"kind": "nanoparticles", "extent": "200 nm", "count": 6}]},
+    "microscope": {"specimens": [{"kind": "nanoparticles", "extent": ["300 nm", "300 nm"], "count": 4}]},
     "task": {"fov": "150 nm", "overview_px": 48, "map_px": 16, "dwell": "10 ms"},
 }
 
@@ -58,9 +59,11 @@ def test_the_same_seed_gives_the_same_episode_and_another_seed_another(environme
 
 def test_a_typed_act_and_an_array_go_through_the_same_instrument(environment):
     environment.reset(seed=1)
-    *_, info = environment.unwrapped.step(Act(act_id="a", action=Wait(duration_s=2.0))) if "Simulated" in (
-        environment.spec.id
-    ) else environment.unwrapped.step(np.zeros(2, np.float32))
+    *_, info = (
+        environment.unwrapped.step(Act(act_id="a", action=Wait(duration_s=2.0)))
+        if "Simulated" in (environment.spec.id)
+        else environment.unwrapped.step(np.zeros(2, np.float32))
+    )
     assert info["observation"].state.time_s >= info["observation"].state_before.time_s
 
 
@@ -133,5 +136,5 @@ def test_replay_through_arrays_returns_the_stored_spectrum_of_that_pixel(replay_
 def test_a_measure_record_can_be_given_directly(replay_options):
     environment = gymnasium.make("autoscope/Replay-v0", **replay_options).unwrapped
     environment.reset(seed=1)
-    *_, info = environment.step(Measure(x_m=0.0, y_m=0.5e-9, dwell_s=0.1, signals=("EELS",)))
+    *_, info = environment.step(Measure(x_m=0.0, y_m=0.5e-9, dwell_s=0.05, signals=("EELS",)))
     assert info["observation"].frames[0].meta.signal == "EELS"
