@@ -36,7 +36,8 @@ class Basis:
         """Return the basis of reference spectra (n, e): principal components, or non-negative factors.
 
         Deterministic: the sign of a principal component is such that its largest entry is positive, and the
-        factorisation starts from singular vectors (Boutsidis & Gallopoulos, Pattern Recognition 41 (2008) 1350).
+        factorisation starts from singular vectors (Boutsidis & Gallopoulos, Pattern Recognition 41 (2008) 1350) found
+        with a fixed seed.
 
         Raises
         ------
@@ -53,7 +54,7 @@ class Basis:
         if not np.isfinite(data).all() or (method == "nmf" and data.min() < 0):
             raise DataError("reference spectra must be finite, and not negative for nmf", value=float(data.min()))
         if method == "nmf":
-            model = NMF(count, init="nndsvda", max_iter=2000, tol=1e-5).fit(data)
+            model = NMF(count, init="nndsvda", max_iter=2000, tol=1e-5, random_state=0).fit(data)
             return cls(np.asarray(model.components_), np.zeros(axis.size), axis)
         model = PCA(count, svd_solver="full").fit(data)
         found = np.asarray(model.components_)

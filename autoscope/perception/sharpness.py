@@ -118,7 +118,7 @@ def fit_focus(defocus_m: ArrayLike, sharpness: ArrayLike) -> FocusFit:
     Five settings or more: a Gaussian on a constant, not narrower than the spacing, with residuals beyond a tenth of
     the range hardly counting (Cauchy loss), so that one bad image does not move the result. Three or four: a parabola.
     An F test of the Gaussian, and one of a parabola, against a constant decide whether there is a maximum at all; three
-    or four settings cannot tell, and any maximum inside them is believed.
+    or four settings cannot tell, and any maximum inside them is believed. Of seven or more, one far off is set aside.
 
     Parameters
     ----------
@@ -192,14 +192,21 @@ def _gaussian(u: Array, v: Array) -> _Top:
     starts = [(0.1, 0.9, centre, width) for centre in (u[np.argmax(v)], 0.0) for width in (1.2 * narrowest, 0.5)]
     fits = [least_squares(residuals, s, bounds=(low, high), loss="cauchy", f_scale=SCATTER) for s in starts]
     p = min(fits, key=lambda fit: float(fit.cost)).x
-    weight = 1.0 / (1.0 + np.square(residuals(p) / SCATTER))  # that of the Cauchy loss
-    left = float(weight @ np.square(residuals(p)))
-    total = float(weight @ np.square(v - np.average(v, weights=weight)))
-    slope = _slope(u, p) * np.sqrt(weight)[:, None]
-    spare = len(u) - 4
-    variance = left / spare * float(np.linalg.pinv(slope.T @ slope)[2, 2])
-    std = float(np.sqrt(max(variance, 0.0)) * stats.t.ppf(ONE_SIGMA, spare))  # the scatter itself is uncertain
-    return _Top(float(p[2]), std, _is_significant(total, left, len(u), 4) or _parabola(u, v).significant)
+    kept = _without_mishap(residuals(p))
+    n, left = int(kept.sum()), float(np.square(residuals(p)[kept]).sum())
+    slope = _slope(u[kept], p)
+    variance = left / (n - 4) * float(np.linalg.pinv(slope.T @ slope)[2, 2])
+    std = float(np.sqrt(max(variance, 0.0)) * stats.t.ppf(ONE_SIGMA, n - 4))  # the scatter itself is uncertain
+    significant = _is_significant(float(np.square(v[kept] - v[kept].mean()).sum()), left, n, 4)
+    return _Top(float(p[2]), std, significant or _parabola(u, v).significant)
+
+
+def _without_mishap(residuals: Array) -> NDArray[np.bool_]:
+    """Return which settings are judged by: all, or of seven and more all but a single mishap."""
+    size = np.abs(residuals)
+    kept = np.ones(len(size), dtype=bool)
+    kept[size.argmax()] = len(size) < 7 or size.max() <= 3.0 * SCATTER
+    return kept
 
 
 def _slope(u: Array, p: Array) -> Array:
