@@ -73,7 +73,7 @@ def noise_line(image: Image) -> NoiseLine:
     means, variances = _block_means(image[1:-1, 1:-1]), _block_means(second * second) / (36.0 * LOW_BIAS)
     typical = max(float(np.quantile(variances, LOW_QUANTILE)), 1e-20)
     spread = float(np.percentile(means, 95) - np.percentile(means, 5))
-    if spread > 0.2 * abs(float(np.median(means))):
+    if spread > max(0.2 * abs(float(np.median(means))), 10.0 * math.sqrt(typical) / BLOCK_PX):  # 3.3 is noise alone
         intercept, gain = _quantile_line(means, variances, typical)
         if gain > 0:
             return NoiseLine(intercept, gain)

@@ -28,6 +28,9 @@ CLASSES = 8
 FOOT_SNR = 2.0
 """A particle may reach down to this many noise levels, and never below half its own height."""
 
+DIP_SNR = 4.0
+"""A saddle less than this many noise levels below a summit may be noise."""
+
 
 class Region(Value):
     """One particle: where it is, how large, how bright.
@@ -68,7 +71,7 @@ class ParticleConfig(ConfigModel):
     512 x 512 image of pure noise."""
     min_relative_dip: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Two summits are two particles if the saddle between them lies deeper, relative to the lower summit, than this
-    (and by three noise levels)."""
+    (and by four noise levels)."""
     max_eccentricity: float = Field(default=0.98, gt=0.0, le=1.0)
     """What is longer than this (0.98: five to one) is a fold or a rim of the support, not a particle."""
     polarity: Literal["bright", "dark"] = "bright"
@@ -181,7 +184,7 @@ def _segment(significance: Image, height: Image, config: ParticleConfig) -> Labe
     np.maximum.at(peaks, seeds[summits], height[summits])
     np.maximum.at(sure, seeds[summits], significance[summits])
     noise = peaks / sure
-    merged = _merge(peaks, np.maximum(config.min_relative_dip * peaks, 3.0 * noise), *_saddles(basins, height))
+    merged = _merge(peaks, np.maximum(config.min_relative_dip * peaks, DIP_SNR * noise), *_saddles(basins, height))
     labels = merged[basins]
     tops = np.zeros_like(peaks)
     np.maximum.at(tops, merged, peaks)

@@ -36,6 +36,9 @@ ONE_SIGMA = 0.8413447460685429
 CHANCE = 0.05
 """A focus series is believed if chance gave so good a fit less often than this."""
 
+ROUNDING = 1e-12
+"""Variation below this part of the brightness is rounding, not an image."""
+
 
 def sharpness(image: Frame | ArrayLike) -> float:
     """Return the mean square spatial frequency of an image in (cycles/pixel)^2, noise taken off; 0 without structure.
@@ -62,6 +65,8 @@ def sharpness(image: Frame | ArrayLike) -> float:
     data = np.asarray(image.data if isinstance(image, Frame) else image, dtype=np.float64)
     if data.ndim != 2 or min(data.shape) < 16 or not np.isfinite(data).all():
         raise FrameRejected("sharpness needs a finite image of 16 pixels or more a side", value=data.shape)
+    if np.ptp(data) <= ROUNDING * float(np.abs(data).max()):
+        return 0.0
     window = np.outer(*(hann(size, sym=False) for size in data.shape))
     flat = (data - (data * window).sum() / window.sum()) * window
     power = np.square(np.abs(scipy.fft.fft2(flat))).ravel()
@@ -190,7 +195,20 @@ def _gaussian(u: Array, v: Array) -> _Top:
     narrowest = 1.0 / (len(u) - 1)
     low, high = np.array([-2.0, 0.0, -1.0, narrowest]), np.array([1.0, 4.0, 1.0, 2.0])
     starts = [(0.1, 0.9, centre, width) for centre in (u[np.argmax(v)], 0.0) for width in (1.2 * narrowest, 0.5)]
-    fits = [least_squares(residuals, s, bounds=(low, high), loss="cauchy", f_scale=SCATTER) for s in starts]
+    fits = [
+        least_squares(
+            residuals,
+            start,
+            jac=lambda p: _slope(u, p),
+            bounds=(low, high),
+            loss="cauchy",
+            f_scale=SCATTER,
+            xtol=1e-7,
+            ftol=1e-7,
+            max_nfev=60,
+        )
+        for start in starts
+    ]
     p = min(fits, key=lambda fit: float(fit.cost)).x
     kept = _without_mishap(residuals(p))
     n, left = int(kept.sum()), float(np.square(residuals(p)[kept]).sum())
