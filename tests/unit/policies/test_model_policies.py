@@ -26,13 +26,13 @@ def found_at(world, of=0.95):
 @pytest.mark.parametrize("features", ["coordinates", "image", "both"])
 def test_the_process_finds_the_brightest_place_long_before_chance_would(make, make_world, features):
     counts = []
-    for seed in range(3):
+    for seed in range(2):
         world = make_world()
         policy = make(GaussianProcessPolicy, seed, features=features, initial=6, patch_px=5, refit_every=8, points=32)
         world.run(policy, 40)
         counts.append(found_at(world))
     bright = (world.target >= 0.95 * world.target.max()).sum()
-    assert np.median(counts) < 0.25 * 18 * 22 / (bright + 1)
+    assert np.mean(counts) < 0.25 * 18 * 22 / (bright + 1)
 
 
 def test_low_values_are_found_when_low_values_are_wanted(make, world):
@@ -47,7 +47,7 @@ def test_mapping_by_variance_predicts_the_map_better_than_it_began(make, world):
         GaussianProcessPolicy, acquisition=AcquisitionRule(name="max_variance"), initial=6, patch_px=5, refit_every=8
     )
     errors = []
-    for steps in (7, 50):
+    for steps in (7, 35):
         world.run(policy, steps)
         policy.ask(world.view())
         mean, _ = policy._ladder.model.pool_posterior()
@@ -88,7 +88,7 @@ def test_starting_points_are_unlike_each_other_in_the_image(make, make_world):
     spreads = {}
     for cls in (GaussianProcessPolicy, RandomPolicy):
         brightness = []
-        for seed in range(6):
+        for seed in range(4):
             world = make_world()
             world.run(make(cls, seed, **({"initial": 10} if cls is GaussianProcessPolicy else {})), 11)
             brightness.append(np.ptp(world.image.ravel()[world.measured()]))

@@ -107,10 +107,10 @@ def test_posterior_draws_have_the_mean_and_spread_of_the_posterior(prior):
     x, y, noise, pool = data(m=4)
     posterior = ExactPosterior(prior, x, y, noise)
     rng = np.random.default_rng(1)
-    draws = np.array([posterior.sample(pool, rng, waves=300) for _ in range(1500)])
+    draws = np.array([posterior.sample(pool, rng, waves=200) for _ in range(600)])
     mean, variance = posterior.predict(pool)
-    np.testing.assert_allclose(draws.mean(axis=0), mean, atol=0.1)
-    np.testing.assert_allclose(draws.std(axis=0), np.sqrt(variance), atol=0.1)
+    np.testing.assert_allclose(draws.mean(axis=0), mean, atol=0.12)
+    np.testing.assert_allclose(draws.std(axis=0), np.sqrt(variance), atol=0.12)
 
 
 def test_pending_points_need_an_attached_pool():
