@@ -107,10 +107,11 @@ def test_posterior_draws_have_the_mean_and_spread_of_the_posterior(prior):
     x, y, noise, pool = data(m=4)
     posterior = ExactPosterior(prior, x, y, noise)
     rng = np.random.default_rng(1)
-    draws = np.array([posterior.sample(pool, rng, waves=200) for _ in range(600)])
+    draws = np.array([posterior.sample(pool, rng, waves=200) for _ in range(800)])
     mean, variance = posterior.predict(pool)
-    np.testing.assert_allclose(draws.mean(axis=0), mean, atol=0.12)
-    np.testing.assert_allclose(draws.std(axis=0), np.sqrt(variance), atol=0.12)
+    spread, four_errors = np.sqrt(variance), 4.0 / np.sqrt(len(draws))
+    assert (np.abs(draws.mean(axis=0) - mean) < four_errors * spread).all()
+    assert (np.abs(draws.std(axis=0) / spread - 1.0) < four_errors / np.sqrt(2.0)).all()
 
 
 def test_pending_points_need_an_attached_pool():
