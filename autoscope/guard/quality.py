@@ -137,7 +137,7 @@ def snr_estimate(data: Array, mean: float) -> float:
 
 def _rows(data: Array) -> Iterator[Array]:
     """Yield the data in parts, so that a spectrum image is never held in memory as float64."""
-    yield from (np.asarray(row, np.float64) for row in (data if data.ndim > 1 else data[np.newaxis]))
+    yield from (np.asarray(row, np.float64) for row in np.atleast_2d(data))
 
 
 def _require_variation(frame: Frame, low: float, high: float) -> None:

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -166,15 +168,24 @@ def test_negative_counts_of_a_spectrum_are_rejected_but_only_of_counts():
         GUARD.check(frame(values, "EELS", unit="electrons, background removed"), action)
 
 
-@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
-@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+@pytest.mark.parametrize(
+    ("bits", "dtype"),
+    [(b, t) for b in (8, 10, 12, 14, 16) for t in (np.uint16, np.float32)] + [(32, np.uint32), (32, "f4")],
+)
 def test_image_clipped_at_the_full_scale_of_a_converter_is_rejected(bits, dtype):
     top = 2**bits - 1
     data = np.minimum(np.random.default_rng(0).normal(top * 0.9, top * 0.1, (8, 10)).clip(0), top).astype(dtype)
     assert (data == top).mean() > 0.05
-    with pytest.raises(FrameRejected, match=f"saturated at {top:g}") as caught:
+    with pytest.raises(FrameRejected, match=re.escape(f"saturated at {top:g}")) as caught:
         GUARD.check(frame(data), SCAN)
     assert caught.value.value == (data == top).mean()
+
+
+@pytest.mark.parametrize("top", [200, 2**7 - 1, 2**33 - 1])
+def test_maximum_that_is_no_full_scale_is_taken_for_honest(top):
+    data = image().astype(np.float64).clip(0, 60)
+    data.flat[:40] = top
+    assert GUARD.check(frame(data), SCAN)["saturated_fraction"] == 0.0
 
 
 def test_saturated_spectrum_is_rejected():
@@ -214,6 +225,17 @@ def test_snr_does_not_mistake_a_smooth_ramp_for_noise():
     assert snr_estimate(data, data.mean()) == pytest.approx(data.mean() / 5.0, rel=0.03)
 
 
+def test_snr_does_not_mistake_what_varies_along_one_axis_only_for_noise():
+    along_y, along_x = np.arange(7.0)[:, None] ** 3, 2.0 ** np.arange(9)
+    assert snr_estimate(along_y + along_x, 100.0) == pytest.approx(BEST_SNR)
+
+
+def test_snr_of_the_smallest_frames_follows_from_their_second_differences():
+    bump = np.array([[0.0, 0.0, 0.0], [0.0, 9.0, 0.0], [0.0, 0.0, 0.0]])
+    assert snr_estimate(bump, 1.0) == pytest.approx(1.0 / (np.sqrt(np.pi / 2) * 4 * 9 / 6))
+    assert snr_estimate(np.array([0.0, 6.0, 0.0]), 2.0) == pytest.approx(2.0 / (np.sqrt(np.pi / 2) * 12 / np.sqrt(6)))
+
+
 def test_snr_of_a_spectrum_image_is_that_of_its_map():
     data = np.random.default_rng(8).poisson(4.0, (60, 60, 25))
     summed = data.sum(axis=-1)
@@ -228,4 +250,3 @@ def test_snr_is_bounded_and_finite_for_every_edge():
     assert snr_estimate(np.ones(2), 1.0) == 0.0
     assert snr_estimate(np.ones((2, 2)), 1.0) == BEST_SNR
     assert snr_estimate(np.ones((1, 2)), 1.0) == 0.0
-    assert snr_estimate(np.array([[0.0, 0.0, 0.0], [0.0, 9.0, 0.0], [0.0, 0.0, 0.0]]), 1.0) < 1.0

@@ -292,6 +292,7 @@ def test_no_beam_on_the_sample_while_its_current_is_above_the_limit(action):
     with pytest.raises(LimitExceeded, match=r"beam current is above.*6e-10"):
         permit(action, strong, max_beam_current_a=5e-10)
     permit(action, AT_REST.replace(beam_current_a=5e-10 + 0.9e-13), max_beam_current_a=5e-10)
+    permit(action, AT_REST.replace(beam_current_a=5e-10 + 1e-13), max_beam_current_a=5e-10)
     permit(SetOptics(beam_current_a=1e-10), strong, max_beam_current_a=5e-10)
 
 
