@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,8 +155,10 @@ def _read_npz(path: Path, options: DatasetOptions) -> SpectrumImageData:
 
 
 def _load_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    if not zipfile.is_zipfile(path):
+        raise _damaged("cannot be read: it is not, or no longer, an .npz archive", str(path))
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return {key: stored[key] for key in stored.files}
     except Exception as error:  # damage shows as zip, zlib, header, value, key and memory errors alike
         pickled = "allow_pickle" in str(error)

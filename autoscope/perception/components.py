@@ -77,7 +77,7 @@ class Basis:
         """
         remedy = "Write it with Basis.learn(...).save(path)"
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 components, mean, offset, scale, unit = (stored[key] for key in LAYOUT)
             axis = Axis(
                 name="energy", unit=str(unit), size=components.shape[-1], offset=float(offset), scale=float(scale)

@@ -192,6 +192,9 @@ def _gaussian(u: Array, v: Array) -> _Top:
     def residuals(p: Array) -> Array:
         return np.asarray(p[0] + p[1] * np.exp(-0.5 * ((u - p[2]) / p[3]) ** 2) - v)
 
+    def slope(p: Array) -> Array:
+        return _slope(u, p)
+
     narrowest = 1.0 / (len(u) - 1)
     low, high = np.array([-2.0, 0.0, -1.0, narrowest]), np.array([1.0, 4.0, 1.0, 2.0])
     starts = [(0.1, 0.9, centre, width) for centre in (u[np.argmax(v)], 0.0) for width in (1.2 * narrowest, 0.5)]
@@ -199,7 +202,7 @@ def _gaussian(u: Array, v: Array) -> _Top:
         least_squares(
             residuals,
             start,
-            jac=lambda p: _slope(u, p),
+            jac=slope,
             bounds=(low, high),
             loss="cauchy",
             f_scale=SCATTER,
@@ -212,8 +215,8 @@ def _gaussian(u: Array, v: Array) -> _Top:
     p = min(fits, key=lambda fit: float(fit.cost)).x
     kept = _without_mishap(residuals(p))
     n, left = int(kept.sum()), float(np.square(residuals(p)[kept]).sum())
-    slope = _slope(u[kept], p)
-    variance = left / (n - 4) * float(np.linalg.pinv(slope.T @ slope)[2, 2])
+    jacobian = _slope(u[kept], p)
+    variance = left / (n - 4) * float(np.linalg.pinv(jacobian.T @ jacobian)[2, 2])
     std = float(np.sqrt(max(variance, 0.0)) * stats.t.ppf(ONE_SIGMA, n - 4))  # the scatter itself is uncertain
     significant = _is_significant(float(np.square(v[kept] - v[kept].mean()).sum()), left, n, 4)
     return _Top(float(p[2]), std, significant or _parabola(u, v).significant)
