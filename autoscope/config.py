@@ -28,6 +28,9 @@ Model = TypeVar("Model", bound="ConfigModel")
 Path_ = tuple[str | int, ...]
 
 
+_PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+
+
 class ConfigModel(BaseModel):
     """A frozen configuration value. Fields carry SI units in their names; people type names without them.
 
@@ -169,6 +172,10 @@ class Document:
 
     def _build(self, node: yaml.Node, path: Path_) -> Any:
         self.lines[path] = node.start_mark.line + 1
+        if isinstance(node, yaml.CollectionNode) and node.tag not in _PLAIN_TAGS:
+            raise ConfigError(
+                "is not a plain YAML value", where=self.where(path), value=node.tag, remedy="Remove the tag"
+            )
         if isinstance(node, yaml.MappingNode):
             out: dict[str, Any] = {}
             for key_node, value_node in node.value:

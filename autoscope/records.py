@@ -422,6 +422,8 @@ class Stage(Value):
     dose_e: float
     bytes: int = 0
     note: str = ""
+    examples: tuple[Action, ...] = ()
+    """Acts like those of the stage, for the guard to try before any beam."""
 
 
 class Intervention(Value):

@@ -34,7 +34,7 @@ def check_config(path: Path, overrides: list[str]) -> None:
         _print_parts(console, job, view)
         stages = job.policy.plan(view) if isinstance(job.policy, Planner) else ()
         _print_plan(console, stages, view)
-        _print_first_act(console, job, view)
+        _print_first_act(console, job, view, stages)
     finally:
         job.environment.close()
 
@@ -53,7 +53,7 @@ def _first_view(job: Job) -> View:
 def _print_parts(console: Console, job: Job, view: View) -> None:
     scope = view.capabilities
     table = Table.grid(padding=(0, 2))
-    kind = "simulated or stored" if scope.simulated or scope.native_scan else "[bold red]REAL BEAM[/]"
+    kind = "simulated" if scope.simulated else "stored data" if scope.native_scan else "[bold red]REAL BEAM[/]"
     table.add_row("instrument", f"{scope.instrument} ({scope.serial}), {kind}, {scope.voltage_v / 1e3:g} kV")
     table.add_row("signals", ", ".join([*scope.detectors, *(s.name for s in scope.signals)]))
     table.add_row("policy", job.config.policy.name)
@@ -107,7 +107,7 @@ def _warn(console: Console, total: Stage, budget: Budget) -> None:
             )
 
 
-def _print_first_act(console: Console, job: Job, view: View) -> None:
+def _print_first_act(console: Console, job: Job, view: View, stages: tuple[Stage, ...]) -> None:
     first = job.policy.ask(view)
     if not isinstance(first, Decision):
         console.print(f"[yellow]the policy would finish at once: {first.reason}[/]", highlight=False)
@@ -117,7 +117,8 @@ def _print_first_act(console: Console, job: Job, view: View) -> None:
     console.print(f"first act: {first.purpose}, {describe_action(first.action)}: {price}", highlight=False)
     config = job.config
     guard = Guard(config.limits, view.capabilities, saturated_fraction=config.engine.saturated_fraction)
-    guard.permit(first.action, view.state, view.budget)
+    for action in (first.action, *(example for stage in stages for example in stage.examples)):
+        guard.permit(action, view.state, view.budget)
 
 
 def list_plugins(kind: str) -> None:

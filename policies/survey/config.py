@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
@@ -11,6 +12,9 @@ from autoscope.perception.regions import ParticleConfig
 from autoscope.quantities import Length, PositiveDuration, PositiveLength
 from autoscope.records import Scan
 from policies.focus import FocusConfig
+
+MAX_TILES = 20_000
+"""More tiles than any night can see: a slip of units."""
 
 
 class AreaConfig(ConfigModel):
@@ -127,7 +131,18 @@ class SurveyConfig(ConfigModel):
     presence: PresenceConfig | None = None
     beta: float = Field(default=1.0, ge=0)
     """Exploration: a particle is worth its predicted value plus this many standard deviations."""
-    fit_points: PositiveInt = 500
+    fit_points: PositiveInt = 400
     """Measurements used to fit the model; all of them up to here, then the highest and a sample of the others."""
-    refit_every: PositiveInt = 40
+    refit_every: PositiveInt = 50
     """Measurements between fits."""
+
+    @model_validator(mode="after")
+    def _in_one_night(self) -> Self:
+        tiles = math.prod(
+            (high - low) / (self.tile.fov_m * (1 - self.tile.overlap)) for low, high in (self.area.x_m, self.area.y_m)
+        )
+        if tiles > MAX_TILES:
+            raise ValueError(
+                f"the area needs {tiles:.3g} tiles, more than {MAX_TILES}; check its units or raise tile.fov"
+            )
+        return self

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from autoscope.exposure import Cost, predict
 from autoscope.records import Action, Measure, MoveStage, SetOptics, Stage, View
 from policies.survey.config import SurveyConfig
 
 
-def planned_stages(config: SurveyConfig, tiles: int, view: View) -> tuple[Stage, ...]:
-    """Return the stages of a survey of ``tiles`` tiles with predicted acts, time, dose and data."""
+def planned_stages(config: SurveyConfig, centres_m: NDArray[np.float64], view: View) -> tuple[Stage, ...]:
+    """Return the stages of a survey of the tiles at ``centres_m`` (n, 2) with predicted acts, time, dose and data."""
+    tiles = len(centres_m)
     step = MoveStage(x_m=view.state.x_m + config.tile.fov_m)
+    corners = [MoveStage(x_m=float(x), y_m=float(y)) for x, y in (centres_m.min(axis=0), centres_m.max(axis=0))]
     probe = Measure(x_m=0.0, y_m=0.0, dwell_s=config.dwell_s, signals=config.signals)
     series: list[Action] = [SetOptics(defocus_m=0.0), config.focus.scan()]
     stages = [
-        _stage("travel", [step], tiles, view, f"{tiles} tiles of {config.tile.fov_m * 1e6:g} um"),
+        _stage("travel", [step], tiles, view, f"{tiles} tiles of {config.tile.fov_m * 1e6:g} um").replace(
+            examples=tuple(corners)
+        ),
         _stage("focus", series, config.focus.images * max(1, tiles // 6), view, "about every sixth tile"),
         _stage("overview", [config.tile.scan()], tiles, view, ", ".join(config.tile.detectors)),
     ]
@@ -27,7 +34,7 @@ def planned_stages(config: SurveyConfig, tiles: int, view: View) -> tuple[Stage,
 
 def _stage(name: str, acts: list[Action], times: int, view: View, note: str) -> Stage:
     costs = [predict(act, view.state, view.capabilities) for act in acts]
-    return Stage(name=name, acts=len(acts) * times, note=note, **_sum(costs, times))
+    return Stage(name=name, acts=len(acts) * times, note=note, examples=tuple(acts), **_sum(costs, times))
 
 
 def _sum(costs: list[Cost], times: int) -> dict[str, float | int]:

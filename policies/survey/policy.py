@@ -274,7 +274,7 @@ class SurveyPolicy:
 
     def plan(self, view: View) -> tuple[Stage, ...]:
         """Return the stages of the survey with predicted acts, time and dose."""
-        return planned_stages(self._config, len(self._centres_m), view)
+        return planned_stages(self._config, self._centres_m, view)
 
     def state(self) -> dict[str, JsonValue]:
         """Return what was learnt as plain data."""
