@@ -12,7 +12,8 @@ from scipy.stats import norm
 
 from autoscope.report.accounts import Timeline
 from autoscope.report.charts import Axes, Span, Ticks, number_ticks, spread, tick_text
-from autoscope.report.finds import BandMark, Crop, Spectrum
+from autoscope.report.crops import Crop
+from autoscope.report.finds import BandMark, Spectrum
 from autoscope.report.foresight import Foresight
 from autoscope.report.story import RunClock
 from autoscope.report.wording import duration, length, percent
@@ -33,7 +34,7 @@ def clock_ticks(clock: RunClock) -> Ticks:
     def ticks(span: Span, most: int) -> list[tuple[float, str]]:
         step_s = next((s for s in ROUND_STEPS_S if (span[1] - span[0]) / s <= most + 2), ROUND_STEPS_S[-1])
         wall = clock.wall(span[0])
-        into_day_s = wall.hour * 3600 + wall.minute * 60 + wall.second + wall.microsecond / 1e6
+        into_day_s = wall.hour * 3600 + wall.minute * 60 + wall.second
         first = span[0] + (-into_day_s) % step_s
         return [(t, clock.at(t)) for t in np.arange(first, span[1] + 1e-6, step_s).tolist()]
 
@@ -121,7 +122,8 @@ def latency_figure(steps: Floats, latency_s: Floats) -> Markup:
 
 def _decades(span: Span, most: int) -> list[tuple[float, str]]:
     low, high = round(span[0]), round(span[1])
-    return [(float(k), duration(10.0**k)) for k in range(low, high + 1, max(1, (high - low) // most))]
+    chosen = range(low, high + 1, max(1, (high - low) // most))
+    return [(float(k), f"{10**k} s" if k > 0 else duration(10.0**k)) for k in chosen]
 
 
 def spectrum_figure(spectrum: Spectrum) -> Markup:

@@ -12,27 +12,16 @@ from numpy.typing import NDArray
 from autoscope.errors import FrameRejected
 from autoscope.perception.bands import Coordinate
 from autoscope.records import Axis, FrameRef
-from autoscope.report.pictures import Archive, Footprint, contrast, data_uri, grey, sample
-from autoscope.report.story import Measurement, Picture, Reading, RunStory
+from autoscope.report.crops import Crop, crop
+from autoscope.report.pictures import Archive
+from autoscope.report.story import Measurement, Reading, RunStory
 
 SAME_PLACE_M = 1e-11
-SHARE = 6
-"""A crop is this part of the image it is taken from, within the limits below."""
-CROP_PX = (24, 96)
 STANDS_OUT = 5.0
 """Standard deviations above the usual at which a value stands out: among thousands, chance alone reaches four."""
 MAD_TO_STD = 1.482602218505602
 """Standard deviation of a normal variable over its median absolute deviation."""
 FEWEST_CHANNELS = 8
-
-
-@dataclass(frozen=True)
-class Crop:
-    """A square piece of an image around a place, on the axes of the stage."""
-
-    uri: str
-    side_m: float
-    picture: Picture
 
 
 @dataclass(frozen=True)
@@ -139,42 +128,11 @@ def finds(story: RunStory, target: str, most: int, archive: Archive) -> list[Fin
             reading=reading,
             times_measured=times,
             above_usual=usual.above(reading),
-            crop=_crop(story.pictures, m, archive),
+            crop=crop(story.pictures, m, archive),
             spectrum=_spectrum(m.spectra, read, archive),
         )
         for rank, (m, reading, times) in enumerate(ranked(story, target, most), start=1)
     ]
-
-
-def picture_of(pictures: Sequence[Picture], m: Measurement) -> Picture | None:
-    """Return the image that shows a measured place best.
-
-    That is the last one taken before the measurement, an overview or the image by which the place was found again:
-    between an older one and the measurement the sample has drifted. Without one before, the first one after.
-    """
-    fitting = [
-        p
-        for p in pictures
-        if p.slot == m.slot and p.purpose != "focus" and (f := Footprint.of(p.ref.meta)) and f.holds(m.x_m, m.y_m)
-    ]
-    before = [p for p in fitting if p.time_s <= m.time_s]
-    return before[-1] if before else next(iter(fitting), None)
-
-
-def _crop(pictures: Sequence[Picture], m: Measurement, archive: Archive) -> Crop | None:
-    picture = picture_of(pictures, m)
-    footprint = Footprint.of(picture.ref.meta) if picture else None
-    frame = archive.frame(picture.ref) if picture else None
-    if picture is None or footprint is None or frame is None:
-        return None
-    side_px = int(np.clip(min(footprint.width_px, footprint.height_px) // SHARE, *CROP_PX))
-    pixel_m = footprint.pixel_x_m
-    steps_m = (np.arange(side_px) - (side_px - 1) / 2) * pixel_m
-    levels = sample(frame.data, footprint, m.x_m + steps_m, m.y_m + steps_m)
-    low, high = contrast(frame.data)
-    brightest = max(high, float(np.nanmax(levels, initial=high)))  # what was found must not be a white blot
-    uri = data_uri(grey(levels, low, brightest), np.isfinite(levels))
-    return Crop(uri, side_px * pixel_m, picture)
 
 
 class _BandReader:

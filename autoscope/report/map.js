@@ -47,7 +47,7 @@
 
   // --- the rest of the page ---
 
-  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((d) => { d.open = true; }));
+  addEventListener("beforeprint", () => document.querySelectorAll("details.ranks").forEach((d) => { d.open = true; }));
   if ($("copy")) {
     $("copy").addEventListener("click", async () => {
       const code = $("positions");
@@ -86,8 +86,13 @@
     chart.setAttribute("viewBox", [view.x - view.width / 2, view.y - height / 2, view.width, height].join(" "));
     const zoom = everything() / view.width;
     const points = $("points");
-    const size = Math.min(13, (n < 400 ? 6 : n < 2000 ? 4.5 : 3.5) + 1.2 * Math.log2(Math.max(1, zoom)));
-    for (const path of points.children) path.style.strokeWidth = size + (path.classList.contains("casing") ? 1.6 : 0) + "px";
+    const size = Math.min(13, (n < 400 ? 6 : n < 2000 ? 4.5 : 3) + 1.2 * Math.log2(Math.max(1, zoom)));
+    const crowded = Math.min(1, 600 * zoom / n);
+    for (const path of points.children) {
+      const high = data.colours.indexOf(path.getAttribute("stroke")) / (data.colours.length - 1);
+      path.style.strokeWidth = (high < 0 ? size + 1.6 : size * (1 + 0.5 * high)) + "px";
+      if (high < 0) path.style.strokeOpacity = 0.25 + 0.75 * crowded;
+    }
     for (const group of $("marks").children) {
       const radius = (5 + size / 2) * scale();
       for (const circle of group.querySelectorAll("circle")) circle.setAttribute("r", radius);

@@ -29,6 +29,8 @@ MOST_OTHER_FINDS = 12
 MOST_TARGETS = 4
 MOST_REMARKS = 200
 COLOURED_PURPOSES = 7
+OLD_S = 900.0
+"""An image taken longer before a measurement may show the place beside its middle."""
 
 
 def render(story: RunStory, load: Callable[[FrameRef], Frame]) -> str:
@@ -126,9 +128,13 @@ def _crop_note(story: RunStory, find: Find) -> str:
     if find.crop is None:
         return ""
     picture = find.crop.picture
+    old = find.measurement.time_s - picture.time_s > OLD_S and find.crop.drift_m is None
+    drift = "; long before, the sample may have drifted since" if old else ""
+    if find.crop.drift_m is not None:
+        drift = f"; {wording.length(find.crop.drift_m)} of drift since then taken out"
     return (
         f"{picture.ref.meta.signal} {picture.purpose} of {story.clock.at(picture.time_s)} (step {picture.step}), "
-        f"{wording.length(find.crop.side_m)} wide"
+        f"{wording.length(find.crop.side_m)} wide{drift}"
     )
 
 

@@ -45,10 +45,10 @@ class RunClock:
         return cls(times_s, walls_s, zone or datetime.UTC)
 
     def wall(self, time_s: float) -> datetime.datetime:
-        """Return the wall-clock time at a run time, in the zone the records are written in."""
+        """Return the wall-clock time at a run time to the second, in the zone the records are written in."""
         before = max(0, int(np.searchsorted(self.times_s, time_s, side="right")) - 1)
         seconds = self.walls_s[before] + time_s - self.times_s[before]
-        return datetime.datetime.fromtimestamp(float(seconds), self.zone)
+        return datetime.datetime.fromtimestamp(round(float(seconds)), self.zone)
 
     def at(self, time_s: float) -> str:
         """Return ``HH:MM``, with the day where the run lasted longer than a day."""

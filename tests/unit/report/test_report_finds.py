@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from autoscope.journal import JournalReader
-from autoscope.records import Axis
+from autoscope.records import Axis, Scan
+from autoscope.report.crops import picture_of
 from autoscope.report.figures import spectrum_figure
-from autoscope.report.finds import Usual, bands, finds, picture_of, ranked
+from autoscope.report.finds import Usual, bands, finds, ranked
 from autoscope.report.pictures import Archive
 from autoscope.report.reading import read
 from autoscope.report.story import Measurement, Reading, RunClock, RunStory
@@ -93,11 +98,6 @@ def test_without_an_image_before_the_first_one_after_is_shown(surveyed):
 
 
 def test_the_measured_place_lies_in_the_middle_of_its_crop(surveyed):
-    import base64
-    import io
-
-    from PIL import Image
-
     story = read(surveyed)
     best = finds(story, "Pt", 3, Archive(JournalReader.open(surveyed).load_frame))
     for find in best:
@@ -146,10 +146,32 @@ def test_a_find_whose_frames_are_gone_is_still_a_find(surveyed):
 
 
 def test_a_drawn_spectrum_stays_inside_its_frame(surveyed):
-    import re
-
     find = finds(read(surveyed), "Pt", 1, Archive(JournalReader.open(surveyed).load_frame))[0]
     drawn = str(spectrum_figure(find.spectrum))
     coordinates = [float(v) for d in re.findall(r' d="([^"]+)"', drawn) for v in re.findall(r"[\d.]+", d)]
     assert len(coordinates) > 200
     assert max(coordinates) <= 220
+
+
+def test_drift_since_the_only_image_of_a_place_is_taken_out(night):
+    """A particle at the rim, seen in the overview only: the newer, smaller image tells how far the sample moved."""
+    made = night(detectors=("HAADF",))
+    made.go(0)
+    rng = np.random.default_rng(5)
+    inner = [(*rng.uniform(-3.5e-7, 3.5e-7, 2), 2e-8, 2.0) for _ in range(14)]
+    rim, drift = np.array([-6.0e-7, 1.0e-7]), np.array([4.5e-8, -3.0e-8])
+    scan = Scan(fov_m=1.5e-6, width_px=128, height_px=128, dwell_s=1e-6)
+    overview = made.image(128, 1.5e-6, [*inner, (*rim, 2e-8, 3.0)])
+    made.act(scan, "overview", "tile 0", frames=(overview,))
+    moved = [(x + drift[0], y + drift[1], r, b) for x, y, r, b in inner]
+    close = scan.replace(fov_m=9e-7, width_px=96, height_px=96)
+    made.act(close, "align", "tile 0", frames=(made.image(96, 9e-7, moved),))
+    made.catalogue[0] = (0, *(rim + drift), 1.0)
+    made.spectrum(0, known=False)
+    folder = made.close()
+    find = finds(read(folder), "Pt", 1, Archive(JournalReader.open(folder).load_frame))[0]
+    assert find.crop.picture.purpose == "overview"
+    assert find.crop.drift_m == pytest.approx(np.hypot(*drift), abs=6e-9)
+    levels = np.asarray(Image.open(io.BytesIO(base64.b64decode(find.crop.uri.split(",", 1)[1]))).convert("L"))
+    brightest = np.argwhere(levels > 0.9 * levels.max()).mean(axis=0)
+    np.testing.assert_allclose(brightest, (len(levels) - 1) / 2, atol=1.0)
