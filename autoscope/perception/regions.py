@@ -28,6 +28,10 @@ CLASSES = 8
 FOOT_SNR = 2.0
 """A particle may reach down to this many noise levels, and never below half its own height."""
 
+Z_8, Z_30 = 1.4050715603096329, 0.5244005127080407
+"""Standard deviations below the mean of the 8th and the 30th percentile of a normal distribution."""
+DEEPEST = 5.0
+"""Noise levels by which an opening, which follows the lowest places, may lie below a bare support."""
 DIP_SNR = 4.0
 """A saddle less than this many noise levels below a summit may be noise."""
 
@@ -121,7 +125,8 @@ def find_particles(frame: Frame, config: ParticleConfig | None = None) -> tuple[
     support += offset
     significance = (scaled - support) / noise
     support = line.restored(support, power)
-    labels = _segment(significance, smooth - support, wanted)
+    dips = DIP_SNR * np.sqrt(power * line.variance(smooth))
+    labels = _segment(significance, smooth - support, dips, wanted)
     significance -= _ground(significance, labels, reach_px)
     return _measure(labels, image - support, smooth - support, significance, pixel_m, wanted)
 
@@ -156,22 +161,25 @@ def _opened(image: Image, reach_px: int) -> Image:
 def _support_noise(rise: Image, support: Image) -> tuple[Image, Image]:
     """Return the typical height above the opening and its spread at each place, from places about as bright.
 
-    Both are near those of white noise where the support is smooth, and larger where it has a texture of its own. Half
-    the spread below the median is used: particles only add to the upper half.
+    Both are near those of white noise where the support is smooth, and larger where it has a texture of its own. They
+    are taken from the 8th and the 30th percentile, as if normal: particles may cover half of the places.
     """
     floor, above = support[1::3, 1::3].ravel(), rise[1::3, 1::3].ravel()
     order = np.argsort(floor)
     size = max(len(order) // CLASSES, 1)
     groups = order[: len(order) // size * size].reshape(-1, size)
-    low, middle = np.percentile(above[groups], (15.865525393145708, 50.0), axis=1)
+    low, upper = np.percentile(above[groups], (8.0, 30.0), axis=1)
+    scale = np.maximum((upper - low) / (Z_8 - Z_30), 1.0)
+    scale = np.minimum(scale, 2.0 * np.median(scale))  # more is a crowd of particles
+    middle = np.minimum(upper + Z_30 * scale, DEEPEST * scale)
     brightness = floor[groups].mean(axis=1)
     flat = support.ravel()
     offset = np.interp(flat, brightness, middle).astype(np.float32)
-    spread = np.interp(flat, brightness, np.maximum(middle - low, 1.0)).astype(np.float32)
+    spread = np.interp(flat, brightness, scale).astype(np.float32)
     return offset.reshape(support.shape), spread.reshape(support.shape)
 
 
-def _segment(significance: Image, height: Image, config: ParticleConfig) -> Labels:
+def _segment(significance: Image, height: Image, dips: NDArray[Any], config: ParticleConfig) -> Labels:
     """Return labels (h, w), 0 where there is no particle."""
     mask = significance > FOOT_SNR
     summits = significance > config.min_snr
@@ -180,11 +188,10 @@ def _segment(significance: Image, height: Image, config: ParticleConfig) -> Labe
     if count == 0:
         return np.zeros(height.shape, np.int32)
     basins: Labels = watershed(-height, seeds, mask=mask)  # type: ignore[no-untyped-call]
-    peaks, sure = np.zeros(count + 1), np.ones(count + 1)
+    peaks, depth = np.zeros(count + 1), np.zeros(count + 1)
     np.maximum.at(peaks, seeds[summits], height[summits])
-    np.maximum.at(sure, seeds[summits], significance[summits])
-    noise = peaks / sure
-    merged = _merge(peaks, np.maximum(config.min_relative_dip * peaks, DIP_SNR * noise), *_saddles(basins, height))
+    np.maximum.at(depth, seeds[summits], dips[summits])
+    merged = _merge(peaks, np.maximum(config.min_relative_dip * peaks, depth), *_saddles(basins, height))
     labels = merged[basins]
     tops = np.zeros_like(peaks)
     np.maximum.at(tops, merged, peaks)
