@@ -1,0 +1,157 @@
+"""The survey through the real loop on the simulated microscope: short nights with their truth."""
+
+import numpy as np
+import pytest
+import yaml
+
+from autoscope.config import Document
+from autoscope.engine.assemble import assemble, resolve
+from autoscope.engine.events import RunStatus
+from autoscope.engine.loop import Engine
+from autoscope.journal import MemoryJournal
+from autoscope.records import Finish, Result
+
+NIGHT = """
+name: short night
+seed: 5
+environment:
+  name: simulated
+  options:
+    microscope:
+      gun: {beam_current: 100 pA}
+      lens: {convergence: 10 mrad, hidden_defocus: 250 nm}
+      specimens: [{kind: catalyst, extent: [8 um, 8 um], density: 40 um^-2, rare: {fraction: 0.05}}]
+policy:
+  name: survey
+  options:
+    target: co_k
+    presence: {target: pt_m, at_least: 200}
+    area: {x: [-1.9 um, 1.9 um], y: [-1.9 um, 1.9 um]}
+    tile: {fov: 1.4 um, size_px: 384}
+    align: {fov: 1 um, size_px: 256}
+    focus: {fov: 0.8 um, size_px: 256}
+    dwell: 2 s
+    scouts: 3
+    visit: 6
+    refit_every: 20
+scalarizers:
+  co_k: {name: band_integral, options: {band: [6.80 keV, 7.06 keV]}}
+  pt_m: {name: band_integral, options: {band: [1.85 keV, 2.30 keV]}}
+budget: {time: 8 min}
+limits: {x: [-3 um, 3 um], y: [-3 um, 3 um]}
+"""
+
+
+def assembled(**changes):
+    document = Document(NIGHT, "night.yaml")
+    for key, value in changes.items():
+        document.override(f"{key.replace('__', '.')}={yaml.safe_dump(value, default_flow_style=True).strip()}")
+    return assemble(resolve(document))
+
+
+def run(job):
+    journal = MemoryJournal(clock=job.clock)
+    end = Engine(job, journal).run()
+    return end, list(journal.steps()), journal
+
+
+@pytest.fixture(scope="module")
+def night():
+    job = assembled()
+    end, steps, journal = run(job)
+    return job, end, steps, journal
+
+
+def test_the_night_ends_by_itself_in_budget_with_every_tile_seen(night):
+    _, end, steps, _ = night
+    assert end.status is RunStatus.COMPLETED
+    assert end.time_s <= 8 * 60
+    assert end.faults == 0
+    assert sum(s.decision.purpose == "overview" for s in steps) == 9
+
+
+def test_most_spectra_hit_a_particle(night):
+    _, _, steps, _ = night
+    shown = [v.value for s in steps if s.decision.purpose == "spectrum" for v in s.outcome.values if v.name == "pt_m"]
+    assert len(shown) > 60
+    assert np.mean(np.array(shown) > 200) > 0.8
+
+
+def test_every_decision_says_why_and_later_ones_what_was_expected(night):
+    _, _, steps, _ = night
+    assert all(s.decision.reason and s.decision.purpose for s in steps)
+    spectra = [s.decision for s in steps if s.decision.purpose == "spectrum"]
+    assert spectra[0].predicted_mean is None
+    assert spectra[-1].predicted_mean is not None
+    assert spectra[-1].predicted_std > 0
+    assert spectra[-1].fit.n >= 20
+    assert any(d.runners_up for d in spectra)
+
+
+def test_no_particle_is_measured_twice_successfully(night):
+    _, _, steps, _ = night
+    hits = [
+        s.decision.target
+        for s in steps
+        if s.decision.purpose == "spectrum" and any(v.name == "pt_m" and v.value >= 200 for v in s.outcome.values)
+    ]
+    assert len(hits) == len(set(hits))
+
+
+def test_telling_the_journal_again_gives_the_same_policy(night):
+    _, _, steps, journal = night
+    twin = assembled().policy
+    for step in steps[:-1]:
+        frames = tuple(journal.load_frame(ref) for ref in step.outcome.frames)
+        twin.tell(step.decision, Result(step.outcome, frames))
+    assert twin._mode == steps_mode(steps[-1])
+    state = twin.state()
+    third = assembled().policy
+    third.restore(yaml.safe_load(yaml.safe_dump(state)))
+    assert third.state() == state
+
+
+def steps_mode(step):
+    return {"spectrum": "measure", "travel": "choose"}.get(step.decision.purpose, step.decision.purpose)
+
+
+def test_the_same_seed_gives_the_same_night_to_the_bit():
+    nights = []
+    for _ in range(2):
+        _, steps, _ = run(assembled(budget__time="90 s"))
+        nights.append([(s.decision.action, s.outcome.values) for s in steps])
+    assert nights[0] == nights[1]
+    assert len(nights[0]) > 20
+
+
+def test_in_order_measures_every_particle_of_a_tile_before_the_next():
+    _, steps, _ = run(assembled(policy__options__strategy="in_order", budget__time="4 min"))
+    numbers = [int(s.decision.target.split()[1]) for s in steps if s.decision.purpose == "spectrum"]
+    assert numbers == sorted(numbers)
+    assert "align" in {s.decision.purpose for s in steps} or len(numbers) < 20
+
+
+def test_a_tile_beyond_the_limits_is_given_up_and_the_night_goes_on():
+    job = assembled(policy__options__area={"x": ["-2 um", "2 um"], "y": ["-2 um", "4 um"]}, budget__time="3 min")
+    end, steps, _ = run(job)
+    refused = [s for s in steps if s.outcome.status == "refused"]
+    assert "travel" in {s.decision.purpose for s in refused}
+    assert end.status is RunStatus.COMPLETED
+
+
+def test_a_budget_too_small_for_anything_finishes_with_a_reason():
+    job = assembled(budget__time="1 s")
+    end, _, _ = run(job)
+    assert end.status is RunStatus.COMPLETED
+    assert "budget" in end.reason
+
+
+def test_the_plan_names_its_stages_and_fits_the_budget():
+    job = assembled()
+    job.environment.reset(seed=1, options={"bare": True})
+    from autoscope.cli.planning import _first_view
+
+    stages = job.policy.plan(_first_view(job))
+    assert [s.name for s in stages] == ["travel", "focus", "overview", "scouts", "spectra"]
+    assert sum(s.time_s for s in stages) <= 8 * 60
+    assert not isinstance(job.policy.ask(_first_view(job)), Finish)
