@@ -71,11 +71,11 @@ def _found(story: RunStory, best: Sequence[Find]) -> str:
     highest = f"{first[0]}{_unit(unit)} at {first[1]}"
     then = f"; then {' and '.join(f'{value} at {name}' for value, name in others)}" if others else ""
     outstanding = sum(usual.above(r) > STANDS_OUT for _, r, _ in ranked(story, target, len(values)))
-    normal = f"the usual {wording.with_std(usual.value, usual.spread)}{_unit(unit)}"
     if outstanding:
         verb = "stands" if outstanding == 1 else "stand"
+        normal = f"the usual {wording.with_std(usual.value, usual.spread)}{_unit(unit)}"
         return f"{many}, of which {wording.count(outstanding)} {verb} out from {normal}: {highest}{then}."
-    return f"{many}; none stands out from {normal}. The highest is {highest}{then}."
+    return f"{many}, half of them above {wording.plain(usual.value)}{_unit(unit)}. The highest is {highest}{then}."
 
 
 def _named(find: Find) -> tuple[str, str]:

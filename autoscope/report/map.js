@@ -93,13 +93,18 @@
       path.style.strokeWidth = (high < 0 ? size + 1.6 : size * (1 + 0.5 * high)) + "px";
       if (high < 0) path.style.strokeOpacity = 0.25 + 0.75 * crowded;
     }
-    for (const group of $("marks").children) {
+    const named = [];
+    for (const group of [...$("marks").children].reverse()) {
       const radius = (5 + size / 2) * scale();
       for (const circle of group.querySelectorAll("circle")) circle.setAttribute("r", radius);
       const text = group.lastChild;
       text.style.fontSize = 12 * scale() + "px";
       text.setAttribute("dx", radius + 1 * scale());
       text.setAttribute("dy", -0.6 * radius);
+      const [x, y] = ["x", "y"].map((name) => text.getAttribute(name) / scale());
+      const free = named.every(([a, b]) => Math.abs(a - x) > 20 || Math.abs(b - y) > 13);
+      text.style.display = free ? "" : "none";
+      if (free) named.push([x, y]);
     }
     const wanted = 140 * scale();
     const power = 10 ** Math.floor(Math.log10(wanted));

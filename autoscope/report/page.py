@@ -62,6 +62,7 @@ def render(story: RunStory, load: Callable[[FrameRef], Frame]) -> str:
             head=headline(story, first),
             cards={target: [_card(story, find) for find in found] for target, found in best.items()},
             usual=_usual(story, targets),
+            some_stand_out=any(find.stands_out for find in first),
             targets_left_out=targets[MOST_TARGETS:],
             map=survey_map(story, {f.measurement.step: f.rank for f in first}, archive),
             cost=_cost(story),

@@ -63,6 +63,8 @@ def duration(time_s: float) -> str:
     >>> duration(27723.0), duration(185.0), duration(3600.0), duration(12.34), duration(0.0123), duration(2e-5)
     ('7 h 42 min', '3 min 5 s', '1 h', '12.3 s', '12.3 ms', '20 µs')
     """
+    if time_s <= 0:
+        return "0 s"
     for unit, scale in (("ns", 1e-9), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0)):
         if time_s < 999.5 * scale and time_s < 59.95:
             return f"{time_s / scale:.3g} {unit}"

@@ -352,3 +352,24 @@ def test_a_rotated_overview_is_drawn_where_it_was_taken(night):
     row, column = np.unravel_index(crop.argmax(), crop.shape)
     assert abs(row - (len(crop) - 1) / 2) <= 2
     assert abs(column - (len(crop) - 1) / 2) <= 2
+
+
+def test_only_the_finds_that_stand_out_are_told_as_standing_out(night):
+    made = night(predicting=False)
+    made.catalogue = {k: (0, k * 1e-8, 0.0, 0.3) for k in range(60)} | {60: (0, 7e-7, 0.0, 30.0)}
+    for k in range(61):
+        made.spectrum(k, known=False)
+    html = write(made.end()).read_text(encoding="utf-8")
+    assert "of which 1 stands out from the usual" in Page(html).text
+    assert html.count('class="card usual"') == html.count("<article") - 1
+
+
+def test_where_nothing_stands_out_nothing_is_said_of_it(night):
+    made = night(predicting=False)
+    made.catalogue = {k: (0, k * 1e-8, 0.0, 5.0) for k in range(30)}
+    for k in range(30):
+        made.spectrum(k, known=False)
+    html = write(made.end()).read_text(encoding="utf-8")
+    assert "stand out" not in Page(html).text
+    assert "half of them above" in Page(html).text
+    assert 'class="card usual"' not in html
