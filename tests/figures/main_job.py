@@ -83,8 +83,16 @@ def map_tasks() -> list[MapTask]:
     tasks = [
         MapTask(
             "JEOL Fe K",
-            {"path": "data/jeol/View000_0000006.pts", "read": {"bin_px": 4, "image": "data/jeol/View000_0000000.img"}},
-            integral(band=["6.26 keV", "6.54 keV"], background=[["5.7 keV", "6.1 keV"], ["6.7 keV", "6.9 keV"]]),
+            {
+                "path": "data/jeol/View000_0000006.pts",
+                "read": {
+                    "bin_px": 4,
+                    "bin_channels": 4,
+                    "band": ["0.2 keV", "10 keV"],
+                    "image": "data/jeol/View000_0000000.img",
+                },
+            },
+            integral(band=["6.2 keV", "6.6 keV"], background=[["5.6 keV", "6.1 keV"], ["7.3 keV", "7.8 keV"]]),
         ),
         MapTask(
             "SiO2 Si K", {"path": str(shared / "eds_stem_sio2_128x128.npz")}, integral(band=["1.66 keV", "1.88 keV"])
