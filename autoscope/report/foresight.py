@@ -179,10 +179,10 @@ def as_yaml(found: Sequence[Suggestion]) -> str:
     --------
     >>> print(as_yaml([Suggestion("measure", 0, 1.5e-6, -2e-7, "particle 3", "12 ± 2 counts expected", 7)]), end="")
     positions:
-      - {x: 1.5000 um, y: -0.2000 um}  # measure: "particle 3", "12 ± 2 counts expected"
+      - {x: 1.50000 um, y: -0.20000 um}  # measure: "particle 3", "12 ± 2 counts expected"
     """
     lines = [
-        f"  - {{x: {s.x_m * 1e6:.4f} um, y: {s.y_m * 1e6:.4f} um}}"
+        f"  - {{x: {s.x_m * 1e6:.5f} um, y: {s.y_m * 1e6:.5f} um}}"
         f"  # {s.what}: {_quoted(s.label)}, {_quoted(s.expected)}"
         for s in found
     ]

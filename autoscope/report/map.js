@@ -190,7 +190,13 @@
 
   // --- one point ---
 
-  const position = (i) => [data.x[i] + data.centre[0], data.y[i] + data.centre[1]].map((nm) => rounded(nm / 1000, 3)).join(", ") + " \u00b5m";
+  function position(i) {
+    const at = [data.x[i] + data.centre[0], data.y[i] + data.centre[1]];
+    const far = Math.max(...at.map(Math.abs));
+    if (far >= 1000) return at.map((nm) => rounded(nm / 1000, 3)).join(", ") + " \u00b5m";
+    return at.map((nm) => rounded(nm, far >= 100 ? 1 : 2)).join(", ") + " nm";
+  }
+
   const title = (i) => data.name[i] || "step " + data.step[i];
 
   function row(list, name, text) {

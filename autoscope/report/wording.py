@@ -102,15 +102,17 @@ def length(length_m: float) -> str:
 
 
 def place(x_m: float, y_m: float) -> str:
-    """Return a stage position in micrometres, to the nanometre.
+    """Return a stage position: micrometres to the nanometre, or nanometres where it lies near the origin.
 
     Examples
     --------
-    >>> place(3.2141e-6, -1.2e-6)
-    '3.214, −1.200 µm'
+    >>> place(3.2141e-6, -1.2e-6), place(1.4e-9, 0.0), place(1.5e-7, 0.0)
+    ('3.214, −1.200 µm', '1.40, 0.00 nm', '150.0, 0.0 nm')
     """
-    numbers = (f"{round(m * 1e6, 3) + 0.0:.3f}" for m in (x_m, y_m))
-    return f"{', '.join(numbers)} µm".replace("-", MINUS)
+    far_m = max(abs(x_m), abs(y_m))
+    unit, scale, places = ("µm", 1e-6, 3) if far_m >= 1e-6 else ("nm", 1e-9, 1 if far_m >= 1e-7 else 2)
+    numbers = (f"{round(m / scale, places) + 0.0:.{places}f}" for m in (x_m, y_m))
+    return f"{', '.join(numbers)} {unit}".replace("-", MINUS)
 
 
 def percent(share: float) -> str:

@@ -250,6 +250,9 @@ def test_numbers_of_the_panel_are_rounded_as_those_of_the_cards(browser, night, 
         card = browser.run("return document.querySelectorAll('.card .value b')[arguments[0]].textContent", rank - 1)
         panel = browser.run("return document.querySelector('#panel dd').textContent")
         assert panel.startswith(card)
+        place = "return [...document.querySelectorAll(arguments[0])].find((d) => d.textContent === 'at').nextSibling"
+        shown = [browser.run(f"{place}.textContent", f"{where} dt") for where in ("#panel", f".card:nth-child({rank})")]
+        assert shown[0] == shown[1]
 
 
 def test_copy_selects_the_positions_even_where_the_clipboard_is_closed(browser, night):

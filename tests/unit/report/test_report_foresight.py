@@ -126,7 +126,7 @@ def test_yaml_of_suggestions_parses_to_their_positions(surveyed):
 @pytest.mark.parametrize("name", ["a\nevil: 1", "a\u2028evil: 1", "a\x85evil: 1", 'a" # b', "a\x00b", "\ufeffa"])
 def test_no_name_breaks_out_of_the_comment(name):
     text = as_yaml([Suggestion("measure", 0, 1e-6, 2e-6, name, name, 3)])
-    assert yaml.safe_load(text) == {"positions": [{"x": "1.0000 um", "y": "2.0000 um"}]}
+    assert yaml.safe_load(text) == {"positions": [{"x": "1.00000 um", "y": "2.00000 um"}]}
 
 
 def test_nothing_to_suggest_is_an_empty_list():
