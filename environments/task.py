@@ -41,7 +41,7 @@ class Task:
     """Codes between arrays and acts, and keeps the maps an agent observes.
 
     The action is ``(2,)`` in [-1, 1]: x and y in the field of view. The observation holds ``overview``
-    (HAADF scaled to [0, 1]), ``mask`` (1 where measured), ``values`` (last reward there), each ``(map_px, map_px)``,
+    (HAADF scaled to [0, 1]), ``mask`` (1 where measured), ``measured`` (last reward there), each ``(map_px, map_px)``,
     and ``position`` ``(2,)``, the last action.
     """
 
@@ -69,12 +69,12 @@ class Task:
         """Return the space of observations."""
         shape = (config.map_px, config.map_px)
         unit, free = spaces.Box(0.0, 1.0, shape, np.float32), spaces.Box(-np.inf, np.inf, shape, np.float32)
-        return spaces.Dict(overview=unit, mask=unit, values=free, position=Task.action_space())
+        return spaces.Dict(overview=unit, mask=unit, measured=free, position=Task.action_space())
 
     def clear(self) -> None:
         """Forget what was measured."""
         shape = (self._config.map_px, self._config.map_px)
-        self._maps: Arrays = {name: np.zeros(shape, np.float32) for name in ("overview", "mask", "values")}
+        self._maps: Arrays = {name: np.zeros(shape, np.float32) for name in ("overview", "mask", "measured")}
         self._maps["position"] = np.zeros(2, np.float32)
 
     def overview_action(self) -> Scan:
@@ -119,7 +119,7 @@ class Task:
         x, y = np.clip(np.asarray(action, np.float64), -1.0, 1.0)
         size = self._config.map_px
         j, i = (min(int((v + 1) / 2 * size), size - 1) for v in (x, y))
-        self._maps["mask"][i, j], self._maps["values"][i, j] = 1.0, reward
+        self._maps["mask"][i, j], self._maps["measured"][i, j] = 1.0, reward
         self._maps["position"] = np.array([x, y], np.float32)
 
     def observation(self) -> Arrays:

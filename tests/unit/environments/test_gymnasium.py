@@ -79,7 +79,7 @@ def test_truth_is_told_in_info_at_reset_and_never_observed():
     environment = gymnasium.make("autoscope/Simulated-v0", **SMALL)
     observation, info = environment.reset(seed=1)
     assert info["truth"]
-    assert set(observation) == {"overview", "mask", "values", "position"}
+    assert set(observation) == {"overview", "mask", "measured", "position"}
 
 
 def test_the_maps_show_where_was_measured(environment):
