@@ -116,6 +116,8 @@ def test_axes_of_other_sizes_than_the_data_are_rejected():
         ("EDS", POINT.replace(signals=("EDS",))),
         ("BF", CUBE),
         ("HAADF", MoveStage(x_m=0.0)),
+        ("EDS", CUBE.replace(signals=("EDS",))),
+        ("EELS", CUBE.replace(signals=())),
     ],
 )
 def test_signal_the_action_does_not_record_is_rejected(signal, action):

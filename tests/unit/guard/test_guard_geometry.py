@@ -44,10 +44,10 @@ def test_wavelength_is_that_of_published_tables(voltage_v, wavelength_pm):
 
 def test_area_of_the_probe_is_airy_disc_plus_disc_of_defocus():
     airy_m2 = math.pi * (0.61 * wavelength_m(200e3) / 0.02) ** 2
-    assert probe_area_m2(0.02, 200e3, 0.0) == pytest.approx(airy_m2, rel=1e-12)
+    assert probe_area_m2(0.02, 200e3, 0.0) == pytest.approx(airy_m2, rel=1e-12, abs=0.0)
     blurred_m2 = math.pi * (50e-9 * 0.02) ** 2
     for defocus_m in (50e-9, -50e-9):
-        assert probe_area_m2(0.02, 200e3, defocus_m) == pytest.approx(airy_m2 + blurred_m2, rel=1e-12)
+        assert probe_area_m2(0.02, 200e3, defocus_m) == pytest.approx(airy_m2 + blurred_m2, rel=1e-12, abs=0.0)
 
 
 def test_limits_may_leave_a_single_point():

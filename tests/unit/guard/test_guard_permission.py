@@ -223,6 +223,21 @@ def test_read_back_beyond_the_edge_by_less_than_the_tolerance_may_still_move():
         permit(MoveStage(x_m=1e-5 + 0.9e-9), x_m=(0.0, 1e-5))  # the tolerance is none of the target
 
 
+def test_axis_without_tolerance_has_none():
+    for axis, beyond in (("y_m", 1e-3 + 1e-9), ("z_m", 1e-4 + 1e-9), ("alpha_rad", 0.5001)):
+        with pytest.raises(LimitExceeded, match=f"outside what is permitted in {axis}"):
+            permit(MoveStage(x_m=0.0), AT_REST.replace(**{axis: beyond}))
+    with pytest.raises(LimitExceeded, match="beam current"):
+        permit(SCAN, AT_REST.replace(beam_current_a=2e-9), scope=SCOPE.replace(tolerances={}))
+
+
+def test_point_at_the_edge_of_the_field_passes_in_spite_of_rounding():
+    for sign in (-1, 1):
+        permit(POINT.replace(x_m=sign * 2e-6 * (1 + 1e-10)))
+        with pytest.raises(LimitExceeded):
+            permit(POINT.replace(x_m=sign * 2e-6 * (1 + 1e-8)))
+
+
 def test_corner_of_a_scan_outside_the_field_is_refused_though_its_centre_is_inside():
     permit(SCAN.replace(fov_m=1e-6, centre_x_m=1.5e-6))
     with pytest.raises(LimitExceeded, match="field x_m"):
@@ -243,6 +258,7 @@ def test_rotation_brings_a_corner_out_of_the_field():
 def test_field_is_that_of_the_largest_scan_where_no_offsets_are_declared():
     scope = SCOPE.replace(ranges={"fov_m": Range(low=1e-9, high=4e-6)})
     permit(POINT.replace(x_m=2e-6), scope=scope)
+    permit(POINT.replace(x_m=-2e-6), scope=scope)
     with pytest.raises(LimitExceeded, match="field x_m"):
         permit(POINT.replace(x_m=2.1e-6), scope=scope)
 
@@ -346,12 +362,20 @@ def test_dose_left_is_never_passed():
 
 def test_steps_left_are_never_passed():
     permit(Wait(duration_s=0.0), left=Budget(steps=1))
-    with pytest.raises(LimitExceeded, match="no steps"):
+    with pytest.raises(LimitExceeded, match=r"no steps are left \(got 0, limit 1\)"):
         permit(Wait(duration_s=0.0), left=Budget(steps=0))
 
 
 def test_act_without_cost_fits_into_nothing_left():
     permit(Wait(duration_s=0.0), left=Budget(time_s=0.0, dose_e=0.0))
+    permit(Wait(duration_s=0.0), left=Budget(time_s=-1.0, dose_e=-1.0))
+
+
+def test_not_even_one_electron_too_many_is_permitted():
+    weak = AT_REST.replace(beam_current_a=electrons(1.0, 1.0) ** -1 * 5.0)  # 5 electrons a second
+    assert permit(POINT, weak, Budget(dose_e=0.6)).dose_e == pytest.approx(0.5)
+    with pytest.raises(DoseExceeded):
+        permit(POINT, weak, Budget(dose_e=0.4))
 
 
 def test_beam_left_on_costs_electrons_all_the_time():
