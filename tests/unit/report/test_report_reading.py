@@ -126,6 +126,7 @@ def test_rungs_count_the_decisions_that_had_a_fit(surveyed):
 def test_times_are_told_on_the_wall_clock_of_the_record_before():
     clock = RunClock.of([(0.0, "2026-03-14T23:50:00+00:00"), (60.0, "2026-03-15T03:00:00+00:00")])  # asleep in between
     assert clock.at(30.0) == "23:50"
+    assert clock.at(60.0) == "03:00"
     assert clock.at(120.0) == "03:01"
 
 
