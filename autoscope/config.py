@@ -190,7 +190,7 @@ class Document:
             return [self._build(child, (*path, i)) for i, child in enumerate(node.value)]
         loader = yaml.SafeLoader("")
         try:
-            return loader.construct_object(node)  # type: ignore[no-untyped-call]
+            return loader.construct_object(node)
         except yaml.YAMLError as error:
             raise ConfigError("is not a plain YAML value", where=self.where(path), remedy="Remove the tag") from error
 

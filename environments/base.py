@@ -46,7 +46,7 @@ class InstrumentEnvironment(gymnasium.Env[Arrays, Any]):
     def __init__(self, build: Build, task: TaskConfig, *, clock: Clock | None = None, seed: int | None = None) -> None:
         self._build, self._task_config, self._clock, self._seed = build, task, clock, seed
         self.action_space = Task.action_space()
-        self.observation_space = Task.observation_space(task)
+        self.observation_space = Task.observation_space(task)  # type: ignore[assignment]  # Dict of Box is a space
         self._instrument: Instrument | None = None
         self._task: Task | None = None
         self._acts = 0
@@ -95,7 +95,8 @@ class InstrumentEnvironment(gymnasium.Env[Arrays, Any]):
     def _execute(self, action: Act | Action) -> Observation:
         self._acts += 1
         act = action if isinstance(action, Act) else Act(act_id=f"gym-{self._acts:06d}", action=action)
-        return self._require(self._instrument).execute(act)
+        observation: Observation = self._require(self._instrument).execute(act)
+        return observation
 
     def _require(self, part: Any) -> Any:
         if part is None:

@@ -88,7 +88,8 @@ class Engine:
         self._listener: Listener = listener or Silence()
         self._stopwatch = stopwatch
         self._step = self._faults = self._in_a_row = self._unfit = 0
-        self._unaccounted_dose_e = 0.0
+        self._last_dose_e = self._start_dose_e = 0.0
+        self._opened = False
         self._start_s = job.clock.now_s()
 
     def run(self) -> RunEnd:
@@ -118,6 +119,7 @@ class Engine:
     def _open(self) -> None:
         config = self._job.config
         self._job.environment.reset(seed=config.seed, options={"bare": True})
+        self._opened = True
         self._start_s = self._job.clock.now_s()
         self._start_dose_e = self._job.environment.read_state().dose_e
         capabilities = self._job.environment.describe()
@@ -145,12 +147,14 @@ class Engine:
     def _close(self, status: RunStatus, reason: str) -> RunEnd:
         environment = self._job.environment
         environment.make_safe()
-        try:
-            state = environment.read_state()
-            safe, dose_e = state.blanked, self._dose_e(state)
-        except AutoscopeError as error:
-            safe, dose_e = False, self._unaccounted_dose_e
-            reason += f"; the instrument could not be read back: {error}"
+        safe, dose_e = True, 0.0  # where the instrument was never opened there was no beam
+        if self._opened:
+            try:
+                state = environment.read_state()
+                safe, dose_e = state.blanked, self._dose_e(state)
+            except AutoscopeError as error:
+                safe, dose_e = False, self._last_dose_e
+                reason += f"; the instrument could not be read back: {error}"
         end = RunEnd(
             status=status,
             reason=reason,
@@ -168,8 +172,8 @@ class Engine:
         return end
 
     def _dose_e(self, state: MicroscopeState) -> float:
-        self._unaccounted_dose_e = state.dose_e - getattr(self, "_start_dose_e", 0.0)
-        return self._unaccounted_dose_e
+        self._last_dose_e = state.dose_e - self._start_dose_e
+        return self._last_dose_e
 
     # --- one step ---
 
@@ -267,7 +271,8 @@ class Engine:
         return observation
 
     def _take_in(self, act: Act, observation: Observation) -> Result:
-        frames, refs, quality, fault = observation.frames, [], {}, None
+        frames, refs, fault = observation.frames, [], None
+        quality: dict[str, float] = {}
         for index, frame in enumerate(frames):
             try:
                 metrics = self._guard.check(frame, act.action)

@@ -59,7 +59,7 @@ class FocusMap:
         data = np.array(self._points)
         at, height = data[:, :2] / self._length_m, data[:, 2] / self._amplitude_m
         basis = _basis(at, len(data))
-        trend = np.linalg.lstsq(basis, height, rcond=None)[0]
+        trend: NDArray[np.float64] = np.asarray(np.linalg.lstsq(basis, height, rcond=None)[0], dtype=np.float64)
         # A plane through few points leaves no residual to learn an amplitude from: the expected amplitude
         # stands, so that the uncertainty away from the points stays honest.
         process = GaussianProcessRegressor(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from autoscope.exposure import Cost, predict
+from autoscope.exposure import predict
 from autoscope.records import Action, Measure, MoveStage, SetOptics, Stage, View
 from policies.survey.config import SurveyConfig
 
@@ -34,15 +34,15 @@ def planned_stages(config: SurveyConfig, centres_m: NDArray[np.float64], view: V
 
 def _stage(name: str, acts: list[Action], times: int, view: View, note: str) -> Stage:
     costs = [predict(act, view.state, view.capabilities) for act in acts]
-    return Stage(name=name, acts=len(acts) * times, note=note, examples=tuple(acts), **_sum(costs, times))
-
-
-def _sum(costs: list[Cost], times: int) -> dict[str, float | int]:
-    return {
-        "time_s": times * sum(c.time_s for c in costs),
-        "dose_e": times * sum(c.dose_e for c in costs),
-        "bytes": times * sum(c.bytes for c in costs),
-    }
+    return Stage(
+        name=name,
+        acts=len(acts) * times,
+        time_s=times * sum(c.time_s for c in costs),
+        dose_e=times * sum(c.dose_e for c in costs),
+        bytes=times * sum(c.bytes for c in costs),
+        note=note,
+        examples=tuple(acts),
+    )
 
 
 def _rest(config: SurveyConfig, before: list[Stage], visit: list[Action], view: View, note: str) -> Stage:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from autoscope.exposure import predict
 from autoscope.perception.constellation import match
 from autoscope.perception.regions import find_particles
 from autoscope.perception.sharpness import sharpness
@@ -68,6 +69,12 @@ class SurveyPolicy:
 
     def ask(self, view: View) -> Decision | Finish:
         """Return the next act of the survey, or Finish when nothing worth it fits the budget."""
+        decision = self._next(view)
+        if isinstance(decision, Decision) and not _fits(decision.action, view):
+            return Finish(reason=self._why_finished())
+        return decision
+
+    def _next(self, view: View) -> Decision | Finish:
         match self._mode:
             case "focus":
                 return self._focus.next_decision(self._tile_name())
@@ -304,6 +311,12 @@ class SurveyPolicy:
         self._shift_m = (float(data["shift_m"][0]), float(data["shift_m"][1]))
         self._aligned_s, self._tries = float(data["aligned_s"]), int(data["tries"])
         self._interval_s = float(data["interval_s"])
+
+
+def _fits(action: Action, view: View) -> bool:
+    cost, left = predict(action, view.state, view.capabilities), view.budget
+    in_time = left.time_s is None or cost.time_s <= left.time_s
+    return in_time and (left.dose_e is None or cost.dose_e <= left.dose_e)
 
 
 def _size_m(config: SurveyConfig) -> float:
