@@ -19,10 +19,10 @@ run: .venv/installed  ## the main job: an accelerated overnight survey on the si
 	$(BIN)/autoscope run configs/overnight_survey.yaml
 
 test: .venv/installed  ## the default test suite
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 2
 
 slow: .venv/installed  ## the tests that take minutes
-	$(BIN)/pytest -q -m slow
+	$(BIN)/pytest -q -n 2 -m slow
 
 lint: .venv/installed  ## style
 	$(BIN)/ruff check .

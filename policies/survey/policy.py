@@ -107,9 +107,9 @@ class SurveyPolicy:
 
     def _why_finished(self) -> str:
         n, measured = len(self._catalogue), self._catalogue.measured_count
-        left = int(self._catalogue.open().sum())
-        seen = self._itinerary.seen_count()
-        whole = f"{seen} of {len(self._centres_m)} tiles seen, {measured} of {n} particles measured"
+        seen, tiles = self._itinerary.seen_count(), len(self._centres_m)
+        whole = f"{seen} of {tiles} tiles seen, {measured} of {n} particles measured"
+        left = seen < tiles or self._catalogue.open().any()
         return f"nothing worth doing fits what is left of the budget: {whole}" if left else f"all done: {whole}"
 
     def _travel(self, tile: int, reason: str, others: tuple[Visit, ...] | list[Visit]) -> Decision:

@@ -132,7 +132,7 @@ def test_in_order_measures_every_particle_of_a_tile_before_the_next():
 
 
 def test_a_tile_beyond_the_limits_is_given_up_and_the_night_goes_on():
-    job = assembled(policy__options__area={"x": ["-2 um", "2 um"], "y": ["-2 um", "4 um"]}, budget__time="3 min")
+    job = assembled(policy__options__area={"x": ["-1 um", "1 um"], "y": ["2.5 um", "4.5 um"]}, budget__time="3 min")
     end, steps, _ = run(job)
     refused = [s for s in steps if s.outcome.status == "refused"]
     assert "travel" in {s.decision.purpose for s in refused}
