@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from autoscope.clock import SimClock
-from autoscope.errors import JournalError
+from autoscope.errors import JournalCorrupt, JournalError
 from autoscope.journal import Journal, JournalReader, MemoryJournal, verify
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "journal"
@@ -203,6 +203,19 @@ def test_damaged_page_is_a_problem(folder):
     content[4096:4104] = b"\xff" * 8
     path.write_bytes(bytes(content))
     assert not verify(folder).ok
+
+
+def test_damage_that_touches_no_record_is_still_a_problem(folder):
+    path = folder / "journal.sqlite"
+    content = bytearray(path.read_bytes())
+    content[36:40] = (3).to_bytes(4, "big")  # the number of free pages
+    path.write_bytes(bytes(content))
+    assert len(list(JournalReader.open(folder).records())) == 10
+    result = verify(folder)
+    assert "the SQLite file is damaged" in result.problems[0].what
+    assert result.proven_steps == 0
+    with pytest.raises(JournalCorrupt, match="damaged"):
+        Journal.reopen(folder, clock=SimClock())
 
 
 def test_no_journal_is_an_error(tmp_path):

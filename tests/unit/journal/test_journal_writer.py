@@ -91,6 +91,24 @@ def test_step_that_cannot_be_stored_is_refused(recorder, step):
         recorder.append("note", {}, step=step)
 
 
+def test_largest_step_and_minus_zero_time_survive_storage(tmp_path):
+    clock = SimClock()
+    clock.now_s = lambda: -0.0
+    with Journal.create(tmp_path / "run", clock=clock) as journal:
+        journal.append("note", {}, step=2**63 - 1)
+    (record,) = JournalReader.open(tmp_path / "run").records()
+    assert record.step == 2**63 - 1
+    assert verify(tmp_path / "run").ok
+
+
+@pytest.mark.parametrize("value", [object(), np.float32(1.0), np.int64(1), {1, 2}, b"bytes"])
+def test_value_that_is_not_plain_is_refused_at_the_top_and_below(value):
+    journal = MemoryJournal(clock=SimClock())
+    for body in ({"a": value}, {"a": [{"b": value}]}):
+        with pytest.raises(JournalError, match=f"plain data only.*{type(value).__name__}"):
+            journal.append("note", body)
+
+
 def test_clock_without_finite_time_is_refused(recorder):
     recorder._clock.now_s = lambda: float("nan")
     with pytest.raises(JournalError, match="clock"):
