@@ -38,8 +38,8 @@ def run_config(path: Path, overrides: list[str], runs: Path, *, smoke: bool, qui
         resolved = _shortened(resolved)
     job = assemble(resolved)
     folder = _new_folder(runs, resolved.config.name)
-    journal = Journal.create(folder, clock=job.clock)
-    (folder / "config.yaml").write_text(yaml.safe_dump(resolved.plain(), sort_keys=False), encoding="utf-8")
+    text = yaml.safe_dump(resolved.plain(), sort_keys=False, allow_unicode=True)
+    journal = Journal.create(folder, clock=job.clock, config=text)
     inbox = QueueInbox()
     progress = Silence() if quiet else LiveProgress(resolved.config, console)
     with stop_on_interrupt(inbox, who="terminal"), progress if isinstance(progress, LiveProgress) else nullcontext():

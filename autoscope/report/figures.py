@@ -32,6 +32,7 @@ def clock_ticks(clock: RunClock) -> Ticks:
     """Return a function that puts ticks on full hours (or minutes) of the wall clock."""
 
     def ticks(span: Span, most: int) -> list[tuple[float, str]]:
+        """Return places and labels of at most about ``most`` ticks in a span of run time."""
         step_s = next((s for s in ROUND_STEPS_S if (span[1] - span[0]) / s <= most + 2), ROUND_STEPS_S[-1])
         wall = clock.wall(span[0])
         into_day_s = wall.hour * 3600 + wall.minute * 60 + wall.second

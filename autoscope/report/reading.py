@@ -82,6 +82,7 @@ class _Fold:
         self.remarks: list[Remark] = []
 
     def take(self, record: Record) -> None:
+        """Take in the next record."""
         self.last, self.ending = record, None
         self.stamps.append((record.time_s, record.wall))
         match record.kind:
@@ -185,6 +186,7 @@ class _Fold:
             )
 
     def story(self, folder: str, damage: str) -> RunStory:
+        """Return what the records taken in so far tell."""
         return RunStory(
             folder=folder,
             header=self.header,

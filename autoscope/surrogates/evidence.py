@@ -142,6 +142,7 @@ def maximise(start: Prior, x: Array, y: Array, noise_variance: Array, iterations
         bounds = [b for name, p in names for b in _bounds(name, p.numel())]
 
         def value_and_gradient(flat: Array) -> tuple[float, Array]:
+            """Return the loss and its gradient at flattened parameters, as SciPy wants them."""
             _assign(parameters, flat)
             loss = model.loss()
             gradients = torch.autograd.grad(loss, parameters)

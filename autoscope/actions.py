@@ -1,0 +1,113 @@
+"""What an instrument can be asked to do. SI units; the unit stands in the name; frames of reference: see `records`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+
+class Value(BaseModel):
+    """A frozen value that refuses unknown fields, NaN and infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed, validated again."""
+        return self.model_validate({name: getattr(self, name) for name in type(self).model_fields} | changes)
+
+
+class MoveStage(Value):
+    """Move the stage to an absolute position; fields left None stay where they are."""
+
+    kind: Literal["move_stage"] = "move_stage"
+    x_m: float | None = None
+    y_m: float | None = None
+    z_m: float | None = None
+    alpha_rad: float | None = None
+    beta_rad: float | None = None
+
+
+class SetOptics(Value):
+    """Set lenses and beam to absolute values; fields left None stay as they are."""
+
+    kind: Literal["set_optics"] = "set_optics"
+    defocus_m: float | None = None
+    stigmator_a_m: float | None = None
+    stigmator_b_m: float | None = None
+    beam_current_a: PositiveFloat | None = None
+    convergence_rad: PositiveFloat | None = None
+
+
+class Scan(Value):
+    """Scan an image with one or more synchronised image detectors."""
+
+    kind: Literal["scan"] = "scan"
+    fov_m: PositiveFloat
+    width_px: PositiveInt
+    height_px: PositiveInt
+    dwell_s: PositiveFloat
+    centre_x_m: float = 0.0
+    centre_y_m: float = 0.0
+    rotation_rad: float = 0.0
+    detectors: tuple[str, ...] = ("HAADF",)
+
+
+class Measure(Value):
+    """Park the probe at an offset from the optical axis and record one spectrum per signal."""
+
+    kind: Literal["measure"] = "measure"
+    x_m: float
+    y_m: float
+    dwell_s: PositiveFloat
+    signals: tuple[str, ...] = ("EELS",)
+
+
+class SpectrumImage(Value):
+    """Scan a field and record a spectrum (and the image detectors) at every pixel."""
+
+    kind: Literal["spectrum_image"] = "spectrum_image"
+    fov_m: PositiveFloat
+    width_px: PositiveInt
+    height_px: PositiveInt
+    dwell_s: PositiveFloat
+    centre_x_m: float = 0.0
+    centre_y_m: float = 0.0
+    rotation_rad: float = 0.0
+    signals: tuple[str, ...] = ("EELS",)
+    detectors: tuple[str, ...] = ("HAADF",)
+
+
+class SetStimulus(Value):
+    """Set the stimulus of an in-situ holder."""
+
+    kind: Literal["set_stimulus"] = "set_stimulus"
+    temperature_k: PositiveFloat | None = None
+    bias_v: float | None = None
+
+
+class LoadSample(Value):
+    """Load the sample in a slot of the carousel."""
+
+    kind: Literal["load_sample"] = "load_sample"
+    slot: Annotated[int, Field(ge=0)]
+
+
+class Blank(Value):
+    """Blank (True) or unblank (False) the beam between exposures."""
+
+    kind: Literal["blank"] = "blank"
+    blanked: bool = True
+
+
+class Wait(Value):
+    """Do nothing for a while, e.g. until drift has settled."""
+
+    kind: Literal["wait"] = "wait"
+    duration_s: NonNegativeFloat
+
+
+Action = Annotated[
+    MoveStage | SetOptics | Scan | Measure | SpectrumImage | SetStimulus | LoadSample | Blank | Wait,
+    Field(discriminator="kind"),
+]
