@@ -31,9 +31,10 @@ class LiveProgress:
         self._last = Text("waiting for the first decision")
         self._live = Live(console=console, refresh_per_second=8, get_renderable=self._draw, transient=False)
 
-    def _budgets(self) -> list[tuple[str, float | None]]:
+    def _budgets(self) -> list[tuple[str, float]]:
         budget = self._config.budget
-        return [("time", budget.time_s), ("dose", budget.dose_e), ("acts", budget.steps)]
+        given = (("time", budget.time_s), ("dose", budget.dose_e), ("acts", budget.steps))
+        return [(name, total) for name, total in given if total is not None]
 
     def __enter__(self) -> Self:
         self._console.print(f"[bold]{self._config.name}[/] seed {self._config.seed}", highlight=False)
@@ -48,8 +49,8 @@ class LiveProgress:
     def on_step(self, event: StepEvent) -> None:
         """Take a step into the picture."""
         spent = {"time": event.spent.time_s or 0.0, "dose": event.spent.dose_e or 0.0, "acts": event.spent.steps or 0}
-        for name, value in spent.items():
-            self._bars.update(self._tasks[name], completed=value, text=_amount(name, float(value)))
+        for name, task in self._tasks.items():
+            self._bars.update(task, completed=spent[name], text=_amount(name, float(spent[name])))
         purpose = event.decision.purpose
         self._counts[purpose] = self._counts.get(purpose, 0) + 1
         self._faults += event.outcome.status != "done"
@@ -65,11 +66,11 @@ class LiveProgress:
     def _line(self, event: StepEvent) -> str:
         best = ", ".join(f"best {n} {v:.4g} ({w})" for n, (v, w) in self._best.items())
         hours = (event.spent.time_s or 0.0) / 3600
-        return f"{hours:6.2f} h  {event.step} acts  {self._summary()}  {best}"
+        return f"{hours:6.2f} h  {self._summary()}  {best}"
 
     def _summary(self) -> str:
         acts = ", ".join(f"{n} {name}" for name, n in sorted(self._counts.items()))
-        return f"{acts}; {self._faults} faults"
+        return f"{sum(self._counts.values())} acts: {acts}; {self._faults} in vain"
 
     def _draw(self) -> Group:
         found = Table.grid(padding=(0, 2))
