@@ -130,9 +130,11 @@ class SurveyConfig(ConfigModel):
     align: AlignConfig = AlignConfig()
     presence: PresenceConfig | None = None
     beta: float = Field(default=1.0, ge=0)
-    """Exploration: a particle is worth its predicted value plus this many standard deviations."""
-    fit_points: PositiveInt = 400
-    """Measurements used to fit the model; all of them up to here, then the highest and a sample of the others."""
+    """Exploration: a particle is worth its chance of being interesting plus this many standard deviations of it."""
+    interest_length_m: PositiveLength = 2e-6
+    """Distance over which the share of interesting particles is expected to change."""
+    fit_points: PositiveInt = 800
+    """Measurements the model knows: all of them up to here, then all finds and a sample of the others."""
     refit_every: PositiveInt = 50
     """Measurements between fits."""
 

@@ -26,8 +26,7 @@ class Visit:
     tile: int
     particles: tuple[int, ...]
     worth: float
-    best_mean: float
-    best_std: float
+    best: float
     time_s: float
 
     @property
@@ -38,8 +37,8 @@ class Visit:
     def reason(self) -> str:
         """Return why this visit and no other, as a sentence."""
         return (
-            f"{len(self.particles)} particles worth measuring in {self.time_s:.0f} s, "
-            f"the best expected at {self.best_mean:.3g} +- {self.best_std:.2g}: most value per second"
+            f"{len(self.particles)} particles in {self.time_s:.0f} s, {self.worth:.2g} interesting ones expected, "
+            f"the best with a chance of {self.best:.0%}: most per second"
         )
 
 
@@ -79,21 +78,18 @@ class Itinerary:
 
     def visits(self, catalogue: Catalogue, ranking: Ranking, view: View) -> list[Visit]:
         """Return the visits that fit the budget, most value per second first."""
-        mean, std = ranking.predict(catalogue)
-        worth = self._worth(mean, std, catalogue, ranking)
+        worth = self._worth(catalogue, ranking)
         tiles, still_open = catalogue.column("tile"), catalogue.open()
         visits = []
         for tile in sorted(self._seen - self._given_up):
             numbers = np.flatnonzero(still_open & (tiles == tile))
             if len(numbers):
-                visit = self._visit(tile, numbers, worth, (mean, std), view)
+                visit = self._visit(tile, numbers, worth, view)
                 if visit is not None:
                     visits.append(visit)
         return sorted(visits, key=lambda v: (-v.value_per_s, v.tile))
 
-    def _visit(
-        self, tile: int, numbers: NDArray[np.intp], worth: Floats, predicted: tuple[Floats, Floats], view: View
-    ) -> Visit | None:
+    def _visit(self, tile: int, numbers: NDArray[np.intp], worth: Floats, view: View) -> Visit | None:
         best = self._best(numbers, worth)
         travel_s, each_s = self._travel_s(tile, view), self._each_s(view)
         left_s = view.budget.time_s
@@ -101,36 +97,29 @@ class Itinerary:
             best = best[: max(0, int((left_s - travel_s) / each_s))]
         if len(best) == 0:
             return None
-        top, (mean, std) = best[0], predicted
         return Visit(
             tile=tile,
             particles=tuple(int(p) for p in best),
             worth=float(np.sum(worth[best])),
-            best_mean=float(mean[top]),
-            best_std=float(std[top]),
+            best=float(worth[best[0]]),
             time_s=travel_s + each_s * len(best),
         )
 
     def particles_for(self, tile: int, catalogue: Catalogue, ranking: Ranking) -> list[int]:
         """Return the particles to measure in a visit, the most valuable first."""
-        mean, std = ranking.predict(catalogue)
         ours = catalogue.in_tile(tile)
         numbers = ours[catalogue.open()[ours]]
-        return [int(p) for p in self._best(numbers, self._worth(mean, std, catalogue, ranking))]
+        return [int(p) for p in self._best(numbers, self._worth(catalogue, ranking))]
 
     def _best(self, numbers: NDArray[np.intp], worth: Floats) -> NDArray[np.intp]:
         best: NDArray[np.intp] = numbers[np.argsort(-worth[numbers], kind="stable")][: self._config.visit]
         return best
 
-    def _worth(self, mean: Floats, std: Floats, catalogue: Catalogue, ranking: Ranking) -> Floats:
-        """Return the worth of each particle: upper confidence bound above the typical measured value.
-
-        Never quite zero, so that leftover time is spent on measuring something.
-        """
-        values = catalogue.measured(ranking.known_n)[1]
-        typical = float(np.median(values)) if len(values) else 0.0
-        scale = float(np.std(values)) if len(values) > 1 else 1.0
-        return np.maximum(mean + self._config.beta * std - typical, 1e-3 * max(scale, 1e-12))
+    def _worth(self, catalogue: Catalogue, ranking: Ranking) -> Floats:
+        """Return an upper bound of the chance that each particle is interesting, (n,) in [0, 1]."""
+        chance, std = ranking.probability(catalogue)
+        bound: Floats = np.minimum(chance + self._config.beta * std, 1.0)
+        return bound
 
     def _travel_s(self, tile: int, view: View) -> float:
         x_m, y_m = self._centres_m[tile]

@@ -54,7 +54,7 @@ class SurveyPolicy:
         self._centres_m = tile_centres_m(config.area, config.tile)
         self._core_m = core_m(config.area, config.tile)
         self._catalogue = Catalogue()
-        self._ranking = Ranking(config.fit_points, _size_m(config), int(rng.integers(2**31)))
+        self._ranking = Ranking(config.fit_points, config.interest_length_m, int(rng.integers(2**31)))
         self._itinerary = Itinerary(config, self._centres_m)
         self._focus = KeepFocus(config.focus)
         self._mode = "choose"
@@ -63,6 +63,7 @@ class SurveyPolicy:
         self._shift_m = (0.0, 0.0)
         self._aligned_s = 0.0
         self._interval_s = config.align.first_after_s
+        self._visiting = False
         self._tries = 0
 
     # --- ask ---
@@ -131,21 +132,21 @@ class SurveyPolicy:
 
     def _measure(self) -> Decision:
         asked = self._queue[:4]
-        mean, std, worth = self._expected(asked)
+        chance, mean, std = self._expected(asked)
         runners_up = tuple(
-            Candidate(action=self._probe(p), mean=mean[k], std=std[k], value=worth[k])
+            Candidate(action=self._probe(p), mean=mean[k], std=std[k], value=chance[k])
             for k, p in enumerate(asked)
             if k > 0
         )
         return Decision(
             action=self._probe(asked[0]),
             purpose="spectrum",
-            reason=self._why_measured(mean[0], std[0]),
+            reason=self._why_measured(chance[0]),
             target=f"particle {asked[0]}",
             predicted_mean=mean[0],
             predicted_std=std[0],
-            acquisition="ucb" if self._ranking.ready else "diversity",
-            acquisition_value=worth[0],
+            acquisition="probability_of_interest" if self._ranking.ready else "diversity",
+            acquisition_value=chance[0],
             acquisition_parameters={"beta": self._config.beta},
             runners_up=runners_up,
             candidates=len(self._queue),
@@ -154,16 +155,19 @@ class SurveyPolicy:
         )
 
     def _expected(self, particles: list[int]) -> tuple[list[Any], list[Any], list[Any]]:
-        """Return mean, std and upper confidence bound of particles; None while there is no model."""
+        """Return chance of interest, and mean and std of the target, of particles; None while there is no model."""
         if not self._ranking.ready:
             return ([None] * len(particles),) * 3
-        mean, std = self._ranking.predict_some(self._catalogue, particles)
-        return mean.tolist(), std.tolist(), (mean + self._config.beta * std).tolist()
+        chance, mean, std = self._ranking.expected(self._catalogue, particles)
+        return chance.tolist(), mean.tolist(), std.tolist()
 
-    def _why_measured(self, mean: float | None, std: float | None) -> str:
-        if mean is None:
+    def _why_measured(self, chance: float | None) -> str:
+        if chance is None:
             return "a particle unlike the others of this tile: teaches the model what to look for"
-        return f"{self._config.target} expected {mean:.3g} +- {std:.2g}: the highest bound of those left in this visit"
+        if not self._visiting:
+            return f"unlike the others of this tile; a chance of {chance:.1%} to stand out in {self._config.target}"
+        usual = f"{self._ranking.rate:.1%} of those measured did"
+        return f"a chance of {chance:.1%} to stand out in {self._config.target} ({usual}): highest of those left here"
 
     def _probe(self, particle: int) -> Measure:
         x_m, y_m = self._catalogue.offset_m(particle)
@@ -205,7 +209,7 @@ class SurveyPolicy:
             self._mode, self._queue, self._tries = "choose", [], 0
 
     def _arrived(self, tile: int) -> None:
-        self._tile, self._interval_s = tile, self._config.align.first_after_s
+        self._tile, self._interval_s, self._visiting = tile, self._config.align.first_after_s, False
         at = self._centres_m[tile]
         self._focus.arrive(float(at[0]), float(at[1]))
         self._mode = "focus" if self._focus.busy else self._look()
@@ -250,6 +254,7 @@ class SurveyPolicy:
         self._interval_s = min(2 * self._interval_s, align.at_most_every_s)
         self._shift_m, self._aligned_s = (agreed.dx_m, agreed.dy_m), time_s
         if not self._queue:
+            self._visiting = True
             self._queue = self._itinerary.particles_for(self._tile, self._catalogue, self._ranking)
         self._mode = "measure" if self._queue else "choose"
 
@@ -296,6 +301,7 @@ class SurveyPolicy:
             "shift_m": list(self._shift_m),
             "aligned_s": self._aligned_s,
             "interval_s": self._interval_s,
+            "visiting": self._visiting,
             "tries": self._tries,
         }
 
@@ -310,15 +316,10 @@ class SurveyPolicy:
         self._queue = [int(p) for p in data["queue"]]
         self._shift_m = (float(data["shift_m"][0]), float(data["shift_m"][1]))
         self._aligned_s, self._tries = float(data["aligned_s"]), int(data["tries"])
-        self._interval_s = float(data["interval_s"])
+        self._interval_s, self._visiting = float(data["interval_s"]), bool(data["visiting"])
 
 
 def _fits(action: Action, view: View) -> bool:
     cost, left = predict(action, view.state, view.capabilities), view.budget
     in_time = left.time_s is None or cost.time_s <= left.time_s
     return in_time and (left.dose_e is None or cost.dose_e <= left.dose_e)
-
-
-def _size_m(config: SurveyConfig) -> float:
-    (west, east), (south, north) = config.area.x_m, config.area.y_m
-    return max(east - west, north - south)

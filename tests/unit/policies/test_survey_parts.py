@@ -11,7 +11,7 @@ from policies.focus import FocusConfig, FocusSearch
 from policies.survey.catalogue import MAX_TRIES, Catalogue
 from policies.survey.config import AreaConfig, KeepFocusConfig, TileConfig
 from policies.survey.keep_focus import KeepFocus
-from policies.survey.ranking import Ranking, unlike_each_other
+from policies.survey.ranking import Ranking, threshold, unlike_each_other
 from policies.survey.tiles import core_m, tile_centres_m
 
 lengths = st.floats(0.3e-6, 20e-6)
@@ -152,40 +152,77 @@ def test_measured_and_often_missed_particles_are_no_longer_open():
     assert np.flatnonzero(~catalogue.open()).tolist() == [3, 5]
 
 
+def auc(score, label):
+    """Area under the receiver operating characteristic: the chance that a positive outranks a negative."""
+    order = np.argsort(np.argsort(score))
+    n = label.sum()
+    return (order[label].sum() - n * (n - 1) / 2) / n / (len(label) - n)
+
+
 def test_the_ranking_learns_that_a_region_and_a_look_matter():
-    catalogue = filled(400)
-    x, bright = catalogue.column("x"), catalogue.features()[:, 2]
-    truth = 10.0 * (x > 1e-6) * (bright > np.median(bright))
+    catalogue = filled(800)
+    x, bright = catalogue.column("x"), catalogue.features()[:, 1]
     rng = np.random.default_rng(1)
-    for particle in rng.permutation(len(catalogue))[:120]:
-        catalogue.record(int(particle), float(truth[particle] + rng.normal(0, 0.5)), 0.5)
-    ranking = Ranking(400, 4e-6, 0)
+    interesting = rng.random(len(catalogue)) < np.where((x > 1e-6) & (bright > np.median(bright)), 0.3, 0.02)
+    for particle in rng.permutation(len(catalogue))[:250]:
+        catalogue.record(int(particle), float(100.0 * interesting[particle] + rng.normal(0, 1.0)), 1.0)
+    ranking = Ranking(400, 2e-6, 0)
     ranking.take_in(catalogue)
-    mean, std = ranking.predict(catalogue)
+    chance, std = ranking.probability(catalogue)
     still = catalogue.open()
-    assert np.corrcoef(mean[still], truth[still])[0, 1] > 0.7
-    assert (std > 0).all()
+    assert auc(chance[still], interesting[still]) > 0.7
+    assert ((chance > 0) & (chance <= 1) & (std > 0)).all()
+    assert np.mean(chance[still]) == pytest.approx(np.mean(interesting[still]), abs=0.05)
+
+
+def test_a_few_finds_do_not_make_certainties_of_their_neighbours():
+    catalogue = filled(400)
+    for particle in range(100):
+        catalogue.record(particle, 100.0 if particle in (3, 40, 77) else float(particle % 7), 1.0)
+    ranking = Ranking(400, 2e-6, 0)
+    ranking.take_in(catalogue)
+    assert ranking.probability(catalogue)[0].max() < 0.3
+
+
+def test_the_target_expected_lies_between_common_and_interesting_values():
+    catalogue = filled(400)
+    for particle in range(100):
+        catalogue.record(particle, 100.0 if particle % 20 == 3 else float(particle % 7), 1.0)
+    ranking = Ranking(400, 2e-6, 0)
+    ranking.take_in(catalogue)
+    chance, mean, std = ranking.expected(catalogue, [200, 300])
+    assert ((mean > 3.0) & (mean < 100.0)).all()
+    assert np.allclose(chance, ranking.probability(catalogue)[0][[200, 300]])
+    assert (std >= np.sqrt(chance * (1 - chance)) * 90).all()
+
+
+@pytest.mark.parametrize(("finds", "counted"), [(5, 5), (1, 11)])
+def test_what_stands_out_is_interesting_and_where_too_few_do_the_upper_tenth(finds, counted):
+    values = np.random.default_rng(0).normal(0.0, 1.0, 101)
+    values[:finds] = 50.0
+    assert int(np.sum(values > threshold(values, np.ones(101)))) == pytest.approx(counted, abs=1)
 
 
 def test_the_ranking_is_a_function_of_what_was_measured_in_order_and_survives_its_state():
     catalogue = filled(200)
     for particle in range(60):
         catalogue.record(particle, float(np.sin(particle)), 0.1)
-    one, two = Ranking(40, 4e-6, 7), Ranking(40, 4e-6, 7)
+    one, two = Ranking(40, 2e-6, 7), Ranking(40, 2e-6, 7)
     one.take_in(catalogue)
+    catalogue.record(150, 9.0, 0.1)
     two.restore(one.state(), catalogue)
-    for a, b in zip(one.predict(catalogue), two.predict(catalogue), strict=True):
-        assert np.allclose(a, b, rtol=1e-9)
+    for a, b in zip(one.probability(catalogue), two.probability(catalogue), strict=True):
+        assert np.array_equal(a, b)
     assert one.data_sha256 == two.data_sha256
 
 
 def test_with_little_data_all_particles_are_alike():
     catalogue = filled(40)
     catalogue.record(0, 5.0, 0.1)
-    ranking = Ranking(40, 4e-6, 7)
+    ranking = Ranking(40, 2e-6, 7)
     ranking.take_in(catalogue)
     assert not ranking.ready
-    assert len(set(ranking.predict(catalogue)[0])) == 1
+    assert len(set(ranking.probability(catalogue)[0])) == 1
 
 
 def test_scouts_are_more_unlike_each_other_than_a_random_choice():
