@@ -57,6 +57,11 @@ def _rare_particles() -> Iterator[Figure]:
         how = f"{named[who]}.yaml, seeds {SEEDS}: {counts} rare particles, {[n.spectra for n in each]} spectra, {spent}"
         mean = sum(n.fraction for n in each) / len(each)
         yield Figure(f"rare_measured_{who}", round(mean, 3), "fraction", "", None, len(each), how)
+    ideal = [n.fraction / n.ideal_raster for n in nights["agent"] if n.ideal_raster > 0]
+    how = f"agent over {[round(n.ideal_raster, 3) for n in nights['agent']]}, the most any raster could show (computed)"
+    yield Figure(
+        "rare_agent_over_ideal_raster", round(min(ideal), 1), "x (worst seed)", ">= 3", min(ideal) >= 3, 3, how
+    )
     for other, goal in (("raster", 3.0), ("in_order", None)):
         ratios = [
             a.rare_measured / max(1, b.rare_measured) for a, b in zip(nights["agent"], nights[other], strict=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from autoscope.config import Document
@@ -30,6 +31,8 @@ class Night:
     rare_measured: int
     particles: int
     spectra: int
+    ideal_raster: float
+    """Expected fraction of the rare particles that a raster of the best possible pitch and dwell could show."""
 
     @property
     def fraction(self) -> float:
@@ -43,7 +46,7 @@ class _Probes:
     def __init__(self, job: Job) -> None:
         self._environment = job.environment
         self._coils = coil_matrix(job.resolved.environment.options.microscope.scan)
-        self.places: list[tuple[float, float, bool]] = []
+        self.places: list[tuple[float, float, bool, float, float]] = []
 
     def on_step(self, event: StepEvent) -> None:
         action = event.decision.action
@@ -52,7 +55,8 @@ class _Probes:
         shown = next(v for v in event.outcome.values if v.name == "co_k")
         place = np.asarray(self._environment.truth()["view_m"]) + self._coils @ np.array([action.x_m, action.y_m])
         significant = shown.value >= SIGNIFICANT * max(shown.std, 1.0)
-        self.places.append((float(place[0]), float(place[1]), significant))
+        rate = shown.value / action.dwell_s, shown.std**2 / action.dwell_s
+        self.places.append((float(place[0]), float(place[1]), significant, *rate))
 
 
 def night(config: str, seed: int, *overrides: str) -> Night:
@@ -73,11 +77,25 @@ def _compared(end: RunEnd, job: Job, probes: _Probes) -> Night:
     inside = (centres[:, 0] > west) & (centres[:, 0] < east) & (centres[:, 1] > south) & (centres[:, 1] < north)
     rare = inside & truth["is_rare"]
     hit: set[int] = set()
+    ideal = 0.0
     if probes.places:
-        places = np.array([p[:2] for p in probes.places])
-        distance, nearest = cKDTree(centres).query(places)
-        shown = np.array([p[2] for p in probes.places])
-        hit = set(nearest[(distance < truth["radius_m"][nearest]) & shown].tolist())
-    return Night(
-        end, int(rare.sum()), len(hit & set(np.flatnonzero(rare).tolist())), int(inside.sum()), len(probes.places)
-    )
+        places = np.array(probes.places)
+        distance, nearest = cKDTree(centres).query(places[:, :2])
+        good = (distance < truth["radius_m"][nearest]) & (places[:, 2] > 0)
+        hit = set(nearest[good].tolist()) & set(np.flatnonzero(rare).tolist())
+        on_rare = good & rare[nearest]
+        if on_rare.any():
+            area_m2 = (east - west) * (north - south)
+            ideal = _ideal_raster(places[on_rare, 3:].mean(axis=0), truth["radius_m"][rare], end.time_s, area_m2)
+    return Night(end, int(rare.sum()), len(hit), int(inside.sum()), len(probes.places), ideal)
+
+
+def _ideal_raster(rates: NDArray[np.float64], radius_m: NDArray[np.float64], time_s: float, area_m2: float) -> float:
+    """Return the fraction of the area that a raster can cover at the dose which shows a rare particle.
+
+    A raster puts ``time * pi r^2 / area`` on each particle whatever its pitch; a particle is shown after
+    ``SIGNIFICANT^2 * variance rate / rate^2``. Overheads, holes and travel are forgiven.
+    """
+    rate, variance = rates
+    needed_s = SIGNIFICANT**2 * variance / rate**2
+    return float(min(1.0, time_s * np.pi * np.mean(radius_m**2) / area_m2 / needed_s))
