@@ -133,7 +133,7 @@ class SurveyConfig(ConfigModel):
     """Exploration: a particle is worth its chance of being interesting plus this many standard deviations of it."""
     interest_length_m: PositiveLength = 2e-6
     """Distance over which the share of interesting particles is expected to change."""
-    fit_points: PositiveInt = 800
+    fit_points: PositiveInt = 600
     """Measurements the model knows: all of them up to here, then all finds and a sample of the others."""
     refit_every: PositiveInt = 50
     """Measurements between fits."""

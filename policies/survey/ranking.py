@@ -21,6 +21,7 @@ from autoscope.protocols import JsonValue
 from autoscope.records import FitSummary
 from autoscope.surrogates.posterior import ExactPosterior
 from autoscope.surrogates.prior import Prior
+from autoscope.surrogates.threads import one_thread
 from policies.survey.catalogue import Catalogue
 
 Floats = NDArray[np.float64]
@@ -85,7 +86,8 @@ class Ranking:
         prior = _prior(x.shape[1])
         try:
             # Centred on the sample's own mean: finds are over-represented in it once it is a part of the data.
-            self._posterior = ExactPosterior(prior, x, indicator - np.mean(indicator), np.zeros(len(x)))
+            with one_thread():
+                self._posterior = ExactPosterior(prior, x, indicator - np.mean(indicator), np.zeros(len(x)))
         except ModelError as error:
             # Without a usable model all particles are alike and tiles are visited by their number: still a survey.
             self.summary = FitSummary(model="none", n=len(x), rung=f"prior: {error.what}")
@@ -122,7 +124,8 @@ class Ranking:
     def _probability(self, features: Floats) -> tuple[Floats, Floats]:
         if self._posterior is None:
             return _alike(len(features))
-        mean, variance = self._posterior.predict(self._scale(features))
+        with one_thread():
+            mean, variance = self._posterior.predict(self._scale(features))
         # The indicator's own variance is the unit of the kernel's: a rate of 1 % varies less than one of 50 %.
         unit = np.sqrt(self.rate * (1.0 - self.rate) / NOISE)
         return np.clip(self.rate + mean, 1e-4, 1.0), unit * np.sqrt(np.maximum(variance, 0.0))
