@@ -218,6 +218,25 @@ class FitSummary(Value):
     rung: str = "ok"
 
 
+class Calibration(Value):
+    """How honest a series of predictions was, each made before its measurement.
+
+    A calibrated Gaussian forecaster has mean z 0, standard deviation of z 1, and covers 90 % of values with 90 %
+    intervals.
+    """
+
+    n: int
+    mean_z: float
+    std_z: float
+    coverage_90: float
+    log_score: float
+    """Mean log predictive density; higher is better."""
+    sharpness: float | None = None
+    """Mean predictive standard deviation, in the unit of the target; smaller is better among the calibrated."""
+    scale: float = 1.0
+    """Factor by which predicted standard deviations were multiplied to make them honest."""
+
+
 class Decision(Value):
     """What to do next, and everything needed to say why."""
 
@@ -237,6 +256,8 @@ class Decision(Value):
     candidates: int = 0
     candidates_sha256: str = ""
     fit: FitSummary | None = None
+    calibration: Calibration | None = None
+    """How honest the model's earlier predictions were, where there were any."""
     data_sha256: str = ""
     random_state_sha256: str = ""
     decided_by: str = "policy"
