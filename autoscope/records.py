@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from autoscope.actions import Action as Action
 from autoscope.actions import Blank as Blank
@@ -256,8 +256,8 @@ class Decision(Value):
     candidates: int = 0
     candidates_sha256: str = ""
     fit: FitSummary | None = None
-    calibration: Calibration | None = None
-    """How honest the model's earlier predictions were, where there were any."""
+    calibration: Calibration | None = Field(default=None, exclude_if=lambda value: value is None)
+    """How honest the model's earlier predictions were, where there were any; left out of the journal where not."""
     data_sha256: str = ""
     random_state_sha256: str = ""
     decided_by: str = "policy"
