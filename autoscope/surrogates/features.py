@@ -1,51 +1,67 @@
-"""What the overview image says about each of its pixels: patches, their principal components, local jets, place."""
+"""What the overview image says about each of its pixels: patches, their principal components, local jets, place.
+
+Images of any size pass in bounded memory: patches are cut a block at a time, and only the table is kept, in float32.
+"""
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.linalg import eigh
 
 from autoscope.errors import DataError
+from autoscope.surrogates.rings import ring_filters
+from autoscope.surrogates.threads import one_thread
 
 Array = NDArray[np.float64]
+Float32 = NDArray[np.float32]
+Indices = NDArray[np.int64]
+Rows = Callable[[Indices], Array]
+"""Descriptions (k, d) of the pixels asked for by flat index (k,)."""
 
 JET_SCALES_PX = (1.0, 2.0, 4.0)
+SAMPLED_PATCHES = 20_000
+"""Principal axes are found from so many patches at most, spread over the image."""
+BLOCK_BYTES = 4 << 20
+"""Patches are cut in blocks of about this size."""
+GOLDEN_RATIO = 0.5 * (1.0 + 5.0**0.5)
 
 
-def patches(image: Array, size_px: int) -> Array:
-    """Return the patch around every pixel, shape (height * width, size_px, size_px), row by row.
+def patches(image: Array, size_px: int, pixels: Indices | None = None) -> Array:
+    """Return the patch around every pixel, or around those asked for, shape (pixels, size_px, size_px), row by row.
 
     The image continues beyond its edges by reflection. The patch of an even size reaches one pixel further up and
     left than down and right.
+
+    Parameters
+    ----------
+    image : array
+        (height, width).
+    size_px : int
+        Side of a patch.
+    pixels : array of int64, optional
+        Flat indices, row by row.
 
     Examples
     --------
     >>> patches(np.arange(12.0).reshape(3, 4), 3)[5].tolist()
     [[0.0, 1.0, 2.0], [4.0, 5.0, 6.0], [8.0, 9.0, 10.0]]
     """
-    before, after = size_px // 2, (size_px - 1) // 2
-    padded = np.pad(_checked(image), ((before, after), (before, after)), mode="reflect")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (size_px, size_px))
-    return np.ascontiguousarray(windows).reshape(-1, size_px, size_px)
+    every = np.arange(image.size) if pixels is None else pixels
+    return _cutter(_checked(image), size_px)(every).reshape(-1, size_px, size_px)
 
 
 def principal_components(rows: Array, count: int) -> Array:
     """Return scores of the leading principal components of ``rows`` (n, d), shape (n, min(count, d, n)).
 
-    Divided by the spread of the first, so that later components keep their relative weight.
+    Divided by the spread of the first, so that later components keep their relative weight. Of the two possible
+    signs of a component, that in which its largest loading is positive.
     """
-    from sklearn.decomposition import PCA
-
-    count = min(count, *rows.shape)
-    if not rows.std(axis=0).any():
-        return np.zeros((len(rows), count))
-    model = PCA(n_components=count, svd_solver="covariance_eigh")
-    scores = np.asarray(model.fit_transform(rows), dtype=np.float64)
-    return scores / _spread(scores[:, :1])
+    return _scores(rows.__getitem__, len(rows), rows.shape[1], count, len(rows)).astype(np.float64)
 
 
 def jets(image: Array, scales_px: tuple[float, ...] = JET_SCALES_PX) -> Array:
@@ -55,17 +71,16 @@ def jets(image: Array, scales_px: tuple[float, ...] = JET_SCALES_PX) -> Array:
     complete set of second-order invariants but one (Florack et al. 1994; ter Haar Romeny 2003, chapter 6).
     Standardised over the image.
     """
-    image = _checked(image)
-    columns: list[Array] = []
+    return np.stack(list(_jet_columns(_checked(image), scales_px)), axis=1)
+
+
+def _jet_columns(image: Array, scales_px: tuple[float, ...]) -> Iterator[Array]:
     for scale in scales_px:
         order = {o: ndimage.gaussian_filter(image, scale, order=o, mode="mirror") for o in _ORDERS}
-        columns += [
-            order[0, 0],
-            np.hypot(order[0, 1], order[1, 0]),
-            order[0, 2] + order[2, 0],
-            np.hypot(order[0, 2] - order[2, 0], 2.0 * order[1, 1]),
-        ]
-    return standardised(np.stack([c.ravel() for c in columns], axis=1))
+        yield standardised(order[0, 0].ravel())
+        yield standardised(np.hypot(order[0, 1], order[1, 0]).ravel())
+        yield standardised((order[0, 2] + order[2, 0]).ravel())
+        yield standardised(np.hypot(order[0, 2] - order[2, 0], 2.0 * order[1, 1]).ravel())
 
 
 _ORDERS = ((0, 0), (0, 1), (1, 0), (0, 2), (2, 0), (1, 1))
@@ -97,39 +112,134 @@ class FeatureTable:
     Attributes
     ----------
     values : array
-        (height * width, d) float64.
-    components, jets, place : tuple of int
-        Columns of patch components, of jets, and of coordinates.
+        (height * width, d) float32.
+    components, jets, place, encoder : tuple of int
+        Columns of patch components, of jets, of coordinates, and of a learnt encoder.
     """
 
-    values: Array
+    values: Float32
     components: tuple[int, ...]
     jets: tuple[int, ...]
     place: tuple[int, ...]
+    encoder: tuple[int, ...] = ()
 
 
-def describe(image: Array, patch_px: int, components: int) -> FeatureTable:
+def describe(
+    image: Array,
+    patch_px: int,
+    components: int,
+    *,
+    rotation_invariant: bool = False,
+    encoded: NDArray[np.floating] | None = None,
+) -> FeatureTable:
     """Return components of patches, jets and coordinates of every pixel of an image (height, width).
 
     Deterministic: the same image gives the same table.
 
+    Parameters
+    ----------
+    image : array
+        (height, width), any unit.
+    patch_px : int
+        Side of the patch that describes a pixel.
+    components : int
+        Principal components of patches to keep.
+    rotation_invariant : bool
+        Describe a patch by the strength of each angular order on rings around its centre (`rings.ring_filters`)
+        before the components are taken, so that structures turned in the plane look alike. An even ``patch_px`` is
+        then widened by one.
+    encoded : array, optional
+        (height * width, k) further columns, e.g. of `encoder.encode`; taken as they are.
+
     Raises
     ------
     DataError
-        Not a two-dimensional image, or not finite.
+        Not a two-dimensional image, or not finite, or ``encoded`` does not belong to it.
     """
     image = _checked(image)
+    if encoded is not None and (encoded.ndim != 2 or len(encoded) != image.size):
+        raise DataError("learnt columns do not belong to this image", value=encoded.shape, limit=(image.size, "k"))
     level = standardised(image.reshape(-1, 1)).reshape(image.shape)  # contrast and offset are the detector's, not ours
-    scores = principal_components(patches(level, patch_px).reshape(image.size, -1), components)
-    blocks = [scores, jets(level), coordinates(*image.shape)]
-    ends = np.cumsum([0, *(b.shape[1] for b in blocks)])
-    spans = [tuple(range(int(a), int(b))) for a, b in itertools.pairwise(ends)]
-    return FeatureTable(np.concatenate(blocks, axis=1), *spans)
+    with one_thread():
+        scores = _patch_scores(level, patch_px, components, rotation_invariant)
+    widths = (scores.shape[1], 4 * len(JET_SCALES_PX), 2, 0 if encoded is None else encoded.shape[1])
+    ends = np.cumsum(widths).tolist()
+    spans = [tuple(range(end - width, end)) for end, width in zip(ends, widths, strict=True)]
+    values = np.empty((image.size, ends[-1]), dtype=np.float32)
+    values[:, : ends[0]] = scores
+    for column, jet in zip(spans[1], _jet_columns(level, JET_SCALES_PX), strict=True):
+        values[:, column] = jet
+    values[:, ends[1] : ends[2]] = coordinates(*image.shape)
+    if encoded is not None:
+        values[:, ends[2] :] = encoded
+    return FeatureTable(values, *spans)
 
 
 def describe_place(height_px: int, width_px: int) -> FeatureTable:
     """Return coordinates alone: what is known of every pixel without an image."""
-    return FeatureTable(coordinates(height_px, width_px), (), (), (0, 1))
+    return FeatureTable(coordinates(height_px, width_px).astype(np.float32), (), (), (0, 1))
+
+
+def _patch_scores(level: Array, patch_px: int, components: int, rotation_invariant: bool) -> Float32:
+    if not rotation_invariant:
+        return _scores(_cutter(level, patch_px), level.size, patch_px**2, components, SAMPLED_PATCHES)
+    size_px = patch_px + 1 - patch_px % 2
+    cut, filters = _cutter(level, size_px), ring_filters(size_px)
+
+    def ring_strengths(pixels: Indices) -> Array:
+        return filters.strengths(cut(pixels))
+
+    # axes from every pixel: a sample would hold other pixels in the turned image, and so turn the axes
+    return _scores(ring_strengths, level.size, filters.count, components, level.size)
+
+
+def _scores(rows: Rows, count: int, width: int, components: int, sampled: int) -> Float32:
+    """Return principal-component scores of all ``count`` rows, axes taken from at most ``sampled`` of them."""
+    mean, covariance = _moments(rows, _spread_out(count, sampled), width)
+    components = min(components, width, count)
+    scores = np.zeros((count, components), dtype=np.float32)
+    if components == 0 or not np.diagonal(covariance).any():
+        return scores
+    axes = eigh(covariance, subset_by_index=(width - components, width - 1))[1][:, ::-1]
+    axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(components)] < 0.0, -1.0, 1.0)
+    for block in _blocks(np.arange(count), width):
+        scores[block[0] : block[-1] + 1] = (rows(block) - mean) @ axes
+    first = scores[:, 0].astype(np.float64)
+    scores -= scores.mean(axis=0, dtype=np.float64).astype(np.float32)
+    scores /= np.float32(_spread(first))
+    return scores
+
+
+def _moments(rows: Rows, sample: Indices, width: int) -> tuple[Array, Array]:
+    """Return mean (d,) and covariance (d, d) of the sampled rows, gathered block by block."""
+    origin = rows(sample[:1])[0]  # sums are taken from near the data, so that a large offset costs no digits
+    total, square = np.zeros(width), np.zeros((width, width))
+    for block in _blocks(sample, width):
+        near = rows(block) - origin
+        total += near.sum(axis=0)
+        square += near.T @ near
+    shift = total / len(sample)
+    return origin + shift, square / len(sample) - np.outer(shift, shift)
+
+
+def _spread_out(count: int, sampled: int) -> Indices:
+    """Return at most ``sampled`` of ``count`` indices, evenly spread but in step with no lattice in the image."""
+    if count <= sampled:
+        return np.arange(count)
+    return np.asarray(np.floor(np.arange(sampled) * GOLDEN_RATIO % 1.0 * count), dtype=np.int64)
+
+
+def _blocks(pixels: Indices, width: int) -> list[Indices]:
+    step = max(1, BLOCK_BYTES // (8 * max(width, 1)))
+    return [pixels[start : start + step] for start in range(0, len(pixels), step)]
+
+
+def _cutter(image: Array, size_px: int) -> Rows:
+    before, after = size_px // 2, (size_px - 1) // 2
+    padded = np.pad(image, ((before, after), (before, after)), mode="reflect")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (size_px, size_px))
+    width = image.shape[1]
+    return lambda pixels: windows[pixels // width, pixels % width].reshape(len(pixels), -1)
 
 
 def _spread(columns: Array) -> Array:
