@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from autoscope.errors import FitFailed
 from autoscope.protocols import JsonValue
+from autoscope.surrogates.evidence import maximise
 from autoscope.surrogates.posterior import ExactPosterior
 from autoscope.surrogates.prior import Groups, Prior, Shape, default_prior
 from autoscope.surrogates.surrogate import ExactSurrogate
@@ -41,7 +42,7 @@ class GaussianProcess(ExactSurrogate):
     name = "gaussian_process"
 
     def __init__(
-        self, groups: Groups, shape: Shape = "rbf", cold_iterations: int = 60, warm_iterations: int = 15
+        self, groups: Groups, shape: Shape = "rbf", cold_iterations: int = 60, warm_iterations: int = 10
     ) -> None:
         super().__init__()
         self._default = default_prior(shape, groups)
@@ -59,8 +60,6 @@ class GaussianProcess(ExactSurrogate):
     def _learn_from(
         self, start: Prior, x: Array, y: Array, noise_variance: Array, iterations: int
     ) -> tuple[ExactPosterior, int]:
-        from autoscope.surrogates.evidence import maximise  # torch: only when something is really fitted
-
         prior, used = maximise(start, x, y, noise_variance, iterations)
         posterior = ExactPosterior(prior, x, y, noise_variance)
         self._prior_ = prior

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from autoscope.errors import Diverged, FitFailed
-from autoscope.surrogates.evidence import Evidence, exact_numerics
+from autoscope.surrogates.gpytorch_evidence import Evidence, exact_numerics
 from autoscope.surrogates.prior import Prior
 from autoscope.surrogates.threads import one_thread
 

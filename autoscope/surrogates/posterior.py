@@ -7,47 +7,19 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_solve, cholesky, solve_triangular
+from scipy.linalg.lapack import dtrtri
 
 from autoscope.errors import FitFailed, ModelError
 from autoscope.surrogates.paths import PriorPath
+from autoscope.surrogates.pool import PoolPosterior, Single
 from autoscope.surrogates.prior import Prior
 
 Array = NDArray[np.float64]
 
 CHUNK = 4096
 """Points handled at once: bounds the temporary memory of a prediction."""
-
-
-class PoolPosterior:
-    """Mean and variance over a finite pool, and the rows ``V = L^-1 K(X, pool)`` (n, m) that updates need.
-
-    With them one more measurement costs one row, O(n m), instead of a rebuild, O(n^2 m).
-    """
-
-    def __init__(self, points: Array, prior: Prior, capacity: int) -> None:
-        self.points = points
-        self.mean: Array = np.full(len(points), prior.mean)
-        self.variance: Array = np.full(len(points), prior.variance)
-        self._rows = np.empty((capacity, len(points)))
-        self._n = 0
-
-    @property
-    def rows(self) -> Array:
-        """``V``, shape (n, m); a view."""
-        return self._rows[: self._n]
-
-    def append(self, rows: Array, whitened: Array, columns: slice = slice(None)) -> None:
-        """Add rows of ``V`` (q, columns) with their whitened residuals (q,) to a block of pool points."""
-        start, stop = self._n, self._n + len(rows)
-        if stop > len(self._rows):
-            self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])
-        self._rows[start:stop, columns] = rows
-        self.mean[columns] += whitened @ rows
-        self.variance[columns] -= np.einsum("ij,ij->j", rows, rows)
-
-    def commit(self, count: int) -> None:
-        """Count ``count`` appended rows, once every block of pool points has them."""
-        self._n += count
+ROOM = 16
+"""Measurements a newly built pool has room for before it must move."""
 
 
 class ExactPosterior:
@@ -64,15 +36,19 @@ class ExactPosterior:
 
     def __init__(self, prior: Prior, x: Array, y: Array, noise_variance: Array) -> None:
         self.prior = prior
-        self.x, self.y, self.noise_variance = x, y, noise_variance
-        self._factor = _factorise(prior.covariance(x, x) + np.diag(noise_variance + prior.jitter))
-        self._whitened = _solve_lower(self._factor, y - prior.mean)
+        self.x, self.y, self.noise_variance = np.asarray(x, dtype=np.float64), y, noise_variance
+        self._lower = _factorise(prior.covariance(self.x, self.x) + np.diag(noise_variance + prior.jitter))
+        self._whitened = _solve_lower(self._lower, y - prior.mean)
         self.pool: PoolPosterior | None = None
 
     @property
     def n(self) -> int:
         """Number of measurements."""
         return len(self.y)
+
+    @property
+    def _factor(self) -> Array:
+        return self._lower[: self.n, : self.n]  # the store behind it has room to grow
 
     def predict(self, x: Array) -> tuple[Array, Array]:
         """Return mean and variance of the function at ``x`` (m, d), each (m,), in chunks."""
@@ -83,37 +59,42 @@ class ExactPosterior:
             variance[block] = self.prior.variance - np.einsum("ij,ij->j", solved, solved)
         return mean, np.maximum(variance, 0.0)
 
-    def attach(self, points: Array) -> None:
-        """Build the posterior over a pool (m, d), which `extend` then maintains."""
-        self.pool = PoolPosterior(points, self.prior, capacity=2 * self.n + 16)
-        for block in _blocks(len(points)):
-            self.pool.append(self._solve(points[block]), self._whitened, block)
-        self.pool.commit(self.n)
+    def attach(self, points: NDArray[np.floating], store: Single | None = None) -> None:
+        """Build the posterior over a pool (m, d), which `extend` then maintains; in old memory if given."""
+        self.pool = PoolPosterior(points, self.prior, self.n + ROOM, store)
+        inverse, _ = dtrtri(self._factor, lower=1)
+        self.pool.build(self.x, inverse, self._whitened)
 
     def extend(self, x: Array, y: float, noise_variance: float) -> None:
         """Take one more measurement at ``x`` (d,) into account without refit; the attached pool in O(n m)."""
-        point, noise = x[None], np.array([noise_variance])
-        column, pivot = self._border(point, noise)
-        whitened = (y - self.prior.mean - column[:, 0] @ self._whitened) / pivot[0]
+        point = np.asarray(x, dtype=np.float64)[None]
+        column, pivot = self._border(point, noise_variance)
+        whitened = float((y - self.prior.mean - column @ self._whitened) / pivot)
         if self.pool is not None:
-            self.pool.append(self._pool_rows(self.pool, point, column, pivot), whitened)
-            self.pool.commit(1)
-        self._factor = np.block([[self._factor, np.zeros_like(column)], [column.T, pivot]])
-        self._whitened = np.concatenate([self._whitened, whitened])
+            self.pool.append(self.pool.row(point, column, pivot), whitened)
+        self._grow(column, pivot)
+        self._whitened = np.append(self._whitened, whitened)
         self.x = np.concatenate([self.x, point])
-        self.y, self.noise_variance = np.append(self.y, y), np.concatenate([self.noise_variance, noise])
+        self.y, self.noise_variance = np.append(self.y, y), np.append(self.noise_variance, noise_variance)
 
-    def pool_variance_given(self, x: Array, noise_variance: Array) -> Array:
+    def pool_variance_given(self, x: Array, noise_variance: Array) -> Single:
         """Return the pool variance as if ``x`` (q, d) had been measured too, shape (m,); nothing is changed.
 
         The variance of a GP does not depend on the values measured, so pending points need no guess.
         """
-        if self.pool is None:
-            raise ModelError("no pool is attached", remedy="Call attach(pool) first")
-        column, pivot = self._border(x, noise_variance)
-        rows = self._pool_rows(self.pool, x, column, pivot)
-        reduced = self.pool.variance - np.einsum("ij,ij->j", rows, rows)
-        return np.asarray(np.maximum(reduced, 0.0))
+        pool = self._pool()
+        column = self._solve(np.asarray(x, dtype=np.float64))
+        noisy = self.prior.covariance(x, x) + np.diag(noise_variance + self.prior.jitter)
+        lower = _factorise(noisy - column.T @ column)
+        cross = pool.kernel.rows(x)
+        cross -= column.T.astype(np.float32) @ pool.rows
+        rows = _solve_lower(lower, np.eye(len(x))).astype(np.float32) @ cross
+        return np.asarray(np.maximum(pool.variance - np.einsum("ij,ij->j", rows, rows), 0.0), dtype=np.float32)
+
+    def pool_covariance(self, x: Array) -> Single:
+        """Return the posterior covariance between one point ``x`` (d,) and every point of the pool, shape (m,)."""
+        pool, point = self._pool(), np.asarray(x, dtype=np.float64)[None]
+        return pool.row(point, self._solve(point)[:, 0], 1.0)
 
     def leave_one_out(self) -> tuple[Array, Array]:
         """Return mean and variance of each observation predicted from all others, each (n,).
@@ -144,15 +125,26 @@ class ExactPosterior:
     def _solve(self, x: Array) -> Array:
         return _solve_lower(self._factor, self.prior.covariance(self.x, x))
 
-    def _border(self, x: Array, noise_variance: Array) -> tuple[Array, Array]:
-        column = self._solve(x)
-        noisy = self.prior.covariance(x, x) + np.diag(noise_variance + self.prior.jitter)
-        return column, _factorise(noisy - column.T @ column)
+    def _border(self, x: Array, noise_variance: float) -> tuple[Array, float]:
+        """Return the new column and diagonal entry of the factor for one more point ``x`` (1, d)."""
+        column = self._solve(x)[:, 0]
+        squared = self.prior.variance + noise_variance + self.prior.jitter - column @ column
+        if not squared > 0.0:
+            raise FitFailed("the covariance of the data cannot be factorised", value=float(squared))
+        return column, math.sqrt(squared)
 
-    def _pool_rows(self, pool: PoolPosterior, x: Array, column: Array, pivot: Array) -> Array:
-        cross = self.prior.covariance(x, pool.points)
-        cross -= column.T @ pool.rows
-        return _solve_lower(pivot, cross)
+    def _grow(self, column: Array, pivot: float) -> None:
+        n = self.n
+        if n == len(self._lower):
+            store = np.zeros((2 * n + 1, 2 * n + 1))
+            store[:n, :n] = self._lower
+            self._lower = store
+        self._lower[n, :n], self._lower[n, n] = column, pivot
+
+    def _pool(self) -> PoolPosterior:
+        if self.pool is None:
+            raise ModelError("no pool is attached", remedy="Call attach(pool) first")
+        return self.pool
 
 
 def _blocks(count: int) -> list[slice]:

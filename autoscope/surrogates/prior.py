@@ -21,6 +21,7 @@ Groups = tuple[tuple[int, ...], ...]
 # unit cube), carried over to standardised inputs, whose spread is sqrt(12) times that of the unit cube.
 LENGTHSCALE_LOCATION = math.sqrt(2.0) + 0.5 * math.log(12.0)
 LENGTHSCALE_SCALE = math.sqrt(3.0)
+JITTER_LOCATION, JITTER_SCALE = -4.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,20 @@ def correlation(shape: Shape, squared: Array) -> Array:
         return np.asarray(np.exp(-0.5 * squared))
     root = np.sqrt(5.0 * squared)
     return np.asarray((1.0 + root + root**2 / 3.0) * np.exp(-root))
+
+
+def correlation_and_slope(shape: Shape, squared: Array) -> tuple[Array, Array]:
+    """Return the correlation, and minus twice its derivative by the squared scaled distance, both like ``squared``.
+
+    The second, times a squared coordinate difference, is the derivative by the log of that coordinate's lengthscale.
+    """
+    if shape == "rbf":
+        same = correlation(shape, squared)
+        return same, same
+    root = np.sqrt(5.0 * squared)
+    decay = np.exp(-root)
+    steep = (1.0 + root) * decay
+    return steep + squared * (5.0 / 3.0) * decay, steep * (5.0 / 3.0)
 
 
 def default_prior(shape: Shape, groups: Groups) -> Prior:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from autoscope.errors import FitFailed, ModelError
 from autoscope.protocols import JsonValue
 from autoscope.records import FitSummary
+from autoscope.surrogates.pool import Single
 from autoscope.surrogates.posterior import ExactPosterior
 from autoscope.surrogates.prior import Prior
 from autoscope.surrogates.threads import one_thread
@@ -49,6 +50,9 @@ class Surrogate(Protocol):
 
     def pool_std_given(self, x: Array, noise_std: Array) -> Array:
         """Return the pool std as if ``x`` (q, d) had been measured too, shape (m,)."""
+
+    def pool_covariance(self, x: Array) -> Array:
+        """Return the posterior covariance of every point of the pool with ``x`` (d,), shape (m,), target squared."""
 
     def sample_pool(self, rng: np.random.Generator) -> Array:
         """Return one function drawn from the posterior, over the attached pool (m,)."""
@@ -93,7 +97,8 @@ class ExactSurrogate(abc.ABC):
     def __init__(self) -> None:
         self._posterior_: ExactPosterior | None = None
         self._scaling_ = Scaling(0.0, 1.0)
-        self._pool: Array | None = None
+        self._pool: NDArray[np.floating] | None = None
+        self._store: Single | None = None
 
     @abc.abstractmethod
     def _learn(self, x: Array, y: Array, noise_variance: Array) -> tuple[ExactPosterior, int]:
@@ -122,7 +127,8 @@ class ExactSurrogate(abc.ABC):
         scaling = Scaling.of(y)
         with one_thread():
             posterior, iterations = self._learn(x, scaling.standard(y), scaling.noise_variance(noise_std))
-        self._posterior_, self._scaling_ = posterior, scaling
+        self._replace(posterior)
+        self._scaling_ = scaling
         return FitSummary(
             model=self.name,
             n=len(y),
@@ -138,7 +144,7 @@ class ExactSurrogate(abc.ABC):
         self._scaling_ = Scaling.of(y)
         standard, noise = self._scaling_.standard(y), self._scaling_.noise_variance(noise_std)
         with one_thread():
-            self._posterior_ = ExactPosterior(prior, self._embed(x), standard, noise)
+            self._replace(ExactPosterior(prior, self._embed(x), standard, noise))
 
     def predict(self, x: Array) -> tuple[Array, Array]:
         """Return mean and std at ``x`` (m, d); see `Surrogate.predict`."""
@@ -170,8 +176,14 @@ class ExactSurrogate(abc.ABC):
     def pool_std_given(self, x: Array, noise_std: Array) -> Array:
         """Return the pool std as if ``x`` had been measured too; see `Surrogate.pool_std_given`."""
         noise = self._scaling_.noise_variance(noise_std)
-        variance = self._attached().pool_variance_given(self._embed(x), noise)
-        return np.sqrt(variance) * self._scaling_.factor
+        with one_thread():
+            return self._std(self._attached().pool_variance_given(self._embed(x), noise))
+
+    def pool_covariance(self, x: Array) -> Array:
+        """Return the covariance of the pool with one point; see `Surrogate.pool_covariance`."""
+        with one_thread():
+            covariance = self._attached().pool_covariance(self._embed(x[None])[0])
+        return covariance.astype(np.float64) * self._scaling_.factor**2
 
     def sample_pool(self, rng: np.random.Generator) -> Array:
         """Return one posterior function over the attached pool; see `Surrogate.sample_pool`."""
@@ -180,9 +192,15 @@ class ExactSurrogate(abc.ABC):
             raise ModelError("no pool is attached", remedy="Call attach(pool) first")
         return self._scaling_.shift + self._scaling_.factor * posterior.sample(posterior.pool.points, rng)
 
-    def _in_units(self, mean: Array, variance: Array) -> tuple[Array, Array]:
+    def _in_units(self, mean: NDArray[np.floating], variance: NDArray[np.floating]) -> tuple[Array, Array]:
         scaling = self._scaling_
-        return scaling.shift + scaling.factor * mean, scaling.factor * np.sqrt(np.maximum(variance, 0.0))
+        return scaling.shift + scaling.factor * mean.astype(np.float64), self._std(variance)
+
+    def _std(self, variance: NDArray[np.floating]) -> Array:
+        std = np.maximum(variance, 0.0, dtype=np.float64)
+        np.sqrt(std, out=std)
+        std *= self._scaling_.factor
+        return std
 
     def _fitted(self) -> ExactPosterior:
         if self._posterior_ is None:
@@ -193,8 +211,14 @@ class ExactSurrogate(abc.ABC):
         posterior = self._fitted()
         if posterior.pool is None and self._pool is not None:
             with one_thread():
-                posterior.attach(self._embed(self._pool))
+                posterior.attach(self._embed(self._pool), self._store)
+            self._store = None
         return posterior
+
+    def _replace(self, posterior: ExactPosterior) -> None:
+        if self._posterior_ is not None and self._posterior_.pool is not None:
+            self._store = self._posterior_.pool.store
+        self._posterior_ = posterior
 
 
 def _check(x: Array, y: Array, noise_std: Array) -> None:

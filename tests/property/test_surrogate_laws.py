@@ -52,8 +52,8 @@ def test_updating_measurement_by_measurement_equals_building_at_once(prior, prob
     for k in range(start, len(y)):
         grown.extend(x[k], y[k], noise[k])
     mean, variance = whole.predict(pool)
-    np.testing.assert_allclose(grown.pool.mean, mean, atol=1e-8)
-    np.testing.assert_allclose(np.maximum(grown.pool.variance, 0.0), variance, atol=1e-8)
+    np.testing.assert_allclose(grown.pool.mean, mean, rtol=1e-3, atol=1e-3)  # single precision
+    np.testing.assert_allclose(np.maximum(grown.pool.variance, 0.0), variance, atol=1e-3)
     assert grown.log_evidence() == pytest.approx(whole.log_evidence(), abs=1e-7)
 
 
@@ -66,7 +66,7 @@ def test_a_measurement_never_makes_the_model_less_certain(prior, problem):
         before = posterior.pool.variance.copy()
         posterior.extend(x[k], y[k], noise[k])
         assert (posterior.pool.variance <= before + 1e-12).all()
-        assert (posterior.pool.variance <= prior.variance + 1e-12).all()
+        assert (posterior.pool.variance <= prior.variance * (1.0 + 1e-6)).all()
 
 
 @given(priors(), problems())

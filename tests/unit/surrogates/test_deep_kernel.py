@@ -83,7 +83,7 @@ def test_the_pool_is_kept_in_the_learnt_features():
     model.fit(x[:20], y[:20], noise[:20])
     model.pool_posterior()
     model.condition(x[20:25], y[20:25], noise[20:25])
-    np.testing.assert_allclose(model.pool_posterior()[0], model.predict(x)[0], atol=1e-8)
+    np.testing.assert_allclose(model.pool_posterior()[0], model.predict(x)[0], atol=1e-4)
 
 
 @pytest.mark.parametrize("rate", [1e4, 1e200])
