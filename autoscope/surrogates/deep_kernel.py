@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from autoscope.errors import Diverged, ModelError
 from autoscope.protocols import JsonValue
 from autoscope.surrogates.posterior import ExactPosterior
-from autoscope.surrogates.prior import Prior, Shape, default_prior
+from autoscope.surrogates.prior import Features, Prior, Shape, default_prior
 from autoscope.surrogates.surrogate import ExactSurrogate
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class DeepKernel(ExactSurrogate):
         self._network_: FeatureNetwork | None = None
         self._prior_: Prior | None = None
 
-    def _learn(self, x: Array, y: Array, noise_variance: Array) -> tuple[ExactPosterior, int]:
+    def _learn(self, x: Features, y: Array, noise_variance: Array) -> tuple[ExactPosterior, int]:
         if self._network_ is not None and self._prior_ is not None:
             try:
                 network = self._fresh()
@@ -82,7 +82,7 @@ class DeepKernel(ExactSurrogate):
         return self._train(self._fresh(), self._default, self._steps[0], x, y, noise_variance)
 
     def _train(
-        self, network: FeatureNetwork, start: Prior, steps: int, x: Array, y: Array, noise_variance: Array
+        self, network: FeatureNetwork, start: Prior, steps: int, x: Features, y: Array, noise_variance: Array
     ) -> tuple[ExactPosterior, int]:
         from autoscope.surrogates.network import train  # torch: only when something is really fitted
 
@@ -98,7 +98,7 @@ class DeepKernel(ExactSurrogate):
 
         return FeatureNetwork(*self._widths, seed=self._seed)
 
-    def _embed(self, x: Array) -> Array:
+    def _embed(self, x: Features) -> Features:
         if self._network_ is None:
             raise ModelError("the deep kernel has not been fitted", remedy="Call fit(x, y, noise_std) first")
         return self._network_.embed(x[:, self._columns])

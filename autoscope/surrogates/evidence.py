@@ -7,7 +7,6 @@ small, so an automatic differentiator spends most of its time on itself.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +20,7 @@ from autoscope.surrogates.prior import (
     JITTER_LOCATION,
     JITTER_SCALE,
     LENGTHSCALE_SCALE,
+    Features,
     Groups,
     Prior,
     Shape,
@@ -63,7 +63,7 @@ class Evidence:
         for outputscale, lengthscales in zip(prior.outputscales, prior.lengthscales, strict=True):
             flat += [math.log(outputscale), *np.log(lengthscales)]
         low, high = np.array(self.bounds()).T
-        return np.clip(np.array(flat), low, high)
+        return np.asarray(np.clip(np.array(flat), low, high))
 
     def unpack(self, flat: Array) -> Prior:
         """Return the prior of a vector of hyperparameters."""
@@ -147,11 +147,11 @@ def _squared_distances(z: Array) -> Array:
     norms = np.einsum("ij,ij->i", z, z)
     squared = norms[:, None] + norms[None] - 2.0 * (z @ z.T)
     np.fill_diagonal(squared, 0.0)
-    return np.maximum(squared, 0.0)
+    return np.asarray(np.maximum(squared, 0.0))
 
 
 @one_thread()
-def maximise(start: Prior, x: Array, y: Array, noise_variance: Array, iterations: int) -> tuple[Prior, int]:
+def maximise(start: Prior, x: Features, y: Array, noise_variance: Array, iterations: int) -> tuple[Prior, int]:
     """Return the maximum a posteriori prior found from ``start`` in at most ``iterations``, and how many were used.
 
     Raises
@@ -159,10 +159,15 @@ def maximise(start: Prior, x: Array, y: Array, noise_variance: Array, iterations
     FitFailed
         The evidence cannot be computed where the search stands, or the search ends on a non-finite value.
     """
-    evidence = Evidence(start.shape, start.groups, x, y, noise_variance)
-    loss: Callable[[Array], tuple[float, Array]] = evidence.loss
-    options = {"maxiter": iterations, "maxfun": 2 * iterations + 5}
-    found = minimize(loss, evidence.pack(start), jac=True, bounds=evidence.bounds(), method="L-BFGS-B", options=options)
+    evidence = Evidence(start.shape, start.groups, np.asarray(x, dtype=np.float64), y, noise_variance)
+    found = minimize(
+        evidence.loss,
+        evidence.pack(start),
+        jac=True,
+        bounds=evidence.bounds(),
+        method="L-BFGS-B",
+        options={"maxiter": iterations, "maxfun": 2 * iterations + 5},
+    )
     if not (np.isfinite(found.fun) and np.isfinite(found.x).all()):
         raise FitFailed("the evidence is not finite at the end of the search", value=float(found.fun))
     return evidence.unpack(found.x), int(found.nit)

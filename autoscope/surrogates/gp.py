@@ -11,7 +11,7 @@ from autoscope.errors import FitFailed
 from autoscope.protocols import JsonValue
 from autoscope.surrogates.evidence import maximise
 from autoscope.surrogates.posterior import ExactPosterior
-from autoscope.surrogates.prior import Groups, Prior, Shape, default_prior
+from autoscope.surrogates.prior import Features, Groups, Prior, Shape, default_prior
 from autoscope.surrogates.surrogate import ExactSurrogate
 
 Array = NDArray[np.float64]
@@ -49,7 +49,7 @@ class GaussianProcess(ExactSurrogate):
         self._iterations = (cold_iterations, warm_iterations)
         self._prior_: Prior | None = None
 
-    def _learn(self, x: Array, y: Array, noise_variance: Array) -> tuple[ExactPosterior, int]:
+    def _learn(self, x: Features, y: Array, noise_variance: Array) -> tuple[ExactPosterior, int]:
         if self._prior_ is not None:
             try:
                 return self._learn_from(self._prior_, x, y, noise_variance, self._iterations[1])
@@ -58,14 +58,14 @@ class GaussianProcess(ExactSurrogate):
         return self._learn_from(self._default, x, y, noise_variance, self._iterations[0])
 
     def _learn_from(
-        self, start: Prior, x: Array, y: Array, noise_variance: Array, iterations: int
+        self, start: Prior, x: Features, y: Array, noise_variance: Array, iterations: int
     ) -> tuple[ExactPosterior, int]:
         prior, used = maximise(start, x, y, noise_variance, iterations)
         posterior = ExactPosterior(prior, x, y, noise_variance)
         self._prior_ = prior
         return posterior, used
 
-    def _embed(self, x: Array) -> Array:
+    def _embed(self, x: Features) -> Features:
         return x
 
     def state(self) -> dict[str, JsonValue]:

@@ -12,7 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from autoscope.surrogates.prior import JITTER_LOCATION, JITTER_SCALE, LENGTHSCALE_SCALE, Prior, lengthscale_location
+from autoscope.surrogates.prior import (
+    JITTER_LOCATION,
+    JITTER_SCALE,
+    LENGTHSCALE_SCALE,
+    Features,
+    Prior,
+    lengthscale_location,
+)
 
 with warnings.catch_warnings():  # it compiles with what newer torch calls deprecated
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -37,7 +44,7 @@ class Evidence(gpytorch.models.ExactGP):  # type: ignore[misc]
     """
 
     def __init__(
-        self, start: Prior, x: Array, y: Array, noise_variance: Array, network: nn.Module | None = None
+        self, start: Prior, x: Features, y: Array, noise_variance: Array, network: nn.Module | None = None
     ) -> None:
         inputs, targets, noise = (torch.as_tensor(a, dtype=torch.float64) for a in (x, y, noise_variance))
         likelihood = gpytorch.likelihoods.FixedNoiseGaussianLikelihood(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from autoscope.errors import ModelError
 from autoscope.protocols import JsonValue
 from autoscope.records import FitSummary
+from autoscope.surrogates.prior import Features
 from autoscope.surrogates.surrogate import Surrogate
 
 Array = NDArray[np.float64]
@@ -36,12 +37,12 @@ class FitLadder:
         """The surrogate that carries the last fit, or None when space must be filled."""
         return None if self._at_ is None else self._rungs[self._at_][1]
 
-    def attach(self, pool: Array) -> None:
+    def attach(self, pool: Features) -> None:
         """Attach the same pool (m, d) to every rung."""
         for _, surrogate in self._rungs:
             surrogate.attach(pool)
 
-    def fit(self, x: Array, y: Array, noise_std: Array) -> FitSummary:
+    def fit(self, x: Features, y: Array, noise_std: Array) -> FitSummary:
         """Fit the first rung that can be fitted; never raises for what a model does."""
         for at, (name, surrogate) in enumerate(self._rungs):
             try:
@@ -57,7 +58,7 @@ class FitLadder:
         """Return which rung carries, and what every rung has learnt, as JSON data."""
         return {"at": self._at_, "rungs": [surrogate.state() for _, surrogate in self._rungs]}
 
-    def recall(self, state: Mapping[str, JsonValue], x: Array, y: Array, noise_std: Array) -> None:
+    def recall(self, state: Mapping[str, JsonValue], x: Features, y: Array, noise_std: Array) -> None:
         """Take up a state with the data of its fit."""
         at, rungs = state["at"], state["rungs"]
         self._at_ = at if isinstance(at, int) else None

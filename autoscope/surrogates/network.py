@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from autoscope.errors import Diverged, FitFailed
 from autoscope.surrogates.gpytorch_evidence import Evidence, exact_numerics
-from autoscope.surrogates.prior import Prior
+from autoscope.surrogates.prior import Features, Prior
 from autoscope.surrogates.threads import one_thread
 
 Array = NDArray[np.float64]
@@ -50,10 +51,11 @@ class FeatureNetwork(nn.Module):
         learnt = 2.0 * torch.tanh(self.layers(x[:, : self._inputs]))
         return torch.cat([learnt, x[:, self._inputs :]], dim=1)
 
-    def embed(self, x: Array) -> Array:
-        """Return the kernel inputs of ``x`` (n, d), shape (n, k), in chunks."""
+    def embed(self, x: Features) -> Features:
+        """Return the kernel inputs of ``x`` (n, d), shape (n, k), in chunks and in the precision of ``x``."""
+        network = self if x.dtype == np.float64 else copy.deepcopy(self).float()
         with torch.no_grad():
-            parts = [self(torch.as_tensor(x[i : i + CHUNK])).numpy() for i in range(0, len(x), CHUNK)]
+            parts = [network(torch.as_tensor(x[i : i + CHUNK])).numpy() for i in range(0, len(x), CHUNK)]
         return np.concatenate(parts)
 
     def weights(self) -> str:
@@ -75,7 +77,7 @@ class FeatureNetwork(nn.Module):
 def train(
     network: FeatureNetwork,
     start: Prior,
-    x: Array,
+    x: Features,
     y: Array,
     noise_variance: Array,
     *,

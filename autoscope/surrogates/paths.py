@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from autoscope.surrogates.prior import Prior
+from autoscope.surrogates.prior import Features, Prior
 
 Array = NDArray[np.float64]
 
@@ -32,7 +32,7 @@ class PriorPath:
             return np.asarray(gaussian)
         return np.asarray(gaussian / np.sqrt(rng.chisquare(5.0, size=(waves, 1)) / 5.0))
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Features) -> Array:
         """Return the function at ``x`` (m, d), shape (m,)."""
         total = np.full(len(x), self._mean)
         for columns, frequencies, phase, weight in self._parts:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.blas import strmm
 
-from autoscope.surrogates.prior import Prior, Shape
+from autoscope.surrogates.prior import Features, Prior, Shape
 
 Array = NDArray[np.float64]
 Single = NDArray[np.float32]
@@ -29,7 +29,7 @@ class PoolKernel:
         Whose covariance is wanted.
     """
 
-    def __init__(self, points: NDArray[np.floating], prior: Prior) -> None:
+    def __init__(self, points: Features, prior: Prior) -> None:
         self.prior = prior
         self._sides = [
             _beside(points, columns, lengthscales, own=2)
@@ -39,7 +39,7 @@ class PoolKernel:
     def __len__(self) -> int:
         return len(self._sides[0])
 
-    def rows(self, x: NDArray[np.floating], block: slice = slice(None)) -> Single:
+    def rows(self, x: Features, block: slice = slice(None)) -> Single:
         """Return the covariances between ``x`` (q, d) and a block of the pool, shape (q, block)."""
         total: Single = np.empty((0, 0), dtype=np.float32)
         for g, (columns, lengthscales) in enumerate(zip(self.prior.groups, self.prior.lengthscales, strict=True)):
@@ -49,9 +49,7 @@ class PoolKernel:
         return total
 
 
-def _beside(
-    points: NDArray[np.floating], columns: tuple[int, ...], lengthscales: tuple[float, ...], own: int
-) -> Single:
+def _beside(points: Features, columns: tuple[int, ...], lengthscales: tuple[float, ...], own: int) -> Single:
     """Return scaled columns, then ``1`` and minus half the squared norm, the latter at place ``own`` of the two."""
     table: Single = np.ones((len(points), len(columns) + 2), dtype=np.float32)
     scaled = table[:, : len(columns)]
@@ -65,7 +63,7 @@ def _covariance(shape: Shape, near: Single, far: Single, outputscale: float) -> 
     if shape == "rbf":
         near[:, -2] += np.float32(np.log(outputscale))  # the column that meets the ones of the pool
         exponent = near @ far.T
-        return np.exp(exponent, out=exponent)
+        return np.asarray(np.exp(exponent, out=exponent))
     squared = near @ far.T
     squared *= np.float32(-10.0)  # five times the squared distance
     np.maximum(squared, np.float32(0.0), out=squared)  # rounding can make a distance negative
@@ -97,7 +95,7 @@ class PoolPosterior:
         than what is computed into it.
     """
 
-    def __init__(self, points: NDArray[np.floating], prior: Prior, capacity: int, store: Single | None = None) -> None:
+    def __init__(self, points: Features, prior: Prior, capacity: int, store: Single | None = None) -> None:
         self.points = points
         self.kernel = PoolKernel(points, prior)
         self.mean: Single = np.full(len(points), prior.mean, dtype=np.float32)
@@ -111,7 +109,7 @@ class PoolPosterior:
         """``V``, shape (n, m); a view."""
         return self.store[: self._n]
 
-    def build(self, x: Array, inverse_factor: Array, whitened: Array) -> None:
+    def build(self, x: Features, inverse_factor: Array, whitened: Array) -> None:
         """Take all measurements at once: ``x`` (n, d), ``L^-1`` (n, n) and whitened residuals (n,)."""
         lower, weights = inverse_factor.astype(np.float32), whitened.astype(np.float32)
         self._n = len(x)
@@ -125,7 +123,7 @@ class PoolPosterior:
             np.square(rows, out=rows)
             self.variance[block] -= rows.sum(axis=0)
 
-    def row(self, x: Array, column: Array, pivot: float) -> Single:
+    def row(self, x: Features, column: Array, pivot: float) -> Single:
         """Return the row of ``V`` of one more point ``x`` (1, d), shape (m,).
 
         Parameters
@@ -138,7 +136,7 @@ class PoolPosterior:
         cross = self.kernel.rows(x)[0]
         cross -= column.astype(np.float32) @ self.rows
         cross /= np.float32(pivot)
-        return cross
+        return np.asarray(cross)
 
     def append(self, row: Single, whitened: float) -> None:
         """Add one row of ``V`` (m,) with its whitened residual."""

@@ -12,7 +12,7 @@ from scipy.linalg.lapack import dtrtri
 from autoscope.errors import FitFailed, ModelError
 from autoscope.surrogates.paths import PriorPath
 from autoscope.surrogates.pool import PoolPosterior, Single
-from autoscope.surrogates.prior import Prior
+from autoscope.surrogates.prior import Features, Prior
 
 Array = NDArray[np.float64]
 
@@ -34,7 +34,7 @@ class ExactPosterior:
         The covariance of the data cannot be factorised.
     """
 
-    def __init__(self, prior: Prior, x: Array, y: Array, noise_variance: Array) -> None:
+    def __init__(self, prior: Prior, x: Features, y: Array, noise_variance: Array) -> None:
         self.prior = prior
         self.x, self.y, self.noise_variance = np.asarray(x, dtype=np.float64), y, noise_variance
         self._lower = _factorise(prior.covariance(self.x, self.x) + np.diag(noise_variance + prior.jitter))
@@ -50,7 +50,7 @@ class ExactPosterior:
     def _factor(self) -> Array:
         return self._lower[: self.n, : self.n]  # the store behind it has room to grow
 
-    def predict(self, x: Array) -> tuple[Array, Array]:
+    def predict(self, x: Features) -> tuple[Array, Array]:
         """Return mean and variance of the function at ``x`` (m, d), each (m,), in chunks."""
         mean, variance = np.empty(len(x)), np.empty(len(x))
         for block in _blocks(len(x)):
@@ -59,13 +59,13 @@ class ExactPosterior:
             variance[block] = self.prior.variance - np.einsum("ij,ij->j", solved, solved)
         return mean, np.maximum(variance, 0.0)
 
-    def attach(self, points: NDArray[np.floating], store: Single | None = None) -> None:
+    def attach(self, points: Features, store: Single | None = None) -> None:
         """Build the posterior over a pool (m, d), which `extend` then maintains; in old memory if given."""
         self.pool = PoolPosterior(points, self.prior, self.n + ROOM, store)
         inverse, _ = dtrtri(self._factor, lower=1)
         self.pool.build(self.x, inverse, self._whitened)
 
-    def extend(self, x: Array, y: float, noise_variance: float) -> None:
+    def extend(self, x: Features, y: float, noise_variance: float) -> None:
         """Take one more measurement at ``x`` (d,) into account without refit; the attached pool in O(n m)."""
         point = np.asarray(x, dtype=np.float64)[None]
         column, pivot = self._border(point, noise_variance)
@@ -77,7 +77,7 @@ class ExactPosterior:
         self.x = np.concatenate([self.x, point])
         self.y, self.noise_variance = np.append(self.y, y), np.append(self.noise_variance, noise_variance)
 
-    def pool_variance_given(self, x: Array, noise_variance: Array) -> Single:
+    def pool_variance_given(self, x: Features, noise_variance: Array) -> Single:
         """Return the pool variance as if ``x`` (q, d) had been measured too, shape (m,); nothing is changed.
 
         The variance of a GP does not depend on the values measured, so pending points need no guess.
@@ -91,7 +91,7 @@ class ExactPosterior:
         rows = _solve_lower(lower, np.eye(len(x))).astype(np.float32) @ cross
         return np.asarray(np.maximum(pool.variance - np.einsum("ij,ij->j", rows, rows), 0.0), dtype=np.float32)
 
-    def pool_covariance(self, x: Array) -> Single:
+    def pool_covariance(self, x: Features) -> Single:
         """Return the posterior covariance between one point ``x`` (d,) and every point of the pool, shape (m,)."""
         pool, point = self._pool(), np.asarray(x, dtype=np.float64)[None]
         return pool.row(point, self._solve(point)[:, 0], 1.0)
@@ -110,7 +110,7 @@ class ExactPosterior:
         half_logdet = float(np.log(np.diagonal(self._factor)).sum())
         return float(-0.5 * self._whitened @ self._whitened) - half_logdet - 0.5 * self.n * math.log(2 * math.pi)
 
-    def sample(self, x: Array, rng: np.random.Generator, waves: int = 1024) -> Array:
+    def sample(self, x: Features, rng: np.random.Generator, waves: int = 1024) -> Array:
         """Return one function drawn from the posterior, at ``x`` (m, d), without any (m, m) matrix, shape (m,).
 
         A prior path of random plane waves is corrected to fit the data by Matheron's rule (Wilson et al.,
@@ -122,10 +122,10 @@ class ExactPosterior:
         blocks = [path(x[b]) + weights @ self.prior.covariance(self.x, x[b]) for b in _blocks(len(x))]
         return np.concatenate(blocks) if blocks else np.empty(0)
 
-    def _solve(self, x: Array) -> Array:
+    def _solve(self, x: Features) -> Array:
         return _solve_lower(self._factor, self.prior.covariance(self.x, x))
 
-    def _border(self, x: Array, noise_variance: float) -> tuple[Array, float]:
+    def _border(self, x: Features, noise_variance: float) -> tuple[Array, float]:
         """Return the new column and diagonal entry of the factor for one more point ``x`` (1, d)."""
         column = self._solve(x)[:, 0]
         squared = self.prior.variance + noise_variance + self.prior.jitter - column @ column

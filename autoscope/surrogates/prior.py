@@ -14,6 +14,8 @@ from scipy.spatial.distance import cdist
 from autoscope.errors import ModelError
 
 Array = NDArray[np.float64]
+Features = NDArray[np.floating[Any]]
+"""Inputs of a kernel, in single or double precision; what is computed from them says which it needs."""
 Shape = Literal["rbf", "matern52"]
 Groups = tuple[tuple[int, ...], ...]
 
@@ -56,7 +58,7 @@ class Prior:
         """Prior variance of the function at any point."""
         return sum(self.outputscales)
 
-    def covariance(self, a: Array, b: Array) -> Array:
+    def covariance(self, a: Features, b: Features) -> Array:
         """Return the prior covariance of the function between rows of ``a`` (n, d) and ``b`` (m, d), shape (n, m).
 
         Examples

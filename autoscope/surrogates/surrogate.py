@@ -16,7 +16,7 @@ from autoscope.protocols import JsonValue
 from autoscope.records import FitSummary
 from autoscope.surrogates.pool import Single
 from autoscope.surrogates.posterior import ExactPosterior
-from autoscope.surrogates.prior import Prior
+from autoscope.surrogates.prior import Features, Prior
 from autoscope.surrogates.threads import one_thread
 
 Array = NDArray[np.float64]
@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 class Surrogate(Protocol):
     """Predicts a target and its standard deviation from features; units of the target throughout."""
 
-    def fit(self, x: Array, y: Array, noise_std: Array) -> FitSummary:
+    def fit(self, x: Features, y: Array, noise_std: Array) -> FitSummary:
         """Learn hyperparameters from ``x`` (n, d), ``y`` (n,), ``noise_std`` (n,), warm from the last fit.
 
         Raises
@@ -36,22 +36,22 @@ class Surrogate(Protocol):
             The fit ended, but its predictions contradict its own data.
         """
 
-    def predict(self, x: Array) -> tuple[Array, Array]:
+    def predict(self, x: Features) -> tuple[Array, Array]:
         """Return mean and std of the noise-free target at ``x`` (m, d), each (m,)."""
 
-    def condition(self, x: Array, y: Array, noise_std: Array) -> None:
+    def condition(self, x: Features, y: Array, noise_std: Array) -> None:
         """Take measurements into account without refit; the attached pool in O(n m) each."""
 
-    def attach(self, pool: Array) -> None:
+    def attach(self, pool: Features) -> None:
         """Keep the posterior over ``pool`` (m, d) from now on, through conditioning and refits."""
 
     def pool_posterior(self) -> tuple[Array, Array]:
         """Return mean and std over the attached pool, each (m,)."""
 
-    def pool_std_given(self, x: Array, noise_std: Array) -> Array:
+    def pool_std_given(self, x: Features, noise_std: Array) -> Array:
         """Return the pool std as if ``x`` (q, d) had been measured too, shape (m,)."""
 
-    def pool_covariance(self, x: Array) -> Array:
+    def pool_covariance(self, x: Features) -> Array:
         """Return the posterior covariance of every point of the pool with ``x`` (d,), shape (m,), target squared."""
 
     def sample_pool(self, rng: np.random.Generator) -> Array:
@@ -60,7 +60,7 @@ class Surrogate(Protocol):
     def state(self) -> dict[str, JsonValue]:
         """Return what the last fit learnt as JSON data."""
 
-    def recall(self, state: Mapping[str, JsonValue], x: Array, y: Array, noise_std: Array) -> None:
+    def recall(self, state: Mapping[str, JsonValue], x: Features, y: Array, noise_std: Array) -> None:
         """Take up a state with the data it was fitted to: as after that fit, without its cost."""
 
 
@@ -97,15 +97,15 @@ class ExactSurrogate(abc.ABC):
     def __init__(self) -> None:
         self._posterior_: ExactPosterior | None = None
         self._scaling_ = Scaling(0.0, 1.0)
-        self._pool: NDArray[np.floating] | None = None
+        self._pool: Features | None = None
         self._store: Single | None = None
 
     @abc.abstractmethod
-    def _learn(self, x: Array, y: Array, noise_variance: Array) -> tuple[ExactPosterior, int]:
+    def _learn(self, x: Features, y: Array, noise_variance: Array) -> tuple[ExactPosterior, int]:
         """Return the posterior under freshly learnt hyperparameters, and the iterations used."""
 
     @abc.abstractmethod
-    def _embed(self, x: Array) -> Array:
+    def _embed(self, x: Features) -> Features:
         """Return the kernel's inputs for features ``x``."""
 
     @abc.abstractmethod
@@ -121,7 +121,7 @@ class ExactSurrogate(abc.ABC):
         """Number of measurements the posterior knows."""
         return self._posterior_.n if self._posterior_ else 0
 
-    def fit(self, x: Array, y: Array, noise_std: Array) -> FitSummary:
+    def fit(self, x: Features, y: Array, noise_std: Array) -> FitSummary:
         """Learn hyperparameters; see `Surrogate.fit`."""
         _check(x, y, noise_std)
         scaling = Scaling.of(y)
@@ -137,7 +137,7 @@ class ExactSurrogate(abc.ABC):
             hyperparameters=posterior.prior.flat(),
         )
 
-    def recall(self, state: Mapping[str, JsonValue], x: Array, y: Array, noise_std: Array) -> None:
+    def recall(self, state: Mapping[str, JsonValue], x: Features, y: Array, noise_std: Array) -> None:
         """Take up a state; see `Surrogate.recall`."""
         _check(x, y, noise_std)
         prior = self._remember(state)
@@ -146,12 +146,12 @@ class ExactSurrogate(abc.ABC):
         with one_thread():
             self._replace(ExactPosterior(prior, self._embed(x), standard, noise))
 
-    def predict(self, x: Array) -> tuple[Array, Array]:
+    def predict(self, x: Features) -> tuple[Array, Array]:
         """Return mean and std at ``x`` (m, d); see `Surrogate.predict`."""
         mean, variance = self._fitted().predict(self._embed(x))
         return self._in_units(mean, variance)
 
-    def condition(self, x: Array, y: Array, noise_std: Array) -> None:
+    def condition(self, x: Features, y: Array, noise_std: Array) -> None:
         """Take measurements into account without refit; see `Surrogate.condition`."""
         _check(x, y, noise_std)
         posterior = self._fitted()
@@ -160,7 +160,7 @@ class ExactSurrogate(abc.ABC):
             for k in range(len(x)):  # one by one, so that the bits do not depend on how many arrive together
                 posterior.extend(self._embed(x[k : k + 1])[0], float(standard[k]), float(noise[k]))
 
-    def attach(self, pool: Array) -> None:
+    def attach(self, pool: Features) -> None:
         """Keep the posterior over ``pool`` (m, d); see `Surrogate.attach`."""
         self._pool = pool
         if self._posterior_ is not None:
@@ -173,13 +173,13 @@ class ExactSurrogate(abc.ABC):
             raise ModelError("no pool is attached", remedy="Call attach(pool) first")
         return self._in_units(pool.mean, pool.variance)
 
-    def pool_std_given(self, x: Array, noise_std: Array) -> Array:
+    def pool_std_given(self, x: Features, noise_std: Array) -> Array:
         """Return the pool std as if ``x`` had been measured too; see `Surrogate.pool_std_given`."""
         noise = self._scaling_.noise_variance(noise_std)
         with one_thread():
             return self._std(self._attached().pool_variance_given(self._embed(x), noise))
 
-    def pool_covariance(self, x: Array) -> Array:
+    def pool_covariance(self, x: Features) -> Array:
         """Return the covariance of the pool with one point; see `Surrogate.pool_covariance`."""
         with one_thread():
             covariance = self._attached().pool_covariance(self._embed(x[None])[0])
@@ -192,11 +192,11 @@ class ExactSurrogate(abc.ABC):
             raise ModelError("no pool is attached", remedy="Call attach(pool) first")
         return self._scaling_.shift + self._scaling_.factor * posterior.sample(posterior.pool.points, rng)
 
-    def _in_units(self, mean: NDArray[np.floating], variance: NDArray[np.floating]) -> tuple[Array, Array]:
+    def _in_units(self, mean: Features, variance: Features) -> tuple[Array, Array]:
         scaling = self._scaling_
         return scaling.shift + scaling.factor * mean.astype(np.float64), self._std(variance)
 
-    def _std(self, variance: NDArray[np.floating]) -> Array:
+    def _std(self, variance: Features) -> Array:
         std = np.maximum(variance, 0.0, dtype=np.float64)
         np.sqrt(std, out=std)
         std *= self._scaling_.factor
@@ -221,7 +221,7 @@ class ExactSurrogate(abc.ABC):
         self._posterior_ = posterior
 
 
-def _check(x: Array, y: Array, noise_std: Array) -> None:
+def _check(x: Features, y: Array, noise_std: Array) -> None:
     if x.ndim != 2 or y.shape != (len(x),) or noise_std.shape != (len(x),) or len(x) == 0:
         raise FitFailed(
             "data have the wrong shape", value=(x.shape, y.shape, noise_std.shape), limit="(n, d), (n,), (n,)"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from autoscope.acquisition.rule import AcquisitionRule
+from autoscope.errors import FitFailed
 from autoscope.records import Finish
 from policies.deep_kernel import DeepKernelPolicy
 from policies.gp import GaussianProcessPolicy
@@ -80,8 +81,8 @@ def test_predictions_of_decisions_are_those_of_a_model_told_all_data(make, world
     pixel = world.pixel(decision.action)
     mean, std = model.predict(policy._table.values[[pixel]])
     assert model.n == 15
-    assert decision.predicted_mean == pytest.approx(mean[0], abs=1e-8)
-    assert decision.predicted_std == pytest.approx(std[0], abs=1e-8)
+    assert decision.predicted_mean == pytest.approx(mean[0], abs=1e-4)
+    assert decision.predicted_std == pytest.approx(std[0], abs=1e-4)
 
 
 def test_starting_points_are_unlike_each_other_in_the_image(make, make_world):
@@ -115,9 +116,10 @@ def test_a_deep_kernel_that_diverges_hands_over_and_says_so(make, world):
 
 def test_when_no_model_can_be_fitted_space_is_filled(make, world, monkeypatch, through_json, same):
     def broken(*_):
-        raise RuntimeError("planted")
+        raise FitFailed("planted")
 
-    monkeypatch.setattr("autoscope.surrogates.evidence.Evidence.loss", broken)
+    for module in ("evidence", "gpytorch_evidence"):
+        monkeypatch.setattr(f"autoscope.surrogates.{module}.Evidence.loss", broken)
     policy = make(DeepKernelPolicy, **TINY)
     decisions = world.run(policy, 10)
     assert decisions[-1].fit.rung == "space_filling"
