@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
 from autoscope.errors import ConfigError
 from autoscope.quantities import (
@@ -93,10 +93,22 @@ class EngineConfig(ConfigModel):
 
     decision_time_s: Duration = 0.05
     """What deciding costs on the simulated clock, so that simulated runs are reproducible."""
+    lookahead: int = Field(default=0, ge=0, le=1)
+    """0: decide when the last outcome is known; 1: decide while the last act still runs, so that the beam never waits.
+
+    Needs a policy that counts with pending acts."""
+    decision_deadline_s: PositiveDuration | None = None
+    """With ``lookahead: 1``: how long the beam may wait for a decision before the best runner-up is taken instead."""
     max_consecutive_faults: PositiveInt = 5
     """Stop after this many failed, rejected or refused acts in a row."""
     saturated_fraction: float = Field(default=0.05, gt=0, le=1)
     """A frame with more saturated pixels than this is rejected."""
+
+    @model_validator(mode="after")
+    def _deadline_needs_lookahead(self) -> Self:
+        if self.decision_deadline_s is not None and not self.lookahead:
+            raise ValueError("decision_deadline holds only where deciding overlaps acquiring. Add 'lookahead: 1'")
+        return self
 
 
 class RunConfig(ConfigModel):

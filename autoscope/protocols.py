@@ -97,6 +97,18 @@ class Policy(Protocol):
 
 
 @runtime_checkable
+class Anticipating(Protocol):
+    """A policy that uses the time an act takes, for example to fit its model again."""
+
+    def prepare(self, view: View) -> None:
+        """Work ahead of the next ``ask`` while the act in ``view.pending`` runs; its outcome is told afterwards.
+
+        Must change nothing that decisions depend on except how soon they come. The view's state and budget are those
+        expected when the act is done.
+        """
+
+
+@runtime_checkable
 class Planner(Protocol):
     """A policy that can tell beforehand what it will do; others are predicted by their first act alone."""
 

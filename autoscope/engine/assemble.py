@@ -80,6 +80,7 @@ def resolve(document: Document) -> Resolved:
     }
     resolved = Resolved(config, environment, policy, scalarizers)
     _check_target(document, resolved)
+    _check_lookahead(document, resolved)
     return resolved
 
 
@@ -100,6 +101,16 @@ def _check_target(document: Document, resolved: Resolved) -> None:
             value=target,
             limit=", ".join(resolved.scalarizers) or "no scalarizers given",
             remedy=f"Add 'scalarizers: {{{target}: {{name: ...}}}}' (see 'autoscope list scalarizers')",
+        )
+
+
+def _check_lookahead(document: Document, resolved: Resolved) -> None:
+    if resolved.config.engine.lookahead and not getattr(resolved.policy.plugin, "lookahead", False):
+        raise ConfigError(
+            "this policy cannot decide while an act is still running: it needs every outcome first",
+            where=document.where(("engine", "lookahead")),
+            value=resolved.policy.name,
+            remedy="Leave 'lookahead' out, or choose a policy with 'lookahead = True', such as gp",
         )
 
 

@@ -20,6 +20,14 @@ class RunStatus(enum.StrEnum):
     """It could not go on."""
 
 
+class Ended(Exception):
+    """Raised where a run comes to its end, with the reason for people."""
+
+    def __init__(self, status: RunStatus, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.reason = status, reason
+
+
 class RunEnd(Value):
     """How a run ended, and what it spent."""
 

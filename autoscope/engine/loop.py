@@ -5,60 +5,37 @@
     inbox -> policy.ask -> guard.permit -> journal: intent -> environment.step -> guard.check
           -> journal: frames, outcome -> policy.tell
 
-Whatever happens, the instrument is made safe and the journal gets exactly one ``run_ended``.
+With ``lookahead: 1`` the same things happen in another order, see `autoscope.engine.overlap`. Whatever happens, the
+instrument is made safe and the journal gets exactly one ``run_ended``.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from concurrent.futures import Future
+from typing import NoReturn
 
 from autoscope.clock import SimClock
 from autoscope.config import config_hash
+from autoscope.engine.acting import came_to, execute, guarded, take_in
 from autoscope.engine.assemble import Job
-from autoscope.engine.events import Listener, RunEnd, RunStatus, Silence, StepEvent
+from autoscope.engine.desk import Desk, Intent
+from autoscope.engine.events import Ended, Listener, RunEnd, RunStatus, Silence
+from autoscope.engine.overlap import Overlap
+from autoscope.engine.policy_thread import Calls, InLine, PolicyThread
 from autoscope.engine.steering import Inbox, QueueInbox
-from autoscope.errors import (
-    AutoscopeError,
-    BusError,
-    FrameRejected,
-    GuardViolation,
-    InstrumentError,
-    PluginError,
-)
-from autoscope.exposure import Cost, predict
-from autoscope.guard import Guard, Spending
+from autoscope.errors import AutoscopeError, BusError, GuardViolation, InstrumentError, PluginError
+from autoscope.exposure import Cost
 from autoscope.journal import Recorder
-from autoscope.records import (
-    Act,
-    Action,
-    Budget,
-    Decision,
-    Fault,
-    Finish,
-    Frame,
-    Intervention,
-    MicroscopeState,
-    Observation,
-    Outcome,
-    Result,
-    Scalar,
-    View,
-)
-
-T = TypeVar("T")
-REFUSALS_THAT_END = 2
-"""Acts in a row that do not fit the budget before it counts as spent: the first tells the policy to ask for less."""
-
-
-class _Ended(Exception):
-    def __init__(self, status: RunStatus, reason: str) -> None:
-        self.status, self.reason = status, reason
+from autoscope.protocols import Anticipating
+from autoscope.records import Action, Budget, Decision, Finish, MicroscopeState, Result
 
 
 class Engine:
     """Runs one job to its end.
+
+    All calls of the instrument are made on the thread that calls `run`.
 
     Parameters
     ----------
@@ -69,7 +46,7 @@ class Engine:
     inbox : Inbox, optional
         Interventions of people.
     listener : Listener, optional
-        Told about each step.
+        Told about each step, on the policy's thread.
     stopwatch : callable, optional
         Real seconds, for the latency of decisions only; never decides anything.
     """
@@ -87,10 +64,11 @@ class Engine:
         self._inbox: Inbox = inbox or QueueInbox()
         self._listener: Listener = listener or Silence()
         self._stopwatch = stopwatch
-        self._step = self._faults = self._in_a_row = self._unfit = 0
-        self._last_dose_e = self._start_dose_e = 0.0
+        self._desk: Desk | None = None
+        self._overlap: Overlap | None = None
         self._opened = False
         self._start_s = job.clock.now_s()
+        self._calls: Calls = InLine()
 
     def run(self) -> RunEnd:
         """Run until the policy finishes, a budget is spent, a person stops it, or it cannot go on.
@@ -101,10 +79,9 @@ class Engine:
             The one terminal state, also written to the journal.
         """
         try:
-            self._open()
-            while True:
-                self._one_step()
-        except _Ended as end:
+            desk = self._open()
+            self._walk(desk)
+        except Ended as end:
             return self._close(end.status, end.reason)
         except KeyboardInterrupt:
             return self._close(RunStatus.STOPPED, "interrupted twice: stopped without finishing the step")
@@ -116,19 +93,14 @@ class Engine:
 
     # --- opening and closing ---
 
-    def _open(self) -> None:
-        config = self._job.config
-        self._job.environment.reset(seed=config.seed, options={"bare": True})
+    def _open(self) -> Desk:
+        self._job.environment.reset(seed=self._job.config.seed, options={"bare": True})
         self._opened = True
         self._start_s = self._job.clock.now_s()
-        self._start_dose_e = self._job.environment.read_state().dose_e
-        capabilities = self._job.environment.describe()
-        self._guard = Guard(config.limits, capabilities, saturated_fraction=config.engine.saturated_fraction)
-        self._spending = Spending(config.budget)
-        plain = self._job.resolved.plain()
-        self._recorder.append(
-            "run_started", self._header(plain) | {"capabilities": capabilities.model_dump(mode="json")}
-        )
+        desk = self._desk = Desk(self._job, self._recorder, self._listener, self._stopwatch)
+        header = self._header(self._job.resolved.plain())
+        self._recorder.append("run_started", header | {"capabilities": desk.capabilities.model_dump(mode="json")})
+        return desk
 
     def _header(self, plain: dict[str, object]) -> dict[str, object]:
         from autoscope import __version__
@@ -147,21 +119,23 @@ class Engine:
     def _close(self, status: RunStatus, reason: str) -> RunEnd:
         environment = self._job.environment
         environment.make_safe()
+        if self._overlap is not None:
+            status, reason = self._overlap.wind_up(status, reason)
         safe, dose_e = True, 0.0  # where the instrument was never opened there was no beam
         if self._opened:
             try:
                 state = environment.read_state()
-                safe, dose_e = state.blanked, self._dose_e(state)
+                safe, dose_e = state.blanked, self._desk.dose_e(state) if self._desk else 0.0
             except AutoscopeError as error:
-                safe, dose_e = False, self._last_dose_e
+                safe, dose_e = False, self._desk.last_dose_e if self._desk else 0.0
                 reason += f"; the instrument could not be read back: {error}"
         end = RunEnd(
             status=status,
             reason=reason,
-            steps=self._step,
+            steps=self._desk.steps if self._desk else 0,
             time_s=self._job.clock.now_s() - self._start_s,
             dose_e=dose_e,
-            faults=self._faults,
+            faults=self._desk.faults if self._desk else 0,
             safe=safe,
         )
         try:
@@ -169,175 +143,69 @@ class Engine:
         finally:
             self._recorder.close()
             environment.close()
+            self._calls.close()  # last: a policy that is slow to return holds nothing up
         return end
 
-    def _dose_e(self, state: MicroscopeState) -> float:
-        self._last_dose_e = state.dose_e - self._start_dose_e
-        return self._last_dose_e
+    # --- walking ---
 
-    # --- one step ---
+    def _walk(self, desk: Desk) -> NoReturn:
+        ahead = self._job.config.engine.lookahead > 0
+        alongside = ahead or isinstance(self._job.policy, Anticipating)
+        if alongside and not isinstance(self._job.clock, SimClock):
+            self._calls = PolicyThread()
+        if ahead:
+            self._overlap = Overlap(desk, self._inbox, self._calls)
+            self._overlap.walk()
+        while True:
+            self._one_step(desk)
 
-    def _one_step(self) -> None:
+    def _one_step(self, desk: Desk) -> None:
         for intervention in self._inbox.take():
-            self._heed(intervention)
+            desk.heed(intervention, desk.steps)
         state = self._job.environment.read_state()
-        left = self._left(state)
-        decision, latency_s = self._decide(state, left)
-        act = Act(act_id=f"{self._job.config.name}-{self._step:06d}", action=decision.action)
-        cost = predict(decision.action, state, self._job.environment.describe())
-        body = {"act_id": act.act_id, "decision": decision, "cost": cost, "latency_s": round(latency_s, 6)}
-        self._recorder.append("intent", _plain(body), step=self._step)
-        result = self._act(act, state, left)
-        self._recorder.append("outcome", result.outcome, step=self._step)
-        self._tell(decision, result)
-        self._listener.on_step(StepEvent(self._step, decision, result.outcome, self._spent(result), latency_s))
-        self._step += 1
-        self._count(result.outcome, cost, left)
+        left = desk.left(state, desk.steps)
+        decision, latency_s = self._decide(desk, state, left)
+        intent = desk.intend(desk.steps, decision, state, latency_s)
+        result, preparing = self._act(desk, intent, state, left)
+        self._recorder.append("outcome", result.outcome, step=intent.step)
+        if preparing is not None:
+            preparing.result()
+        self._calls.submit(lambda: desk.tell(intent, result)).result()
+        if (ended := desk.count(result.outcome, intent.cost, left)) is not None:
+            raise ended
 
-    def _heed(self, intervention: Intervention) -> None:
-        self._recorder.append("intervention", intervention, step=self._step)
-        if intervention.command == "stop":
-            raise _Ended(RunStatus.STOPPED, f"stopped by {intervention.who} ({intervention.why})")
-
-    def _left(self, state: MicroscopeState) -> Budget:
-        spent = (self._job.clock.now_s() - self._start_s, self._dose_e(state), self._step)
-        reason = self._spending.exhausted(*spent)
-        if reason:
-            raise _Ended(RunStatus.COMPLETED, reason)
-        return self._spending.left(*spent)
-
-    def _decide(self, state: MicroscopeState, left: Budget) -> tuple[Decision, float]:
-        clock = self._job.clock
-        view = View(
-            step=self._step,
-            time_s=clock.now_s() - self._start_s,
-            budget=left,
-            state=state,
-            capabilities=self._job.environment.describe(),
-        )
-        started = self._stopwatch()
-        answer = _guarded("policy.ask", lambda: self._job.policy.ask(view))
-        latency_s = self._stopwatch() - started
-        if isinstance(clock, SimClock):
-            clock.wait(self._job.config.engine.decision_time_s)
+    def _decide(self, desk: Desk, state: MicroscopeState, left: Budget) -> tuple[Decision, float]:
+        view = desk.view(desk.steps, state, left)
+        answer, latency_s = self._calls.submit(lambda: desk.ask(view)).result()
+        desk.spend_decision_time()
         if isinstance(answer, Finish):
-            raise _Ended(RunStatus.COMPLETED, answer.reason)
-        if not isinstance(answer, Decision):
-            raise PluginError(
-                "a policy must answer Decision or Finish", where="policy.ask", value=type(answer).__name__
-            )
+            raise Ended(RunStatus.COMPLETED, answer.reason)
         return answer, latency_s
 
-    def _tell(self, decision: Decision, result: Result) -> None:
-        _guarded("policy.tell", lambda: self._job.policy.tell(decision, result))
-
-    def _spent(self, result: Result) -> Budget:
-        time_s = self._job.clock.now_s() - self._start_s
-        return Budget(time_s=time_s, dose_e=self._dose_e(result.outcome.state), steps=self._step + 1)
-
-    def _count(self, outcome: Outcome, cost: Cost, left: Budget) -> None:
-        if outcome.status == "done":
-            self._in_a_row = self._unfit = 0
-            return
-        if outcome.status == "refused" and _too_much(cost, left):
-            self._unfit += 1
-            if self._unfit >= REFUSALS_THAT_END:
-                raise _Ended(RunStatus.COMPLETED, f"budget spent: {outcome.fault.message if outcome.fault else ''}")
-            return
-        self._faults += 1
-        self._in_a_row += 1
-        if self._in_a_row >= self._job.config.engine.max_consecutive_faults:
-            last = outcome.fault.message if outcome.fault else outcome.status
-            raise _Ended(RunStatus.FAILED, f"{self._in_a_row} acts in a row came to nothing; the last: {last}")
-
-    # --- acting ---
-
-    def _act(self, act: Act, state: MicroscopeState, left: Budget) -> Result:
+    def _act(
+        self, desk: Desk, intent: Intent, state: MicroscopeState, left: Budget
+    ) -> tuple[Result, Future[None] | None]:
+        act = intent.act
         try:
-            self._guard.permit(act.action, state, left)
+            cost = desk.guard.permit(act.action, state, left)
         except (GuardViolation, InstrumentError) as error:
-            return self._came_to("refused", act, state, state, error)
+            return came_to("refused", act, state, state, error), None
+        preparing = self._prepare(desk, intent, state, cost)
         try:
-            observation = self._execute(act)
+            observation = execute(self._job, act)
         except (InstrumentError, BusError, PluginError) as error:
-            return self._came_to("failed", act, state, self._job.environment.read_state(), error)
-        return self._take_in(act, observation)
+            return came_to("failed", act, state, self._job.environment.read_state(), error), preparing
+        return take_in(self._job, desk.guard, self._recorder, act, intent.step, observation), preparing
 
-    def _execute(self, act: Act) -> Observation:
-        *_, info = _guarded("environment.step", lambda: self._job.environment.step(act))
-        observation = info.get("observation")
-        if not isinstance(observation, Observation):
-            raise PluginError("an environment must put the Observation into info", where="environment.step")
-        return observation
-
-    def _take_in(self, act: Act, observation: Observation) -> Result:
-        frames, refs, fault = observation.frames, [], None
-        quality: dict[str, float] = {}
-        for index, frame in enumerate(frames):
-            try:
-                metrics = self._guard.check(frame, act.action)
-                quality |= {f"{frame.meta.signal}.{name}": value for name, value in metrics.items()}
-            except FrameRejected as error:
-                fault = _fault(error)
-            refs.append(self._recorder.write_frame(frame, step=self._step, index=index))
-        values: tuple[Scalar, ...] = ()
-        if fault is None:
-            values, fault = self._scalarize(frames)
-        outcome = Outcome(
-            act_id=act.act_id,
-            status="done" if fault is None else "rejected",
-            state_before=observation.state_before,
-            state=observation.state,
-            dose_e=observation.dose_e,
-            frames=tuple(refs),
-            values=values,
-            quality=quality,
-            fault=fault,
-        )
-        return Result(outcome, frames)
-
-    def _scalarize(self, frames: tuple[Frame, ...]) -> tuple[tuple[Scalar, ...], Fault | None]:
-        values: list[Scalar] = []
-        for frame in frames:
-            for name, scalarizer in self._job.scalarizers.items():
-                if scalarizer.fits(frame):
-                    try:
-                        values.append(scalarizer.scalarize(frame, name))
-                    except FrameRejected as error:
-                        return (), _fault(error)
-        return tuple(values), None
-
-    def _came_to(
-        self, status: str, act: Act, before: MicroscopeState, state: MicroscopeState, error: AutoscopeError
-    ) -> Result:
-        dose_e = max(0.0, state.dose_e - before.dose_e)
-        outcome = Outcome.model_validate(
-            {"act_id": act.act_id, "status": status, "state_before": before, "state": state}
-            | {"dose_e": dose_e, "fault": _fault(error)}
-        )
-        return Result(outcome)
-
-
-def _too_much(cost: Cost, left: Budget) -> bool:
-    over_time = left.time_s is not None and cost.time_s > left.time_s
-    return over_time or (left.dose_e is not None and cost.dose_e > left.dose_e)
-
-
-def _fault(error: AutoscopeError) -> Fault:
-    return Fault(error=type(error).__name__, message=str(error))
-
-
-def _plain(body: dict[str, object]) -> dict[str, object]:
-    return {k: v.model_dump(mode="json") if isinstance(v, (Decision, Cost)) else v for k, v in body.items()}
-
-
-def _guarded(where: str, call: Callable[[], T]) -> T:
-    try:
-        return call()
-    except AutoscopeError:
-        raise
-    except Exception as error:  # a plug-in's bug must end in a safe, recorded stop, not in a traceback with the beam on
-        raise PluginError(f"the plug-in raised {type(error).__name__}: {error}", where=where) from error
+    def _prepare(self, desk: Desk, running: Intent, state: MicroscopeState, cost: Cost) -> Future[None] | None:
+        policy = self._job.policy
+        if not isinstance(policy, Anticipating):
+            return None
+        try:
+            view = desk.view_ahead(running, state, cost)
+        except Ended:
+            return None  # nothing will be decided after this act
+        return self._calls.submit(lambda: guarded("policy.prepare", lambda: policy.prepare(view)))
 
 
 def describe_action(action: Action) -> str:

@@ -1,0 +1,107 @@
+"""Doing one act, and making of what came back a result that can be written down and learnt from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from autoscope.engine.assemble import Job
+from autoscope.errors import AutoscopeError, FrameRejected, PluginError
+from autoscope.guard import Guard
+from autoscope.journal import Recorder
+from autoscope.records import Act, Fault, Frame, MicroscopeState, Observation, Outcome, Result, Scalar
+
+T = TypeVar("T")
+
+
+def guarded(where: str, call: Callable[[], T]) -> T:
+    """Call a plug-in.
+
+    Raises
+    ------
+    PluginError
+        The plug-in raised something that is no error of ours: its bug must end in a safe, recorded stop, not in a
+        traceback with the beam on.
+    """
+    try:
+        return call()
+    except AutoscopeError:
+        raise
+    except Exception as error:
+        raise PluginError(f"the plug-in raised {type(error).__name__}: {error}", where=where) from error
+
+
+def execute(job: Job, act: Act) -> Observation:
+    """Have the environment do an act.
+
+    Raises
+    ------
+    AutoscopeError
+        Whatever the instrument says, or `PluginError` where the environment does not keep its protocol.
+    """
+    *_, info = guarded("environment.step", lambda: job.environment.step(act))
+    observation = info.get("observation")
+    if not isinstance(observation, Observation):
+        raise PluginError("an environment must put the Observation into info", where="environment.step")
+    return observation
+
+
+def take_in(job: Job, guard: Guard, recorder: Recorder, act: Act, step: int, observation: Observation) -> Result:
+    """Check the frames of an act, keep them all, and turn the good ones into values.
+
+    Raises
+    ------
+    JournalError
+        A frame could not be kept.
+    """
+    frames, refs, fault = observation.frames, [], None
+    quality: dict[str, float] = {}
+    for index, frame in enumerate(frames):
+        try:
+            metrics = guard.check(frame, act.action)
+            quality |= {f"{frame.meta.signal}.{name}": value for name, value in metrics.items()}
+        except FrameRejected as error:
+            fault = fault_of(error)
+        refs.append(recorder.write_frame(frame, step=step, index=index))
+    values: tuple[Scalar, ...] = ()
+    if fault is None:
+        values, fault = _scalarize(job, frames)
+    outcome = Outcome(
+        act_id=act.act_id,
+        status="done" if fault is None else "rejected",
+        state_before=observation.state_before,
+        state=observation.state,
+        dose_e=observation.dose_e,
+        frames=tuple(refs),
+        values=values,
+        quality=quality,
+        fault=fault,
+    )
+    return Result(outcome, frames)
+
+
+def _scalarize(job: Job, frames: tuple[Frame, ...]) -> tuple[tuple[Scalar, ...], Fault | None]:
+    values: list[Scalar] = []
+    for frame in frames:
+        for name, scalarizer in job.scalarizers.items():
+            if scalarizer.fits(frame):
+                try:
+                    values.append(scalarizer.scalarize(frame, name))
+                except FrameRejected as error:
+                    return (), fault_of(error)
+    return tuple(values), None
+
+
+def came_to(status: str, act: Act, before: MicroscopeState, state: MicroscopeState, error: Exception) -> Result:
+    """Return the result of an act that was ``refused`` or ``failed``."""
+    dose_e = max(0.0, state.dose_e - before.dose_e)
+    outcome = Outcome.model_validate(
+        {"act_id": act.act_id, "status": status, "state_before": before, "state": state}
+        | {"dose_e": dose_e, "fault": fault_of(error)}
+    )
+    return Result(outcome)
+
+
+def fault_of(error: Exception) -> Fault:
+    """Return an error as it is written down."""
+    return Fault(error=type(error).__name__, message=str(error))

@@ -1,0 +1,210 @@
+"""The desk of a run: what is asked, written down, told and counted, in whatever order the acts are walked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from autoscope.clock import SimClock
+from autoscope.engine.acting import guarded
+from autoscope.engine.assemble import Job
+from autoscope.engine.events import Ended, Listener, RunStatus, StepEvent
+from autoscope.engine.foresight import expected_state
+from autoscope.errors import PluginError
+from autoscope.exposure import Cost, predict
+from autoscope.guard import Guard, Spending
+from autoscope.journal import Recorder
+from autoscope.records import (
+    Act,
+    Budget,
+    Decision,
+    Finish,
+    Intervention,
+    MicroscopeState,
+    Outcome,
+    Result,
+    View,
+)
+
+REFUSALS_THAT_END = 2
+"""Acts in a row that do not fit the budget before it counts as spent: the first tells the policy to ask for less."""
+
+
+@dataclass(frozen=True)
+class Intent:
+    """An act that is written down and may be done next."""
+
+    step: int
+    act: Act
+    decision: Decision
+    cost: Cost
+    """As the intent tells it."""
+    latency_s: float
+
+
+class Desk:
+    """Keeps the count of one run, from the moment its instrument is open.
+
+    Parameters
+    ----------
+    job : Job
+        The assembled parts; the environment has been reset.
+    recorder : Recorder
+        Where intents and outcomes go.
+    listener : Listener
+        Told about each step.
+    stopwatch : callable
+        Real seconds, for the latency of decisions only.
+    """
+
+    def __init__(self, job: Job, recorder: Recorder, listener: Listener, stopwatch: Callable[[], float]) -> None:
+        self.job, self.recorder = job, recorder
+        self._listener, self._stopwatch = listener, stopwatch
+        config = job.config
+        self.start_s = job.clock.now_s()
+        self._start_dose_e = job.environment.read_state().dose_e
+        self.capabilities = job.environment.describe()
+        self.guard = Guard(config.limits, self.capabilities, saturated_fraction=config.engine.saturated_fraction)
+        self._spending = Spending(config.budget)
+        self.steps = self.faults = self._in_a_row = self._unfit = 0
+        self.last_dose_e = 0.0
+
+    def dose_e(self, state: MicroscopeState) -> float:
+        """Return the electrons this run has put on the sample by a state."""
+        self.last_dose_e = state.dose_e - self._start_dose_e
+        return self.last_dose_e
+
+    def elapsed_s(self) -> float:
+        """Return the time since the run began."""
+        return self.job.clock.now_s() - self.start_s
+
+    # --- before an act ------------------------------------------------------------------------------
+
+    def heed(self, intervention: Intervention, step: int) -> None:
+        """Write down what a person commands, and do it.
+
+        Raises
+        ------
+        Ended
+            It is a stop.
+        """
+        self.recorder.append("intervention", intervention, step=step)
+        if intervention.command == "stop":
+            raise Ended(RunStatus.STOPPED, f"stopped by {intervention.who} ({intervention.why})")
+
+    def left(self, state: MicroscopeState, step: int, *, time_s: float | None = None) -> Budget:
+        """Return what is left to spend before a step, by a state, now or at a given time of the run.
+
+        Raises
+        ------
+        Ended
+            Nothing.
+        """
+        if time_s is None:
+            spent = (self.elapsed_s(), self.dose_e(state), step)
+        else:
+            spent = (time_s, state.dose_e - self._start_dose_e, step)
+        reason = self._spending.exhausted(*spent)
+        if reason:
+            raise Ended(RunStatus.COMPLETED, reason)
+        return self._spending.left(*spent)
+
+    def view(self, step: int, state: MicroscopeState, left: Budget) -> View:
+        """Return what a policy sees now, with nothing pending."""
+        return View(step=step, time_s=self.elapsed_s(), budget=left, state=state, capabilities=self.capabilities)
+
+    def view_ahead(self, running: Intent, state: MicroscopeState, cost: Cost) -> View:
+        """Return what a policy sees while an act runs: that act pending, state and budget as expected after it.
+
+        Parameters
+        ----------
+        running : Intent
+            The act.
+        state : MicroscopeState
+            The instrument when the act began.
+        cost : Cost
+            What the guard expects the act to cost.
+
+        Raises
+        ------
+        Ended
+            Nothing is expected to be left.
+        """
+        step, action = running.step + 1, running.act.action
+        after = expected_state(action, state, cost)
+        time_s = self.elapsed_s() + cost.time_s
+        left = self.left(after, step, time_s=time_s)
+        return View(
+            step=step, time_s=time_s, budget=left, state=after, capabilities=self.capabilities, pending=(action,)
+        )
+
+    def ask(self, view: View) -> tuple[Decision | Finish, float]:
+        """Return the policy's answer and the real time it took.
+
+        Raises
+        ------
+        PluginError
+            The policy raised, or answered something else.
+        """
+        started = self._stopwatch()
+        answer = guarded("policy.ask", lambda: self.job.policy.ask(view))
+        latency_s = self._stopwatch() - started
+        if not isinstance(answer, (Decision, Finish)):
+            raise PluginError(
+                "a policy must answer Decision or Finish", where="policy.ask", value=type(answer).__name__
+            )
+        return answer, latency_s
+
+    def spend_decision_time(self, passed_s: float = 0.0) -> None:
+        """Let the simulated clock pass what deciding is declared to cost, less what has passed meanwhile."""
+        if isinstance(self.job.clock, SimClock):
+            self.job.clock.wait(max(0.0, self.job.config.engine.decision_time_s - passed_s))
+
+    def intend(self, step: int, decision: Decision, state: MicroscopeState, latency_s: float) -> Intent:
+        """Write an intent down, durably, and return it."""
+        act = Act(act_id=f"{self.job.config.name}-{step:06d}", action=decision.action)
+        cost = predict(decision.action, state, self.capabilities)
+        body = {
+            "act_id": act.act_id,
+            "decision": decision.model_dump(mode="json"),
+            "cost": cost.model_dump(mode="json"),
+            "latency_s": round(latency_s, 6),
+        }
+        self.recorder.append("intent", body, step=step)
+        return Intent(step, act, decision, cost, latency_s)
+
+    # --- after an act -------------------------------------------------------------------------------
+
+    def tell(self, intent: Intent, result: Result) -> None:
+        """Tell the policy, and whoever watches, what came of an act that is written down."""
+        guarded("policy.tell", lambda: self.job.policy.tell(intent.decision, result))
+        spent = Budget(time_s=self.elapsed_s(), dose_e=self.dose_e(result.outcome.state), steps=intent.step + 1)
+        self._listener.on_step(StepEvent(intent.step, intent.decision, result.outcome, spent, intent.latency_s))
+
+    def count(self, outcome: Outcome, cost: Cost, left: Budget) -> Ended | None:
+        """Count an act, with what was left before it.
+
+        Returns
+        -------
+        Ended or None
+            The end of the run, where too many acts in a row came to nothing or did not fit the budget.
+        """
+        self.steps += 1
+        if outcome.status == "done":
+            self._in_a_row = self._unfit = 0
+            return None
+        last = outcome.fault.message if outcome.fault else outcome.status
+        if outcome.status == "refused" and _too_much(cost, left):
+            self._unfit += 1
+            spent = self._unfit >= REFUSALS_THAT_END
+            return Ended(RunStatus.COMPLETED, f"budget spent: {last}") if spent else None
+        self.faults += 1
+        self._in_a_row += 1
+        if self._in_a_row < self.job.config.engine.max_consecutive_faults:
+            return None
+        return Ended(RunStatus.FAILED, f"{self._in_a_row} acts in a row came to nothing; the last: {last}")
+
+
+def _too_much(cost: Cost, left: Budget) -> bool:
+    over_time = left.time_s is not None and cost.time_s > left.time_s
+    return over_time or (left.dose_e is not None and cost.dose_e > left.dose_e)

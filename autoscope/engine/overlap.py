@@ -1,0 +1,304 @@
+"""Deciding overlaps acquiring: while an act runs, the last one is written down and told, and the next one decided.
+
+::
+
+    caller's thread   | act 0 ................ | act 1 ................ | act 2 ...
+    policy's thread   | ask 1, intent 1        | outcome 0, tell 0,     | outcome 1, tell 1,
+                      |   (act 0 pending)      |   ask 2, intent 2      |   ask 3, intent 3
+
+The caller's thread makes every call of the instrument; the policy's thread makes every call of the policy, one after
+the other. Whoever writes to the journal holds the *pen*. An act decided ahead is started only if the guard permits it
+again from the state read back when its turn comes.
+
+What cannot be decided ahead is decided when the running act is done and told: a `Finish` or a `Wait` answered while
+something is pending, an act the guard would refuse in the expected state, and anything once the budget is expected to
+be spent.
+
+On a simulated clock everything runs on the caller's thread, in the same order of calls: the policy's part of an act
+comes just before the instrument's.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from autoscope.engine.acting import came_to, execute, take_in
+from autoscope.engine.desk import Desk, Intent
+from autoscope.engine.events import Ended, RunStatus
+from autoscope.engine.policy_thread import Calls
+from autoscope.engine.stand_in import StandIns
+from autoscope.engine.steering import Inbox
+from autoscope.errors import BusError, GuardViolation, InstrumentError, JournalError, PluginError
+from autoscope.exposure import Cost
+from autoscope.records import Budget, Decision, Finish, MicroscopeState, Observation, Result, View, Wait
+
+
+@dataclass(frozen=True)
+class _Done:
+    """An act that is over, with what was known before it; not written down yet."""
+
+    intent: Intent
+    state: MicroscopeState
+    left: Budget
+    answer: Observation | Result
+
+
+@dataclass
+class _Turn:
+    """What the policy's thread does while one act runs."""
+
+    view: View | None
+    """What the policy is asked with; None: nothing can be decided ahead."""
+    overtaken: threading.Event = field(default_factory=threading.Event)
+    """A stand-in was taken; whatever the policy answers is for later."""
+    answered: bool = False
+    future: Future[Intent | None] = field(default_factory=Future)
+
+
+class Overlap:
+    """Walks the acts of one run, one decision ahead.
+
+    Parameters
+    ----------
+    desk : Desk
+        Of the run.
+    inbox : Inbox
+        Interventions; they take effect before the next act starts.
+    calls : Calls
+        Where the policy's calls run.
+    """
+
+    def __init__(self, desk: Desk, inbox: Inbox, calls: Calls) -> None:
+        self._desk, self._inbox, self._calls = desk, inbox, calls
+        self._environment = desk.job.environment
+        self._deadline_s = desk.job.config.engine.decision_deadline_s
+        self._pen = threading.Lock()
+        self._stand_ins = StandIns()
+        self._finished: deque[_Done] = deque()
+        self._untold: deque[tuple[Intent, Result]] = deque()
+        self._next: Intent | None = None
+        self._intents = 0
+        self._purpose = ""
+        self._late: tuple[Decision, float] | None = None
+        self._broken: BaseException | None = None
+        self._ended: Ended | None = None
+        self._state = MicroscopeState(time_s=0.0)
+        self._over = False
+        self._turn: _Turn | None = None
+
+    # --- the caller's thread ------------------------------------------------------------------------
+
+    def walk(self) -> NoReturn:
+        """Do one act after the other.
+
+        Raises
+        ------
+        Ended
+            The run is over.
+        AutoscopeError
+            It cannot go on.
+        """
+        intent = self._decide_now()
+        while True:
+            intent = self._act(intent) or self._decide_now()
+
+    def _act(self, intent: Intent) -> Intent | None:
+        """Do an act and return the next one, if it could be decided meanwhile."""
+        state = self._state = self._environment.read_state()
+        left = self._desk.left(state, intent.step)
+        try:
+            cost = self._desk.guard.permit(intent.act.action, state, left)
+        except (GuardViolation, InstrumentError) as error:
+            self._next = None
+            self._finished.append(_Done(intent, state, left, came_to("refused", intent.act, state, state, error)))
+            return None
+        turn = self._begin_turn(intent, state, cost)
+        started_s = self._desk.elapsed_s()
+        self._finished.append(_Done(intent, state, left, self._execute(intent, state, left)))
+        if turn.view is not None:
+            self._desk.spend_decision_time(self._desk.elapsed_s() - started_s)
+        following = self._await(turn)
+        self._heed()
+        return following
+
+    def _execute(self, intent: Intent, state: MicroscopeState, left: Budget) -> Observation | Result:
+        try:
+            try:
+                answer: Observation | Result = execute(self._desk.job, intent.act)
+            except (InstrumentError, BusError, PluginError) as error:
+                answer = came_to("failed", intent.act, state, self._environment.read_state(), error)
+        except Exception as error:  # beyond what an act may run into: the run ends, but the act has its outcome
+            self._finished.append(_Done(intent, state, left, came_to("failed", intent.act, state, state, error)))
+            raise
+        self._state = answer.state if isinstance(answer, Observation) else answer.outcome.state
+        return answer
+
+    def _begin_turn(self, running: Intent, state: MicroscopeState, cost: Cost) -> _Turn:
+        try:
+            view = self._desk.view_ahead(running, state, cost)
+        except Ended:
+            view = None
+        turn = self._turn = _Turn(view)
+        self._next = None
+        turn.future = self._calls.submit(lambda: self._take_turn(turn))
+        return turn
+
+    def _await(self, turn: _Turn) -> Intent | None:
+        """Return what is decided, waiting for it no longer than the deadline if there is a stand-in."""
+        if self._deadline_s is None:
+            return turn.future.result()
+        try:
+            return turn.future.result(self._deadline_s)
+        except TimeoutError:
+            decision = self._stand_ins.choose(self._purpose, self._deadline_s)
+        if decision is not None:
+            with self._pen:
+                if not (turn.answered or turn.future.done()):
+                    turn.overtaken.set()
+                    self._keep_finished()
+                    return self._intend(decision, self._state, 0.0)
+        return turn.future.result()
+
+    def _heed(self) -> None:
+        for intervention in self._inbox.take():
+            with self._pen:
+                self._keep_finished()
+                self._desk.heed(intervention, self._next.step if self._next else self._intents)
+
+    def _decide_now(self) -> Intent:
+        """Return an act decided with nothing pending."""
+        self._calls.submit(self._settle).result()
+        self._heed()
+        state = self._state = self._environment.read_state()
+        view = self._desk.view(self._intents, state, self._desk.left(state, self._intents))
+        answer, latency_s = self._calls.submit(lambda: self._desk.ask(view)).result()
+        self._desk.spend_decision_time()
+        if isinstance(answer, Finish):
+            raise Ended(RunStatus.COMPLETED, answer.reason)
+        with self._pen:
+            return self._intend(answer, state, latency_s)
+
+    def wind_up(self, status: RunStatus, reason: str) -> tuple[RunStatus, str]:
+        """Write down what came of every act that is over, and that an act decided ahead was never started.
+
+        The policy is told too, where the run ended in peace and it is free to listen. Nothing is written by the
+        policy's thread from now on.
+
+        Returns
+        -------
+        tuple of RunStatus and str
+            How the run ended, which is worse than given where this failed.
+        """
+        with self._pen:
+            self._over = True
+            busy = self._turn is not None and not self._turn.future.done()
+            try:
+                self._keep_finished()
+            except Exception as error:
+                status, reason = _worse(status, reason, error)
+            with suppress(JournalError):  # run_ended meets the same disk, and says so
+                self._disown()
+        if status is not RunStatus.FAILED and not busy:
+            try:
+                self._calls.submit(self._tell_kept).result()
+            except Exception as error:
+                status, reason = _worse(status, reason, error)
+        return status, reason
+
+    def _disown(self) -> None:
+        intent, self._next = self._next, None
+        if intent is None:
+            return
+        error = GuardViolation("the act was never started: the run ended before its turn came")
+        outcome = came_to("refused", intent.act, self._state, self._state, error).outcome
+        self._desk.recorder.append("outcome", outcome, step=intent.step)
+
+    # --- the policy's thread ------------------------------------------------------------------------
+
+    def _take_turn(self, turn: _Turn) -> Intent | None:
+        try:
+            self._settle()
+            return self._look_ahead(turn, turn.view) if turn.view is not None else None
+        except BaseException as error:
+            self._broken = error  # of a turn that was overtaken nobody asks the result
+            raise
+
+    def _settle(self) -> None:
+        """Write down and tell all that is over."""
+        if self._broken is not None:
+            raise self._broken
+        with self._pen:
+            if not self._over:
+                self._keep_finished()
+        self._tell_kept()
+        if self._ended is not None:
+            raise self._ended
+
+    def _keep_finished(self) -> None:
+        """Write down all that is over; the pen is held."""
+        while self._finished:
+            done = self._finished.popleft()
+            self._untold.append((done.intent, self._keep(done)))
+
+    def _keep(self, done: _Done) -> Result:
+        if isinstance(done.answer, Result):
+            return self._conclude(done, done.answer)
+        desk, act, seen = self._desk, done.intent.act, done.answer
+        try:
+            result = take_in(desk.job, desk.guard, desk.recorder, act, done.intent.step, seen)
+        except Exception as error:  # the act was done: say so, with what its frames ran into, before the run ends
+            with suppress(JournalError):
+                self._conclude(done, came_to("failed", act, seen.state_before, seen.state, error))
+            raise
+        return self._conclude(done, result)
+
+    def _conclude(self, done: _Done, result: Result) -> Result:
+        self._desk.recorder.append("outcome", result.outcome, step=done.intent.step)
+        self._ended = self._ended or self._desk.count(result.outcome, done.intent.cost, done.left)
+        return result
+
+    def _tell_kept(self) -> None:
+        while self._untold:
+            self._desk.tell(*self._untold.popleft())
+
+    def _look_ahead(self, turn: _Turn, view: View) -> Intent | None:
+        if turn.overtaken.is_set():
+            return None
+        answer, latency_s = self._take_late() or self._desk.ask(view)
+        with self._pen:
+            turn.answered = True
+            if not isinstance(answer, Decision) or isinstance(answer.action, Wait):
+                return None
+            if turn.overtaken.is_set() or self._over:
+                self._late = (answer, latency_s)
+                return None
+            try:
+                self._desk.guard.permit(answer.action, view.state, view.budget)
+            except (GuardViolation, InstrumentError):
+                return None
+            return self._intend(answer, view.state, latency_s)
+
+    def _take_late(self) -> tuple[Decision, float] | None:
+        """Return the answer that came too late for its act, if nobody has decided for the same since."""
+        late, self._late = self._late, None
+        return late if late is not None and self._stand_ins.is_open(late[0].action) else None
+
+    def _intend(self, decision: Decision, state: MicroscopeState, latency_s: float) -> Intent:
+        """Write an intent down; the pen is held."""
+        intent = self._desk.intend(self._intents, decision, state, latency_s)
+        self._next = intent
+        self._intents += 1
+        self._purpose = decision.purpose
+        self._stand_ins.note(decision, intent.step)
+        return intent
+
+
+def _worse(status: RunStatus, reason: str, error: Exception) -> tuple[RunStatus, str]:
+    if status is RunStatus.FAILED:
+        return status, reason
+    return RunStatus.FAILED, f"{type(error).__name__}: {error}"
