@@ -85,7 +85,11 @@ class Evidence:
         return found
 
     def loss(self, flat: Array) -> tuple[float, Array]:
-        """Return the loss and its gradient at a vector of hyperparameters.
+        """Return the loss and its gradient at a vector of hyperparameters; see `loss_and_gradients`."""
+        return self.loss_and_gradients(flat)[:2]
+
+    def loss_and_gradients(self, flat: Array) -> tuple[float, Array, Array]:
+        """Return the loss, and its gradients by the hyperparameters and by the inputs, the latter like ``x`` (n, d).
 
         Rasmussen & Williams 2006, eqs. 5.8 and 5.9. For kernels of the scaled distance the derivative with respect
         to the log of a lengthscale is a weighted sum of squared coordinate differences, which needs no (n, n, d) array.
@@ -102,14 +106,17 @@ class Evidence:
         covariances = [s * c for s, (c, _) in zip(prior.outputscales, pairs, strict=True)]
         value, alpha, weight = self._likelihood(np.sum(covariances, axis=0), prior)
         gradient = [float(alpha.sum()), prior.jitter * float(np.trace(weight))]
-        for z, outputscale, (correlated, sloped) in zip(scaled, prior.outputscales, pairs, strict=True):
-            gradient.append(outputscale * float(np.vdot(weight, correlated)))
+        by_input = np.zeros_like(self.x)
+        for g, (correlated, sloped) in enumerate(pairs):
+            z, outputscale = scaled[g], prior.outputscales[g]
             inner = weight * sloped
-            by_column = inner.sum(axis=1) @ z**2 - np.einsum("aj,aj->j", z, inner @ z)
-            gradient += (2.0 * outputscale * by_column).tolist()
+            attraction = inner @ z - inner.sum(axis=1)[:, None] * z
+            gradient.append(outputscale * float(np.vdot(weight, correlated)))
+            gradient += (-2.0 * outputscale * np.einsum("aj,aj->j", z, attraction)).tolist()
+            by_input[:, list(self.groups[g])] += 2.0 * outputscale * attraction / np.asarray(prior.lengthscales[g])
         belief, pull = self._hyperprior(flat)
         n = len(self.y)
-        return -(value + belief) / n, -(np.array(gradient) + pull) / n
+        return -(value + belief) / n, -(np.array(gradient) + pull) / n, -by_input / n
 
     def _likelihood(self, covariance: Array, prior: Prior) -> tuple[float, Array, Array]:
         """Return the log evidence, ``alpha``, and the derivative by every entry of the covariance."""

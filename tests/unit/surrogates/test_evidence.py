@@ -42,6 +42,20 @@ def test_the_gradient_is_that_of_finite_differences(shape):
     np.testing.assert_allclose(evidence.loss(flat)[1], numeric, atol=1e-8)
 
 
+@pytest.mark.parametrize("shape", ["rbf", "matern52"])
+def test_the_gradient_by_the_inputs_is_that_of_finite_differences(shape):
+    evidence = problem(shape, n=6)
+    flat = somewhere(evidence)
+    numeric = np.empty_like(evidence.x)
+    for place in np.ndindex(evidence.x.shape):
+        there = [evidence.x.copy(), evidence.x.copy()]
+        there[0][place] += 1e-5
+        there[1][place] -= 1e-5
+        up, down = (Evidence(shape, GROUPS, x, evidence.y, evidence.noise_variance).loss(flat)[0] for x in there)
+        numeric[place] = (up - down) / 2e-5
+    np.testing.assert_allclose(evidence.loss_and_gradients(flat)[2], numeric, atol=1e-8)
+
+
 def test_packing_and_unpacking_a_prior_changes_nothing():
     evidence = problem("rbf")
     prior = default_prior("rbf", GROUPS)
