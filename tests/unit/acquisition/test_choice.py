@@ -40,6 +40,31 @@ def test_runners_up_are_the_next_best_in_order_without_chosen_and_forbidden():
     assert runners_up(values, 1, FREE, 10) == [3, 2, 4, 0]
 
 
+@pytest.mark.parametrize("size", [1, 255, 256, 257, 8192, 20_001])
+@pytest.mark.parametrize("levels", [3, 10**6])
+def test_choosing_in_cells_equals_a_plain_sort(size, levels):
+    rng = np.random.default_rng(size)
+    values = rng.integers(0, levels, size).astype(np.float32)
+    values[rng.random(size) < 0.2] = np.nan
+    values[rng.random(size) < 0.1] = -np.inf
+    forbidden = rng.random(size) < 0.3
+    forbidden[0], values[0] = False, 1.0
+    open_ = np.flatnonzero(~forbidden & ~np.isnan(values))
+    best = choose(values, np.random.default_rng(0), forbidden)
+    assert best in open_
+    assert values[best] == values[open_].max()
+    others = open_[open_ != best]
+    for count in (0, 1, 5, size):
+        assert runners_up(values, best, forbidden, count) == list(others[np.lexsort((others, -values[others]))])[:count]
+
+
+def test_ties_far_apart_are_drawn_evenly():
+    values = np.zeros(10_000)
+    values[[3, 4_000, 9_999]] = 1.0
+    picks = [choose(values, np.random.default_rng(seed), np.zeros(10_000, dtype=bool)) for seed in range(300)]
+    assert min(picks.count(i) for i in (3, 4_000, 9_999)) > 70
+
+
 def test_distance_to_the_nearest_equals_brute_force():
     rng = np.random.default_rng(0)
     features, taken = rng.normal(size=(30, 4)), rng.normal(size=(6, 4))
@@ -83,6 +108,7 @@ def fitted(pool):
         (AcquisitionRule(kappa=0.0, goal="minimise"), 1.9, 2.3),
         (AcquisitionRule(name="expected_improvement", goal="minimise"), 1.9, 2.3),
         (AcquisitionRule(name="probability_of_improvement", goal="minimise"), 1.9, 2.3),
+        (AcquisitionRule(name="max_value_entropy", goal="minimise"), 1.8, 2.4),
         (AcquisitionRule(name="max_variance"), 7.9, 8.1),
         (AcquisitionRule(name="straddle", level=0.0, kappa=0.0), 0.9, 3.3),
         (AcquisitionRule(name="thompson", goal="minimise"), 1.9, 8.1),
@@ -113,7 +139,7 @@ def test_a_needle_in_the_prediction_is_found_by_every_searching_rule():
     mean, std = np.zeros(10_000), np.full(10_000, 0.1)
     mean[7_777] = 1.0
     model, seen = fitted(np.zeros((1, 1)))
-    for name in ("upper_confidence_bound", "expected_improvement", "probability_of_improvement"):
+    for name in ("upper_confidence_bound", "expected_improvement", "probability_of_improvement", "max_value_entropy"):
         values = AcquisitionRule(name=name).evaluate(
             mean, std, measured_mean=np.array([0.2]), seen=seen, model=model, rng=np.random.default_rng(0)
         )

@@ -6,14 +6,16 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from scipy.special import log_ndtr
 from scipy.stats import norm
 
+from autoscope.acquisition import tabulated
+from autoscope.acquisition.entropy import max_value_entropy
 from autoscope.acquisition.functions import (
     log_expected_improvement,
     log_probability_of_improvement,
     max_variance,
     novelty,
-    per_second,
     straddle,
     thompson,
     upper_confidence_bound,
@@ -117,8 +119,63 @@ def test_novelty_is_the_rms_distance_to_the_nearest_value_seen():
     assert np.isinf(novelty(mean, std, np.empty(0))).all()
 
 
-def test_a_cheap_candidate_can_beat_a_better_one_that_takes_longer():
-    assert list(per_second(np.array([2.0, 3.0]), np.array([1.0, 2.0]))) == [2.0, 1.5]
+@pytest.mark.parametrize("spread", ["even", "clustered", "single", "equal"])
+def test_novelty_finds_the_nearest_value_however_the_seen_ones_lie(spread):
+    rng = np.random.default_rng(1)
+    seen = {
+        "even": rng.uniform(-5, 5, 300),
+        "clustered": np.append(rng.normal(size=300) * 1e-6, [-4.0, 900.0]),
+        "single": np.array([0.7]),
+        "equal": np.full(9, -1.5),
+    }[spread]
+    mean = np.concatenate([rng.uniform(-8, 8, 20_000), seen, [-1e9, 1e9]])
+    brute = np.abs(mean[:, None] - seen).min(axis=1)
+    np.testing.assert_allclose(novelty(mean, np.zeros(len(mean)), seen), brute, atol=1e-12)
+
+
+def test_tables_equal_the_functions_they_stand_for_inside_and_outside_their_range():
+    z = np.concatenate([np.linspace(-60, 60, 5001), [-1e300, -1e4, 1e4, np.inf, -np.inf]])
+    with np.errstate(all="ignore"):
+        for table, exact in (
+            (tabulated.log_improvement(), tabulated.exact_log_improvement),
+            (tabulated.log_probability(), log_ndtr),
+        ):
+            np.testing.assert_allclose(table(z), exact(z), rtol=1e-7, atol=1e-10)
+        np.testing.assert_allclose(tabulated.entropy_lost()(z), tabulated.exact_entropy_lost(z), rtol=1e-4, atol=1e-12)
+    assert np.isnan(tabulated.log_improvement()(np.array([np.nan]))).all()
+
+
+def test_a_cut_off_normal_distribution_loses_the_entropy_found_by_integration():
+    for z in (-20.0, -3.0, -0.2, 0.4, 2.0, 5.0):
+        inside = np.linspace(z - 30.0 / max(abs(z), 1.0) - 10.0 * (z > 0), z, 400_001)
+        log_density = norm.logpdf(inside) - norm.logcdf(z)
+        entropy = -np.trapezoid(np.exp(log_density) * log_density, inside)
+        lost = tabulated.exact_entropy_lost(np.array([z]))[0]
+        assert lost == pytest.approx(0.5 * np.log(2 * np.pi * np.e) - entropy, abs=2e-6)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda m, s: upper_confidence_bound(m, s, 2.0),
+        lambda m, s: log_expected_improvement(m, s, 0.5),
+        lambda m, s: log_probability_of_improvement(m, s, 0.5),
+        lambda m, s: max_variance(s),
+        lambda m, s: straddle(m, s, 0.3, 1.96),
+        lambda m, s: novelty(m, s, np.array([0.0, 1.0])),
+        lambda m, s: max_value_entropy(m, s, np.array([2.0, 3.0])),
+    ],
+    ids=["ucb", "ei", "pi", "variance", "straddle", "novelty", "entropy"],
+)
+def test_single_precision_comes_back_single_and_agrees_with_double(function):
+    rng = np.random.default_rng(0)
+    mean, std = rng.normal(size=20_001).astype(np.float32), rng.uniform(0.1, 2.0, 20_001).astype(np.float32)
+    before = mean.copy(), std.copy()
+    single, double = function(mean, std), function(mean.astype(float), std.astype(float))
+    assert single.dtype == np.float32
+    assert double.dtype == np.float64
+    np.testing.assert_allclose(single, double, rtol=2e-6, atol=2e-6)
+    np.testing.assert_array_equal((mean, std), before)
 
 
 def test_thompson_chooses_each_candidate_as_often_as_it_is_the_best():
