@@ -113,7 +113,7 @@ class Desk:
         """Return what a policy sees now, with nothing pending."""
         return View(step=step, time_s=self.elapsed_s(), budget=left, state=state, capabilities=self.capabilities)
 
-    def view_ahead(self, running: Intent, state: MicroscopeState, cost: Cost) -> View:
+    def view_ahead(self, running: Intent, state: MicroscopeState, cost: Cost, begun_s: float) -> View:
         """Return what a policy sees while an act runs: that act pending, state and budget as expected after it.
 
         Parameters
@@ -124,6 +124,8 @@ class Desk:
             The instrument when the act began.
         cost : Cost
             What the guard expects the act to cost.
+        begun_s : float
+            When it began, on the clock of the run.
 
         Raises
         ------
@@ -132,7 +134,7 @@ class Desk:
         """
         step, action = running.step + 1, running.act.action
         after = expected_state(action, state, cost)
-        time_s = self.elapsed_s() + cost.time_s
+        time_s = begun_s + cost.time_s
         left = self.left(after, step, time_s=time_s)
         return View(
             step=step, time_s=time_s, budget=left, state=after, capabilities=self.capabilities, pending=(action,)

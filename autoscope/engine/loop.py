@@ -202,7 +202,7 @@ class Engine:
         if not isinstance(policy, Anticipating):
             return None
         try:
-            view = desk.view_ahead(running, state, cost)
+            view = desk.view_ahead(running, state, cost, desk.elapsed_s())
         except Ended:
             return None  # nothing will be decided after this act
         return self._calls.submit(lambda: guarded("policy.prepare", lambda: policy.prepare(view)))

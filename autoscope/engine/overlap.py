@@ -35,7 +35,7 @@ from autoscope.engine.stand_in import StandIns
 from autoscope.engine.steering import Inbox
 from autoscope.errors import BusError, GuardViolation, InstrumentError, JournalError, PluginError
 from autoscope.exposure import Cost
-from autoscope.records import Budget, Decision, Finish, MicroscopeState, Observation, Result, View, Wait
+from autoscope.records import Budget, Decision, Finish, MicroscopeState, Observation, Result, Wait
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,12 @@ class _Done:
 class _Turn:
     """What the policy's thread does while one act runs."""
 
-    view: View | None
-    """What the policy is asked with; None: nothing can be decided ahead."""
+    running: Intent
+    state: MicroscopeState
+    """When the act began, at ``begun_s`` on the clock of the run."""
+    cost: Cost
+    begun_s: float
+    asked: bool = False
     overtaken: threading.Event = field(default_factory=threading.Event)
     """A stand-in was taken; whatever the policy answers is for later."""
     answered: bool = False
@@ -117,11 +121,10 @@ class Overlap:
             self._next = None
             self._finished.append(_Done(intent, state, left, came_to("refused", intent.act, state, state, error)))
             return None
-        turn = self._begin_turn(intent, state, cost)
-        started_s = self._desk.elapsed_s()
+        turn = self._begin_turn(_Turn(intent, state, cost, self._desk.elapsed_s()))
         self._finished.append(_Done(intent, state, left, self._execute(intent, state, left)))
-        if turn.view is not None:
-            self._desk.spend_decision_time(self._desk.elapsed_s() - started_s)
+        if turn.asked:  # on a simulated clock, the only one that counts this, the turn is over
+            self._desk.spend_decision_time(self._desk.elapsed_s() - turn.begun_s)
         following = self._await(turn)
         self._heed()
         return following
@@ -138,13 +141,8 @@ class Overlap:
         self._state = answer.state if isinstance(answer, Observation) else answer.outcome.state
         return answer
 
-    def _begin_turn(self, running: Intent, state: MicroscopeState, cost: Cost) -> _Turn:
-        try:
-            view = self._desk.view_ahead(running, state, cost)
-        except Ended:
-            view = None
-        turn = self._turn = _Turn(view)
-        self._next = None
+    def _begin_turn(self, turn: _Turn) -> _Turn:
+        self._turn, self._next = turn, None
         turn.future = self._calls.submit(lambda: self._take_turn(turn))
         return turn
 
@@ -223,7 +221,7 @@ class Overlap:
     def _take_turn(self, turn: _Turn) -> Intent | None:
         try:
             self._settle()
-            return self._look_ahead(turn, turn.view) if turn.view is not None else None
+            return self._look_ahead(turn)
         except BaseException as error:
             self._broken = error  # of a turn that was overtaken nobody asks the result
             raise
@@ -266,9 +264,14 @@ class Overlap:
         while self._untold:
             self._desk.tell(*self._untold.popleft())
 
-    def _look_ahead(self, turn: _Turn, view: View) -> Intent | None:
+    def _look_ahead(self, turn: _Turn) -> Intent | None:
         if turn.overtaken.is_set():
             return None
+        try:
+            view = self._desk.view_ahead(turn.running, turn.state, turn.cost, turn.begun_s)
+        except Ended:
+            return None  # nothing will be left; whether that is true is seen when the act is done
+        turn.asked = True
         answer, latency_s = self._take_late() or self._desk.ask(view)
         with self._pen:
             turn.answered = True
