@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: run test slow lint types contracts smoke wheel data figures clean help
+.PHONY: run test slow lint types contracts smoke wheel data figures peers clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -45,6 +45,15 @@ data: .venv/installed  ## real STEM-EDS maps through the package index, into dat
 
 figures: .venv/installed  ## measure what we claim: make figures ONLY=main_job [SLOW=1]
 	$(BIN)/python -m tests.figures $(ONLY) $(if $(SLOW),--slow)
+
+peers:  ## other tools to compare with, each in an environment of its own under .venv-peers
+	$(PYTHON) -m venv .venv-peers/gpax
+	.venv-peers/gpax/bin/pip install --quiet gpax==0.1.9 numpyro==0.19.0 jax==0.6.2 jaxlib==0.6.2
+	$(PYTHON) -m venv .venv-peers/atomai
+	.venv-peers/atomai/bin/pip install --quiet torch==2.13.0
+	.venv-peers/atomai/bin/pip install --quiet --no-deps atomai==0.8.1
+	.venv-peers/atomai/bin/pip install --quiet gpytorch==1.15.2 "mendeleev<=0.6.1" six progressbar2 pandas networkx \
+		matplotlib scipy scikit-learn scikit-image opencv-python-headless
 
 clean:  ## remove what was built, keep runs
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
