@@ -165,11 +165,14 @@ class SparsePosterior:
     def attach(self, points: Floats) -> None:
         """Build the posterior over a pool (m, d), which `extend` then maintains."""
         pool = SparsePool(points, self.prior, self._capacity, self.device)
+        inverse = self._inverse.to(torch.float32)  # only small parts of a variance pass through it
         for block in _blocks(len(points)):
             feature = self._feature(_tensor(points[block], self.device))
-            pool.rows[: len(feature), block] = feature.to(torch.float32)
+            single = feature.to(torch.float32)
+            pool.rows[: len(feature), block] = single
             pool.mean[block] = self.prior.mean + self._weights @ feature
-            pool.variance[block] = self._variance(feature)
+            unknown = (self.prior.variance - (feature * feature).sum(0)).clamp_(min=0.0)
+            pool.variance[block] = unknown + (single * (inverse @ single)).sum(0)
         self.pool = pool
 
     def extend(self, x: Floats, y: float, noise_variance: float) -> None:
