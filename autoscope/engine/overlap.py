@@ -22,20 +22,23 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from autoscope.engine.acting import came_to, execute, take_in
 from autoscope.engine.desk import Desk, Intent
 from autoscope.engine.events import Ended, RunStatus
-from autoscope.engine.policy_thread import Calls
+from autoscope.engine.policy_thread import Calls, InLine
 from autoscope.engine.stand_in import StandIns
 from autoscope.engine.steering import Inbox
 from autoscope.errors import BusError, GuardViolation, InstrumentError, JournalError, PluginError
 from autoscope.exposure import Cost
 from autoscope.records import Budget, Decision, Finish, MicroscopeState, Observation, Result, Wait
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ class Overlap:
         self._ended: Ended | None = None
         self._state = MicroscopeState(time_s=0.0)
         self._over = False
-        self._turn: _Turn | None = None
+        self._call: Future[Any] = InLine().submit(lambda: None)
 
     # --- the caller's thread ------------------------------------------------------------------------
 
@@ -142,9 +145,13 @@ class Overlap:
         return answer
 
     def _begin_turn(self, turn: _Turn) -> _Turn:
-        self._turn, self._next = turn, None
-        turn.future = self._calls.submit(lambda: self._take_turn(turn))
+        self._next = None
+        turn.future = self._submit(lambda: self._take_turn(turn))
         return turn
+
+    def _submit(self, call: Callable[[], T]) -> Future[T]:
+        self._call = future = self._calls.submit(call)
+        return future
 
     def _await(self, turn: _Turn) -> Intent | None:
         """Return what is decided, waiting for it no longer than the deadline if there is a stand-in."""
@@ -170,11 +177,11 @@ class Overlap:
 
     def _decide_now(self) -> Intent:
         """Return an act decided with nothing pending."""
-        self._calls.submit(self._settle).result()
+        self._submit(self._settle).result()
         self._heed()
         state = self._state = self._environment.read_state()
         view = self._desk.view(self._intents, state, self._desk.left(state, self._intents))
-        answer, latency_s = self._calls.submit(lambda: self._desk.ask(view)).result()
+        answer, latency_s = self._submit(lambda: self._desk.ask(view)).result()
         self._desk.spend_decision_time()
         if isinstance(answer, Finish):
             raise Ended(RunStatus.COMPLETED, answer.reason)
@@ -194,18 +201,19 @@ class Overlap:
         """
         with self._pen:
             self._over = True
-            busy = self._turn is not None and not self._turn.future.done()
             try:
                 self._keep_finished()
             except Exception as error:
                 status, reason = _worse(status, reason, error)
             with suppress(JournalError):  # run_ended meets the same disk, and says so
                 self._disown()
-        if status is not RunStatus.FAILED and not busy:
+        if status is not RunStatus.FAILED and self._call.done():
             try:
-                self._calls.submit(self._tell_kept).result()
+                self._submit(self._tell_kept).result()
+            except KeyboardInterrupt:
+                return status, reason  # the run is over and recorded; a slow policy need not hear of it
             except Exception as error:
-                status, reason = _worse(status, reason, error)
+                return _worse(status, reason, error)
         return status, reason
 
     def _disown(self) -> None:
@@ -220,26 +228,26 @@ class Overlap:
 
     def _take_turn(self, turn: _Turn) -> Intent | None:
         try:
-            self._settle()
+            self._settle(before=turn.running.step)
             return self._look_ahead(turn)
         except BaseException as error:
             self._broken = error  # of a turn that was overtaken nobody asks the result
             raise
 
-    def _settle(self) -> None:
-        """Write down and tell all that is over."""
+    def _settle(self, before: int | None = None) -> None:
+        """Write down and tell all that is over, or only acts before a step, however soon that one itself is over."""
         if self._broken is not None:
             raise self._broken
         with self._pen:
             if not self._over:
-                self._keep_finished()
+                self._keep_finished(before)
         self._tell_kept()
         if self._ended is not None:
             raise self._ended
 
-    def _keep_finished(self) -> None:
+    def _keep_finished(self, before: int | None = None) -> None:
         """Write down all that is over; the pen is held."""
-        while self._finished:
+        while self._finished and (before is None or self._finished[0].intent.step < before):
             done = self._finished.popleft()
             self._untold.append((done.intent, self._keep(done)))
 

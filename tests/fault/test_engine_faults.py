@@ -160,6 +160,21 @@ def test_a_policy_that_never_returns_holds_up_neither_the_blanker_nor_the_record
     assert trial.end.status is RunStatus.STOPPED
 
 
+def test_an_interrupt_while_the_last_outcome_is_told_still_ends_the_record(monkeypatch):
+    """First Ctrl-C: a stop. Second, while a slow policy hears of the last act: it is let go of."""
+    inbox = QueueInbox()
+    trial = Trial([spot(0), spot(1)], inbox=inbox)
+    trial.environment.during = lambda n: inbox.post(Intervention(who="anna", when="", why="SIGINT", command="stop"))
+
+    def tell(decision, result):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trial.policy, "tell", tell)
+    trial.run()
+    assert trial.end.status is RunStatus.STOPPED
+    assert_whole(trial, {"lookahead": 1})
+
+
 def test_a_scalarizer_with_a_bug_leaves_no_act_without_its_outcome():
     class Broken:
         identity = "broken/1/0"

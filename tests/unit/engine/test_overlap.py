@@ -126,13 +126,34 @@ def test_instrument_calls_stay_on_the_callers_thread_and_policy_calls_on_one_oth
     assert not [thread for thread in threading.enumerate() if thread.name == "policy"]
 
 
-def test_both_clocks_tell_a_policy_the_same():
-    told = []
+def test_both_clocks_call_a_policy_in_the_same_order():
+    calls = []
     for clock in (SimClock(), SystemClock()):
-        trial = Trial([spot(k) for k in range(8)], clock=clock, troubles={3: NotReached("stuck")}).run()
-        told.append([(decision, outcome.status) for decision, outcome in trial.policy.told])
-        assert [event for event in trial.log if event[0] in {"ask", "tell"}][-1] == ("ask", 8, 0)
-    assert told[0] == told[1]
+        trial = Trial([spot(k) for k in range(40)], clock=clock, troubles={3: NotReached("stuck")}).run()
+        calls.append([event for event in trial.log if event[0] in {"ask", "tell", "intent", "outcome"}])
+    assert calls[0] == calls[1]
+
+
+def test_an_act_that_ends_while_the_last_is_still_told_stays_pending_in_the_next_question():
+    """However quick the instrument, the policy is never told of an act before it was asked with that act pending."""
+    ended = [threading.Event() for _ in range(4)]
+    trial = Trial([spot(k) for k in range(3)], clock=SystemClock())
+    real, step = trial.policy.tell, trial.environment.step
+
+    def tell(decision, result):
+        if len(trial.policy.told) == 0:
+            assert ended[1].wait(PATIENCE_S)
+        real(decision, result)
+
+    def quick_step(act):
+        answer = step(act)
+        ended[len(trial.environment.acts) - 1].set()
+        return answer
+
+    trial.policy.tell, trial.environment.step = tell, quick_step
+    trial.run()
+    calls = [event for event in trial.log if event[0] in {"ask", "tell"}]
+    assert calls[:5] == [("ask", 0, 0), ("ask", 1, 1), ("tell", 0), ("ask", 2, 1), ("tell", 1)]
 
 
 @pytest.mark.parametrize("clock", [SimClock, SystemClock])
