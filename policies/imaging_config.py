@@ -1,0 +1,72 @@
+"""What the choice of place and exposure can be told."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from autoscope.acquisition.exposure_choice import Per
+from autoscope.config import ConfigModel
+from autoscope.quantities import Electrons, PositiveCurrent, PositiveDuration, PositiveFluence, PositiveLength
+from policies.field import OverviewConfig
+from policies.imaging_model import Target
+from policies.imaging_survey import SurveyConfig
+
+
+class ImagingConfig(ConfigModel):
+    """Settings of the choice of place and exposure."""
+
+    target: str = Field(min_length=1)
+    """Name of the scalarized target to learn from."""
+    scaling: Target = "counts"
+    """"counts": the target grows with the dose and is compared per electron; "intensive": a ratio or an energy."""
+    goal: Literal["maximise", "map"] = "maximise"
+    """Find the highest place and confirm its value, or map the field."""
+    precision: float | None = Field(default=None, gt=0.0, lt=1.0)
+    """Relative standard deviation wanted of the highest value, or error of the map relative to its range; then the
+    run is over. Absent: when the budget ends."""
+    overview: OverviewConfig = OverviewConfig()
+    stride_px: PositiveInt = 1
+    """Only every so many-th overview pixel is a candidate."""
+    signals: tuple[str, ...] = ()
+    """Spectrum signals to record; none given means all the instrument has."""
+    dwells_s: tuple[PositiveDuration, ...] = Field(default=(1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3), min_length=1)
+    """Dwell times to choose from; a single one fixes the exposure."""
+    currents_a: tuple[PositiveCurrent, ...] = ()
+    """Beam currents to choose from; none given means the one that is set."""
+    patience: float = Field(default=0.2, ge=0.0, lt=1.0)
+    """A longer look is preferred if it gives up at most this share of worth per cost: fewer acts for the same."""
+    repeats: bool = True
+    """Whether a place may be looked at again."""
+    per: Per = "electron"
+    """What a look has to pay: electrons, seconds, or both."""
+    second_worth_e: Electrons = 1e8
+    """With "both": how many electrons one second of the instrument is worth."""
+    critical_dose_e_per_m2: PositiveFluence | None = None
+    """Fluence at which 1/e of what is looked for is left; absent: it endures."""
+    dose_share: float = Field(default=0.5, gt=0.0, le=3.0)
+    """No place is given more than this share of the critical fluence."""
+    exposed_m: PositiveLength = 20e-9
+    """Side of the area over which the electrons of a look spread in what they destroy."""
+    survey: SurveyConfig | None = None
+    """A fast spectrum image before the first single look."""
+    initial: int = Field(default=12, ge=2)
+    """Looks at places unlike each other before the model decides."""
+    patch_px: PositiveInt = 7
+    """Side of the image patch that describes a pixel."""
+    refit_every: PositiveInt = 10
+    """Relearn hyperparameters after so many looks, or after a fifth more if that is more."""
+
+    @model_validator(mode="after")
+    def _one_dwell_each(self) -> ImagingConfig:
+        for name, values in (("dwells", self.dwells_s), ("currents", self.currents_a)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name}: a value is given twice")
+        return self
+
+    @property
+    def critical(self) -> float:
+        """The critical fluence, infinite where the specimen endures."""
+        return math.inf if self.critical_dose_e_per_m2 is None else self.critical_dose_e_per_m2

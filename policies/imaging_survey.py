@@ -1,0 +1,71 @@
+"""The cheapest look of all: a fast spectrum image over the field, each of its pixels a very noisy measurement."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from pydantic import PositiveInt, model_validator
+
+from autoscope.config import ConfigModel, PluginConfig
+from autoscope.errors import FrameRejected
+from autoscope.quantities import FROM_FILE, PositiveDuration
+from autoscope.records import Capabilities, Result, Scan, SpectrumImage
+from autoscope.registry import load
+from policies.field import all_signals
+from policies.pixels import PixelGrid
+
+MOST_PIXELS = 500
+"""The model takes in every pixel of the survey, and its cost grows with their cube."""
+
+
+class SurveyConfig(ConfigModel):
+    """A fast spectrum image over the field of the overview."""
+
+    width_px: PositiveInt = 16
+    height_px: PositiveInt = 16
+    dwell_s: PositiveDuration = 1e-3
+    """Of each pixel."""
+    scalarizer: PluginConfig
+    """What makes the target of a spectrum, as under ``scalarizers``: a spectrum image has a value at every pixel."""
+
+    @model_validator(mode="after")
+    def _small(self) -> SurveyConfig:
+        if self.width_px * self.height_px > MOST_PIXELS:
+            raise ValueError(f"the survey has more than {MOST_PIXELS} pixels; take fewer")
+        return self
+
+    def action(self, overview: Scan, signals: tuple[str, ...], capabilities: Capabilities) -> SpectrumImage:
+        """Return the spectrum image to take: the field of the overview."""
+        return SpectrumImage(
+            fov_m=overview.fov_m,
+            width_px=self.width_px,
+            height_px=self.height_px,
+            dwell_s=self.dwell_s,
+            centre_x_m=overview.centre_x_m,
+            centre_y_m=overview.centre_y_m,
+            signals=all_signals(signals, capabilities),
+        )
+
+
+Value = tuple[tuple[float, float], float, float]
+
+
+def survey_values(config: SurveyConfig, action: SpectrumImage, result: Result) -> list[Value] | None:
+    """Return offset (x_m, y_m), value and std of every pixel that has one; None where there is none at all."""
+    if result.outcome.status != "done":
+        return None
+    plugin: Any = load("scalarizers", config.scalarizer.name)
+    scalarizer = plugin(plugin.Config.model_validate(config.scalarizer.options, context=FROM_FILE))
+    wanted = config.scalarizer.options.get("signal")
+    frame = next((f for f in result.frames if f.data.ndim == 3 and wanted in (None, f.meta.signal)), None)
+    if frame is None:
+        return None
+    try:
+        values, stds = scalarizer.map_scalar(frame.data, frame.meta.axes[-1], frame.meta.unit)
+    except FrameRejected:  # a band beyond the axis: single looks are rejected with the same message, and reported
+        return None
+    scan = Scan(**action.model_dump(exclude={"kind", "signals", "detectors"}))
+    places = PixelGrid(scan).positions(np.arange(values.size))
+    rows = zip(places.tolist(), values.ravel().tolist(), stds.ravel().tolist(), strict=True)
+    return [((x, y), value, std) for (x, y), value, std in rows if np.isfinite(value) and np.isfinite(std)] or None
