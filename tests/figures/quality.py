@@ -132,7 +132,8 @@ def _compared(
         for word, methods in against:
             found = best_peer(ours, theirs, metric, methods)
             if found is not None:
-                yield _figure(name, label, metric, word, ours, mine, found)
+                rivals = [c for c in theirs if c.method == found[0]]
+                yield _figure(name, label, metric, word, ours, rivals, found)
 
 
 def _figure(
@@ -141,17 +142,19 @@ def _figure(
     metric: Metric,
     word: str,
     ours: Sequence[Campaign],
-    mine: Values,
+    rivals: Sequence[Campaign],
     found: tuple[str, float, Difference],
 ) -> Figure:
     method, theirs, gap = found
+    mine, _, limit = _fair(ours, rivals, metric)
     own = float(metric.statistic(list(mine.values())))
-    missed = sum(c.to_95 is None for c in ours)
+    missed = [sum(c.to_95 is None or c.to_95 > limit for c in side) for side in (ours, rivals)]
+    censored = f"not within {limit}: {missed[0]} of {len(ours)} of ours, {missed[1]} of {len(rivals)} of theirs"
     notes = [
         f"{method} {theirs:.4g}",
         f"difference {gap.value:.4g}, 95 % interval [{gap.low:.4g}, {gap.high:.4g}]",
         f"{'paired over' if gap.paired else 'not paired,'} {gap.n} seeds of theirs",
-        f"{missed} of {len(ours)} of ours not within {ours[0].n}" if metric.name == "to_95" else "",
+        censored if metric.name == "to_95" else "",
         _conditions(name),
     ]
     return Figure(
@@ -194,7 +197,10 @@ def _ratio(ours: Sequence[Campaign], recorded: Sequence[Campaign]) -> Iterator[F
                 rivals = [c for c in theirs if c.method == found[0]]
                 own, other, limit = _fair(mine, rivals, metric)
                 pair = float(np.median(list(other.values()))), float(np.median(list(own.values())))
-                into[name] = (pair[0] / pair[1], f"{found[0]} {pair[0]:g} / {pair[1]:g} (limit {limit})")
+                into[name] = (
+                    pair[0] / pair[1],
+                    f"{found[0]} {pair[0]:g} / {pair[1]:g} ({len(other)} seeds, limit {limit})",
+                )
     for word, found_, goal in (("best_peer", ratios, 2.0), ("random", random, 1.0)):
         if found_:
             median = statistics.median(ratio for ratio, _ in found_.values())

@@ -103,8 +103,11 @@ class _Watch:
         i = round((action.y_m / (self._fov_m * height / width) + 0.5) * height - 0.5)
         self.order.append(self._index[i * width + j])
         self.seconds.append(event.latency_s)
-        estimate = getattr(self._policy, "estimate", None)
-        if len(self.order) in CHECKPOINTS and estimate is not None:
-            mean, std = (np.asarray(each, dtype=np.float64) for each in estimate())
-            noise = self._arena.pool(self._arena.noise_std)
-            self.maps[len(self.order)] = mean, np.hypot(std, noise)
+        if len(self.order) in CHECKPOINTS and hasattr(self._policy, "estimate"):
+            self._keep(self._policy.estimate())
+
+    def _keep(self, belief: tuple[Array, Array] | None) -> None:
+        """Keep a map (mean, std of what is true); measurement noise is added as the scalarizer states it."""
+        if belief is not None:
+            mean, std = (np.asarray(each, dtype=np.float64) for each in belief)
+            self.maps[len(self.order)] = mean, np.hypot(std, self._arena.pool(self._arena.noise_std))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from autoscope.records import Measure, Scan
+from policies.pixels import PixelGrid
 from tests.figures.arena.campaign import Campaign, Trace, digest, score
 from tests.figures.arena.compare import difference
 from tests.figures.arena.metrics import calibration, map_error, measurements_to_level, rank_correlation, share_of_top
-from tests.figures.arena.ours import run_ours
+from tests.figures.arena.ours import _Watch, run_ours
 from tests.figures.arena.sets import arena_set, names
 from tests.figures.peers import recorded
 from tests.figures.quality import SEARCHED, best_peer, values
@@ -204,3 +207,26 @@ def test_the_best_peer_is_the_one_with_the_best_value():
     assert found is not None
     assert found[0] == "gpytorch_dkl"
     assert found[2].value == pytest.approx(-10.0)
+
+
+def test_a_policy_s_map_is_scored_with_measurement_noise_added_and_none_is_no_map():
+    arena = arena_set("plasmon")
+
+    class Believes:
+        def estimate(self):
+            return (arena.pool(arena.truth), np.zeros(len(arena.rows))) if len(watch.order) == 50 else None
+
+    watch = _Watch(arena, SimpleNamespace(policy=Believes()))
+    pixels = np.random.default_rng(4).permutation(4096)[:100]
+    grid = PixelGrid(Scan(fov_m=arena.data.fov_m, width_px=64, height_px=64, dwell_s=1e-6))
+    for pixel in pixels:
+        x_m, y_m = grid.position(int(pixel))
+        action = Measure(x_m=x_m, y_m=y_m, dwell_s=0.1, signals=("EELS",))
+        watch.on_step(
+            SimpleNamespace(
+                decision=SimpleNamespace(action=action), outcome=SimpleNamespace(status="done"), latency_s=1.0
+            )
+        )
+    assert watch.order == pixels.tolist()
+    assert watch.maps.keys() == {50}
+    assert np.array_equal(watch.maps[50][1], arena.pool(arena.noise_std))
