@@ -2,16 +2,19 @@
 
 import threading
 from collections import Counter
+from contextlib import suppress
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoscope.clock import SimClock, SystemClock
 from autoscope.engine.events import RunStatus
 from autoscope.engine.steering import QueueInbox
-from autoscope.errors import JournalFull, NotReached, OutcomeUnknown, PluginError
+from autoscope.errors import JournalError, JournalFull, NotReached, OutcomeUnknown, PluginError
 from autoscope.journal import Journal, JournalReader, verify
 from autoscope.records import Finish, Intervention, MoveStage, Wait
+from autoscope.testing.disk import FaultyDisk
 from tests.unit.engine.scripted import Trial, spot
 
 ACTS = 8
@@ -128,6 +131,38 @@ def test_a_run_on_disk_with_an_act_never_started_verifies_and_reads_back(tmp_pat
     steps = list(JournalReader.open(tmp_path / "run").steps())
     assert [step.outcome.status for step in steps] == ["done"] * 4 + ["refused"]
     assert [step.index for step in steps] == [0, 1, 2, 3, 4]
+
+
+def run_on_disk(folder, clock, disk):
+    """Return a run on a disk, whose engine may have met an error it could not even write down."""
+    trial = Trial([spot(k) for k in range(4)], clock=clock)
+    trial.engine._recorder = Journal.create(folder, clock=clock, disk=disk)
+    begun = len(disk.calls)
+    with suppress(JournalError):
+        trial.run()
+    return trial, begun
+
+
+@pytest.mark.parametrize("clock", [SimClock, SystemClock])
+@pytest.mark.parametrize("ailment", ["full", "broken"])
+def test_a_disk_that_fails_at_any_call_ends_the_run_with_a_chain_that_verifies(tmp_path, monkeypatch, clock, ailment):
+    monkeypatch.setattr("autoscope.journal.reserve.RESERVE_BYTES", 1 << 14)
+    counting = FaultyDisk()
+    _, begun = run_on_disk(tmp_path / "count", clock(), counting)
+    for at in range(begun + 1, len(counting.calls) + 1, 3):
+        folder = tmp_path / f"run{at}"
+        trial, _ = run_on_disk(folder, clock(), FaultyDisk(at, ailment, for_ever=True))
+        verdict = verify(folder)
+        assert verdict.ok, verdict.summary
+        assert trial.environment.safe >= 1
+        assert trial.environment.closed
+        assert not [thread for thread in threading.enumerate() if thread.name == "policy"]
+        intended = {record.body["act_id"] for record in JournalReader.open(folder).records("intent")}
+        assert {act.act_id for act in trial.environment.acts} <= intended
+        assert verdict.ended == (ailment == "full"), at
+        assert trial.end is None or trial.end.status in {RunStatus.FAILED, RunStatus.COMPLETED}
+        if ailment == "full":
+            assert verdict.open_steps == 0, at
 
 
 def test_a_policy_that_never_returns_holds_up_neither_the_blanker_nor_the_record():
