@@ -1,9 +1,9 @@
 """Whole spectra predicted where none was measured: a low-rank basis, and a Gaussian process for each of its scores.
 
 Spectra are weighted by what counting statistics makes of their channels (Keenan & Kotula, Surf. Interface Anal. 36,
-203, 2004: divide each channel by the root of the mean spectrum), so that strong channels do not drown weak ones by their
-noise. In the weighted space a spectrum is ``mean + scores @ basis + rest``, the basis orthonormal. Any linear reading
-of a spectrum (a band integral) is then a linear reading of independent scores, and its variance follows exactly.
+203, 2004: divide each channel by the root of the mean spectrum), so that strong channels do not drown weak ones by
+their noise. In the weighted space a spectrum is ``mean + scores @ basis + rest``, the basis orthonormal. Any linear
+reading of a spectrum (a band integral) is then a linear reading of independent scores, and its variance follows.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class SpectralBasis:
         spread = np.asarray(model.explained_variance_, dtype=np.float64)
         return cls(mean, loadings, readers, rest, np.mean(noise_variance, axis=0) / len(data), spread)
 
-    def variance(self, scores: Array, score_std: Array, readings: Array) -> Array:
+    def variance(self, scores: Array, score_std: Array, readings: Floats) -> Array:
         """Return the variance (m, r) of linear readings (r, channels) of spectra with these scores (m, q).
 
         Three independent parts: uncertain scores; what the basis does not hold; and the noise in the basis itself,
