@@ -14,6 +14,8 @@ What cannot be decided ahead is decided when the running act is done and told: a
 something is pending, an act the guard would refuse in the expected state, and anything once the budget is expected to
 be spent.
 
+Where a stand-in takes the place of a late policy, a clerk's thread does the writing down meanwhile.
+
 On a simulated clock everything runs on the caller's thread, in the same order of calls: the policy's part of an act
 comes just before the instrument's.
 """
@@ -31,7 +33,7 @@ from typing import Any, NoReturn, TypeVar
 from autoscope.engine.acting import came_to, execute, take_in
 from autoscope.engine.desk import Desk, Intent
 from autoscope.engine.events import Ended, RunStatus
-from autoscope.engine.policy_thread import Calls, InLine
+from autoscope.engine.policy_thread import Calls, InLine, PolicyThread
 from autoscope.engine.stand_in import StandIns
 from autoscope.engine.steering import Inbox
 from autoscope.errors import BusError, GuardViolation, InstrumentError, JournalError, PluginError
@@ -97,6 +99,7 @@ class Overlap:
         self._state = MicroscopeState(time_s=0.0)
         self._over = False
         self._call: Future[Any] = InLine().submit(lambda: None)
+        self._clerk: PolicyThread | None = None
 
     # --- the caller's thread ------------------------------------------------------------------------
 
@@ -165,9 +168,21 @@ class Overlap:
             with self._pen:
                 if not (turn.answered or turn.future.done()):
                     turn.overtaken.set()
-                    self._keep_finished()
-                    return self._intend(decision, self._state, 0.0)
+                    intent = self._intend(decision, self._state, 0.0)
+                    self._clerk = self._clerk or PolicyThread("clerk")
+                    self._clerk.submit(lambda: self._keep_before(intent.step))
+                    return intent
         return turn.future.result()
+
+    def _keep_before(self, step: int) -> None:
+        """Write down what is over while the next act runs and the policy thinks (on the clerk's thread)."""
+        with self._pen:
+            if self._over:
+                return
+            try:
+                self._keep_finished(step)
+            except Exception as error:
+                self._broken = self._broken or error
 
     def _heed(self) -> None:
         for intervention in self._inbox.take():
@@ -207,6 +222,8 @@ class Overlap:
                 status, reason = _worse(status, reason, error)
             with suppress(JournalError):  # run_ended meets the same disk, and says so
                 self._disown()
+        if self._clerk is not None:
+            self._clerk.close()
         if status is not RunStatus.FAILED and self._call.done():
             try:
                 self._submit(self._tell_kept).result()

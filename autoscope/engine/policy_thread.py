@@ -43,9 +43,9 @@ class PolicyThread:
     The thread is a daemon: a policy that never returns cannot keep the program from ending.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "policy") -> None:
         self._waiting: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._serve, name="policy", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
 
     def submit(self, call: Callable[[], T]) -> Future[T]:

@@ -92,7 +92,7 @@ def assert_whole(trial, engine):
     assert told == sorted(set(told))
     assert trial.environment.safe >= 1
     assert trial.environment.closed
-    assert not [thread for thread in threading.enumerate() if thread.name == "policy"]
+    assert not [thread for thread in threading.enumerate() if thread.name in {"policy", "clerk"}]
 
 
 @settings(max_examples=100, deadline=None)
@@ -156,7 +156,7 @@ def test_a_disk_that_fails_at_any_call_ends_the_run_with_a_chain_that_verifies(t
         assert verdict.ok, verdict.summary
         assert trial.environment.safe >= 1
         assert trial.environment.closed
-        assert not [thread for thread in threading.enumerate() if thread.name == "policy"]
+        assert not [thread for thread in threading.enumerate() if thread.name in {"policy", "clerk"}]
         intended = {record.body["act_id"] for record in JournalReader.open(folder).records("intent")}
         assert {act.act_id for act in trial.environment.acts} <= intended
         assert verdict.ended == (ailment == "full"), at

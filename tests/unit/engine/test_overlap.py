@@ -123,7 +123,7 @@ def test_instrument_calls_stay_on_the_callers_thread_and_policy_calls_on_one_oth
     assert trial.log.threads["instrument"] == {threading.get_ident()}
     assert len(trial.log.threads["policy"]) == 1
     assert trial.log.threads["policy"] != trial.log.threads["instrument"]
-    assert not [thread for thread in threading.enumerate() if thread.name == "policy"]
+    assert not [thread for thread in threading.enumerate() if thread.name in {"policy", "clerk"}]
 
 
 def test_both_clocks_call_a_policy_in_the_same_order():
@@ -331,10 +331,24 @@ def test_a_late_answer_is_dropped_when_a_stand_in_did_the_same():
 
 def test_a_policy_late_by_several_acts_is_stood_in_for_at_each():
     others = (spot(7), spot(8), spot(9))
-    trial = late_policy([spot(0), spot(1)], until_act=3, runners_up=others).run()
+    trial = late_policy([spot(0), spot(1)], until_act=3, runners_up=others)
+    recorded, append, released = threading.Event(), trial.journal.append, trial.environment.during
+
+    def note(kind, body, *, step=None):
+        seq = append(kind, body, step=step)
+        if (kind, step) == ("outcome", 0):
+            recorded.set()
+        return seq
+
+    def during(n):
+        if n == 2:
+            assert recorded.wait(PATIENCE_S), "what is over is written down though the policy does not listen yet"
+        released(n)
+
+    trial.journal.append, trial.environment.during = note, during
+    trial.run()
     assert [act.action for act in trial.environment.acts][:4] == [spot(0), *others]
     log = list(trial.log)
-    assert log.index(("outcome", 0)) < log.index(("start", 1)), "what is over is written down though nobody listens"
     assert log.index(("tell", 0)) < log.index(("tell", 1)) < log.index(("tell", 2))
     assert_promises(trial)
 
