@@ -165,7 +165,8 @@ class Contest:
     The score of a rival is the (forgetting) sum of its prequential log densities plus ``share`` times the total of
     its latest appraisal: leave-one-out log densities or log evidence of the same measurements for every rival.
     An appraisal speaks before there are prequential scores; since it uses the same measurements again, and
-    hyperparameters that saw them, it counts in part only. A fold, like `calibration.Prequential`.
+    hyperparameters that saw them, it counts in part only, and never as more values than the prequential scores
+    remember, ``1 / (1 - forgetting)``. A fold, like `calibration.Prequential`.
 
     Parameters
     ----------
@@ -229,7 +230,8 @@ class Contest:
         ModelError
             A name is no rival's.
         """
-        self._appraisal_ = self._relative(totals, WORST * max(n, 1))
+        remembered = min(1.0, 1.0 / max((1.0 - self._forgetting) * max(n, 1), 1e-12))
+        self._appraisal_ = remembered * self._relative(totals, WORST * max(n, 1))
         self._settle()
 
     def standing(self) -> Standing:

@@ -74,6 +74,7 @@ def test_the_robust_mean_square_is_homogeneous_of_degree_two(z, factor):
 
 
 @given(scores, st.lists(st.floats(1.0, 5.0), min_size=40, max_size=40), st.integers(0, 5))
+@settings(max_examples=60)
 def test_larger_errors_never_give_a_smaller_spread_or_factor(z, stretch, pseudo):
     larger = z * np.array(stretch)[: len(z)]
     assert robust_mean_square(larger, pseudo) >= robust_mean_square(z, pseudo) * (1 - 1e-12)
@@ -130,6 +131,7 @@ def test_the_health_monitor_is_a_fold_and_moves_one_verdict_at_a_time(rows, cut)
 
 
 @given(steps)
+@settings(max_examples=40)
 def test_a_model_never_worse_than_the_reference_is_never_demoted(rows):
     monitor = HealthMonitor()
     for full, _, reference in rows * 5:

@@ -21,6 +21,8 @@ from autoscope.surrogates.calibration import (
     spread_test,
     z_scores,
 )
+from autoscope.surrogates.posterior import ExactPosterior
+from autoscope.surrogates.prior import Prior
 from autoscope.surrogates.recalibration import (
     Recalibrator,
     honest_scale,
@@ -253,6 +255,44 @@ def test_leave_one_out_scores_speak_before_the_first_prediction():
     loo = 3.0 * np.random.default_rng(6).normal(size=20)
     assert Recalibrator().scale() == 1.0
     assert 1.5 < Recalibrator().scale(loo.tolist()) < 4.0
+
+
+def hunt(seed, true_lengthscale, believed_lengthscale, noise_std=0.05, picks=30):
+    """Return prequential z of picks by upper confidence bound in a drawn field, and leave-one-out z at the end."""
+    rng, side = np.random.default_rng(seed), np.linspace(0.0, 1.0, 14)
+    pool = np.stack(np.meshgrid(side, side), -1).reshape(-1, 2)
+    truth, belief = (
+        Prior("matern52", ((0, 1),), ((scale, scale),), (1.0,), 0.0, 0.0)
+        for scale in (true_lengthscale, believed_lengthscale)
+    )
+    covariance = truth.covariance(pool, pool) + 1e-8 * np.eye(len(pool))
+    y = np.linalg.cholesky(covariance) @ rng.normal(size=len(pool)) + noise_std * rng.normal(size=len(pool))
+    seen, z = rng.choice(len(pool), 10, replace=False).tolist(), []
+    model = ExactPosterior(belief, pool[seen], y[seen], np.full(10, noise_std**2))
+    for _ in range(picks):
+        mean, variance = model.predict(pool)
+        hope = mean + 2.0 * np.sqrt(variance)
+        hope[seen] = -np.inf
+        pick = int(np.argmax(hope))
+        z.append((y[pick] - mean[pick]) / np.sqrt(variance[pick] + noise_std**2))
+        seen.append(pick)
+        model.extend(pool[pick], float(y[pick]), noise_std**2)
+    mean, variance = model.leave_one_out()
+    return np.array(z), (model.y - mean) / np.sqrt(variance)
+
+
+def test_picks_of_an_acquisition_are_honest_forecasts_where_the_model_is_right():
+    z = np.concatenate([hunt(seed, 0.3, 0.3)[0] for seed in range(30)])
+    assert abs(z.mean()) < 0.1  # 900 forecasts: standard error 0.033
+    assert z.std() == pytest.approx(1.0, abs=0.07)
+
+
+def test_where_the_model_is_wrong_picks_are_biased_and_leave_one_out_much_less():
+    runs = [hunt(seed, 0.15, 0.5) for seed in range(30)]
+    picked, rest = (float(np.mean([run[i].mean() for run in runs])) for i in (0, 1))
+    assert picked < -0.3
+    assert abs(rest) < 0.5 * abs(picked)
+    assert all(honest_scale(z, loo) > 2.0 for z, loo in runs)
 
 
 @pytest.mark.parametrize(("z", "bound"), [(np.full(50, 1e6), 4.0), (np.zeros(500), 0.25)])
