@@ -1,0 +1,302 @@
+"""Place and dwell chosen together: bounds, repeatability, and less dose for the same result than one dwell."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autoscope.chance import stream
+from autoscope.exposure import electrons
+from autoscope.records import (
+    Axis,
+    Budget,
+    Capabilities,
+    Finish,
+    Frame,
+    FrameMeta,
+    Measure,
+    MicroscopeState,
+    Outcome,
+    Range,
+    Result,
+    Scalar,
+    Scan,
+    SetOptics,
+    SpectrumImage,
+    SpectrumSignal,
+    View,
+)
+from policies.imaging import ImagingPolicy
+
+PITCH_M = 20e-9
+CURRENT_A = 50e-12
+
+
+class Counting:
+    """Counts events at the pixels of a hidden rate map (h, w), with Poisson noise and first-order damage."""
+
+    def __init__(self, rate, seed=0, critical=math.inf):
+        self.rate, self.critical, self.rng = rate, critical, np.random.default_rng(seed)
+        self.fluence, self.current, self.told = np.zeros(rate.size), CURRENT_A, []
+        h, w = rate.shape
+        self.scan = Scan(fov_m=w * PITCH_M, width_px=w, height_px=h, dwell_s=1e-9)
+
+    def state(self):
+        return MicroscopeState(time_s=0.0, beam_current_a=self.current)
+
+    def view(self, pending=(), **budget):
+        axis = Axis(name="energy", unit="eV", size=1)
+        can = Capabilities(
+            instrument="counting",
+            serial="1",
+            simulated=True,
+            voltage_v=2e5,
+            actions=("scan", "measure", "spectrum_image", "set_optics"),
+            detectors=("HAADF",),
+            signals=(SpectrumSignal(name="EDS", axis=axis),),
+            native_scan=self.scan,
+            ranges={"x_m": Range(low=-1.0, high=1.0)},
+        )
+        view = View(step=len(self.told), time_s=0.0, budget=Budget(**budget), state=self.state(), capabilities=can)
+        return view.replace(pending=tuple(pending))
+
+    def do(self, action):
+        before, values, frames = self.state(), (), ()
+        if isinstance(action, SetOptics):
+            self.current = action.beam_current_a
+        elif isinstance(action, Scan):
+            image = np.sqrt(self.rate) + 0.05 * np.sqrt(self.rate.max()) * self.rng.normal(size=self.rate.shape)
+            frames = (Frame(self._meta("HAADF", "y", "x", shape=image.shape), image),)
+        elif isinstance(action, SpectrumImage):
+            shape = (action.height_px, action.width_px)
+            rows, columns = (np.arange(n) * full // n + full // (2 * n) for n, full in zip(shape, self.rate.shape))
+            counts = self.rng.poisson(self.rate[np.ix_(rows, columns)] * electrons(self.current, action.dwell_s))
+            meta = self._meta("EDS", "y", "x", "energy", shape=(*shape, 1))
+            frames = (Frame(meta, counts[..., None].astype(np.uint16)),)
+        else:
+            values = (self._counted(action),)
+        outcome = Outcome(act_id="a", status="done", state_before=before, state=self.state(), values=values)
+        return Result(outcome, frames)
+
+    def _counted(self, action):
+        pixel = self.pixel(action)
+        dose = electrons(self.current, action.dwell_s)
+        survival = math.exp(-(self.fluence[pixel] + 0.5 * dose / PITCH_M**2) / self.critical)
+        self.fluence[pixel] += dose / PITCH_M**2
+        count = float(self.rng.poisson(self.rate.ravel()[pixel] * dose * survival))
+        return Scalar(name="silver", value=count, std=math.sqrt(max(count, 1.0)), unit="counts", scalarizer="planted")
+
+    def _meta(self, signal, *names, shape):
+        axes = tuple(Axis(name=n, unit="eV" if n == "energy" else "m", size=s) for n, s in zip(names, shape))
+        return FrameMeta(signal=signal, axes=axes, time_s=0.0, dwell_s=1.0, x_m=0.0, y_m=0.0)
+
+    def pixel(self, action):
+        h, w = self.rate.shape
+        return int((action.y_m / PITCH_M) + h / 2) * w + int((action.x_m / PITCH_M) + w / 2)
+
+    def run(self, policy, steps, **budget):
+        """Drive a policy; return its decisions and its Finish."""
+        decisions = []
+        for _ in range(steps):
+            decisions.append(decision := policy.ask(self.view(**budget)))
+            if isinstance(decision, Finish):
+                break
+            result = self.do(decision.action)
+            policy.tell(decision, result)
+            self.told.append((decision, result))
+        return decisions
+
+    @property
+    def dose_e(self):
+        return float(self.fluence.sum() * PITCH_M**2)
+
+
+def particles(seed=0, size=12):
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size]
+    rate = np.full((size, size), 2e-8)
+    for _ in range(6):
+        cy, cx, height = rng.uniform(0, size), rng.uniform(0, size), rng.uniform(0.5e-6, 3e-6)
+        rate += height * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / 3.0)
+    return rate
+
+
+def make(seed=1, **given):
+    base = {"target": "silver", "dwells_s": (1e-3, 3e-3, 1e-2, 3e-2, 0.1), "initial": 8, "patch_px": 3}
+    return ImagingPolicy(ImagingPolicy.Config(**(base | given)), rng=stream(seed, "policy"))
+
+
+def measured(decisions):
+    return [d for d in decisions if not isinstance(d, Finish) and isinstance(d.action, Measure)]
+
+
+# --- what a decision says ----------------------------------------------------------------------------
+
+
+def test_overview_comes_first_and_every_modelled_decision_says_what_it_foresees():
+    decisions = Counting(particles()).run(make(), 20)
+    assert decisions[0].purpose == "overview"
+    for decision in decisions[10:]:
+        parameters = decision.acquisition_parameters
+        assert decision.action.dwell_s == parameters["dwell_s"] in (1e-3, 3e-3, 1e-2, 3e-2, 0.1)
+        assert parameters["predicted_noise_std"] > 0.0
+        assert decision.predicted_std > 0.0
+        assert decision.acquisition_value >= max(c.value for c in decision.runners_up) * (1.0 - 0.2) - 1e-30
+        at = (decision.action.x_m, decision.action.y_m)
+        here = [c for c in decision.runners_up if (c.action.x_m, c.action.y_m) == at]
+        assert 0 < len(here) < len(decision.runners_up)
+        assert all(c.action.dwell_s != decision.action.dwell_s for c in here)
+
+
+def test_predicted_counts_are_those_of_the_truth_within_their_uncertainty():
+    world = Counting(particles(), seed=3)
+    world.run(make(goal="map"), 90)
+    z = []
+    for decision, result in world.told[45:]:
+        spread = math.hypot(decision.predicted_std, decision.acquisition_parameters["predicted_noise_std"])
+        z.append((result.value("silver").value - decision.predicted_mean) / spread)
+    assert abs(np.mean(z)) < 0.6
+    assert 0.4 < np.std(z) < 1.8
+
+
+def test_promising_places_are_looked_at_again_and_longer():
+    decisions = measured(Counting(particles()).run(make(precision=0.08), 150))
+    looks = {}
+    for decision in decisions:
+        looks.setdefault(decision.target, []).append(decision.action.dwell_s)
+    assert max(len(dwells) for dwells in looks.values()) > 1
+    most = max(looks.values(), key=sum)
+    assert sum(most) > 5.0 * np.median([sum(dwells) for dwells in looks.values()])
+
+
+def test_search_ends_when_the_highest_value_is_known_as_well_as_wanted():
+    rate = particles(4)
+    world, policy = Counting(rate), make(precision=0.1)
+    end = world.run(policy, 300)[-1]
+    assert isinstance(end, Finish)
+    assert "known to" in end.reason
+    estimate = policy.estimate()
+    top = int(np.argmax(estimate.mean))
+    assert rate.ravel()[top] > 0.8 * rate.max()
+    assert estimate.std[top] <= 0.1 * estimate.mean[top]
+
+
+# --- dose --------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=5, deadline=None)
+@given(
+    critical=st.floats(1e21, 1e24),
+    share=st.floats(0.05, 1.0),
+    goal=st.sampled_from(["maximise", "map"]),
+    seed=st.integers(0, 9),
+)
+def test_no_place_ever_receives_more_than_its_share_of_the_critical_dose(critical, share, goal, seed):
+    world = Counting(particles(seed, size=6), critical=critical)
+    policy = make(goal=goal, critical_dose_e_per_m2=critical, dose_share=share, exposed_m=PITCH_M)
+    world.run(policy, 40)
+    assert world.fluence.max() <= share * critical * (1.0 + 1e-9)
+
+
+def test_where_no_look_fits_the_bound_the_run_ends_without_any():
+    world = Counting(particles(size=5), critical=1e18)
+    decisions = world.run(make(critical_dose_e_per_m2=1e18, exposed_m=PITCH_M), 5)
+    assert isinstance(decisions[-1], Finish)
+    assert "dose" in decisions[-1].reason
+    assert world.dose_e == 0.0
+
+
+def test_values_measured_on_a_fading_specimen_are_told_as_of_the_pristine_one():
+    rate = np.full((5, 5), 3e-6)
+    critical = 6e22
+    world = Counting(rate, critical=critical, seed=2)
+    bounds = {"critical_dose_e_per_m2": critical, "dose_share": 1.0, "exposed_m": PITCH_M}
+    policy = make(goal="map", dwells_s=(0.03,), initial=4, **bounds)
+    world.run(policy, 52)
+    assert world.fluence.mean() > 0.3 * critical
+    assert policy.estimate().mean.mean() == pytest.approx(3e-6, rel=0.1)
+
+
+def test_fixed_exposure_without_repeats_measures_every_place_once_with_one_dwell():
+    decisions = Counting(particles(size=5)).run(make(dwells_s=(0.01,), repeats=False), 40)
+    looks = measured(decisions)
+    assert {d.action.dwell_s for d in looks} == {0.01}
+    assert len({d.target for d in looks}) == len(looks) == 25
+    assert isinstance(decisions[-1], Finish)
+
+
+# --- repeatability -----------------------------------------------------------------------------------
+
+
+def test_telling_everything_again_gives_the_same_decisions_however_often_it_was_asked():
+    world, policy = Counting(particles()), make()
+    world.run(policy, 35)
+    again = make()
+    for decision, result in world.told:
+        again.tell(decision, result)
+    assert json.dumps(again.state()) == json.dumps(policy.state())
+    assert again.ask(world.view()) == policy.ask(world.view()) == policy.ask(world.view())
+
+
+@pytest.mark.parametrize("after", [0, 1, 6, 25])
+def test_restored_policy_decides_like_the_one_that_was_told(after):
+    world, policy = Counting(particles()), make()
+    world.run(policy, after)
+    restored = make(seed=7)
+    restored.restore(json.loads(json.dumps(policy.state())))
+    assert restored.ask(world.view()) == policy.ask(world.view())
+
+
+def test_pending_places_are_not_looked_at_twice_at_once():
+    world, policy = Counting(particles()), make()
+    world.run(policy, 20)
+    first = policy.ask(world.view())
+    second = policy.ask(world.view(pending=(first.action,)))
+    assert second.target != first.target
+
+
+# --- beam current, survey ----------------------------------------------------------------------------
+
+
+def test_where_seconds_are_paid_the_largest_current_is_set_and_used():
+    world = Counting(particles())
+    decisions = world.run(make(currents_a=(CURRENT_A, 4 * CURRENT_A), per="second"), 25)
+    assert any(isinstance(d.action, SetOptics) and d.action.beam_current_a == 4 * CURRENT_A for d in decisions)
+    assert world.current == 4 * CURRENT_A
+
+
+def test_survey_is_taken_once_and_its_pixels_count_as_very_short_looks():
+    survey = {
+        "width_px": 6,
+        "height_px": 6,
+        "dwell": "1 ms",
+        "scalarizer": {"name": "band_integral", "options": {"signal": "EDS"}},
+    }
+    world, policy = Counting(particles()), make(survey=survey)
+    decisions = world.run(policy, 6)
+    assert [type(d.action).__name__ for d in decisions[:3]] == ["Scan", "SpectrumImage", "Measure"]
+    assert policy._looks.doses_e[:36] == pytest.approx(electrons(CURRENT_A, 1e-3))
+    assert decisions[2].acquisition != "diverse"
+
+
+def test_survey_of_too_many_pixels_is_refused():
+    with pytest.raises(ValueError, match="more than 500"):
+        make(survey={"width_px": 40, "height_px": 40, "scalarizer": {"name": "band_integral"}})
+
+
+# --- what it is for ----------------------------------------------------------------------------------
+
+
+def test_joint_choice_confirms_the_highest_value_with_less_than_half_the_dose_of_a_fixed_dwell():
+    joint, fixed = [], []
+    for seed in range(3):
+        for options, spent in (({}, joint), ({"dwells_s": (0.1,), "repeats": False}, fixed)):
+            world = Counting(particles(seed), seed=seed)
+            policy = make(seed, precision=0.1, **options)
+            end = world.run(policy, 250)[-1]
+            assert isinstance(end, Finish)
+            spent.append(world.dose_e)
+    assert np.median(fixed) > 2.0 * np.median(joint)
