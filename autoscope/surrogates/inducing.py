@@ -57,7 +57,7 @@ class InducingGaussianProcess:
         groups: Groups,
         shape: Shape = "rbf",
         *,
-        inducing: int = 384,
+        inducing: int = 256,
         spare: int = 64,
         fit_inducing: int = 96,
         cold_iterations: int = 40,

@@ -77,6 +77,21 @@ def test_a_structure_turned_by_a_quarter_is_described_alike_if_and_only_if_asked
     assert disagreement(False) > 0.1
 
 
+def test_the_best_features_of_a_structure_turned_by_any_angle_are_more_alike_if_asked():
+    one = texture((80, 80), (3.0, 0.7), 5)
+    both = np.hstack([one, ndimage.rotate(one, 45.0, reshape=False, order=3, mode="reflect")])
+
+    def difference(rotation_invariant):
+        learnt = encode(
+            both, 9, 4, np.random.default_rng(0), rotation_invariant=rotation_invariant, training=Training(steps=40)
+        )
+        left, right = np.split(learnt.reshape(80, 160, 4)[:, :, :2], 2, axis=1)
+        back = np.stack([ndimage.rotate(right[:, :, k], -45.0, reshape=False, order=1) for k in range(2)], axis=2)
+        return np.abs(left - back)[26:-26, 26:-26].mean()
+
+    assert difference(True) < 0.7 * difference(False)
+
+
 def test_strips_of_a_large_image_join_without_a_seam():
     torch.manual_seed(0)
     network = Encoder(7, 3)
