@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +12,6 @@ from numpy.typing import NDArray
 
 from autoscope.acquisition.design import diverse
 from autoscope.acquisition.exposure_choice import (
-    Exposure,
     Price,
     best_look,
     ladder,
@@ -24,28 +21,27 @@ from autoscope.acquisition.exposure_choice import (
 )
 from autoscope.chance import state_digest, stream
 from autoscope.errors import FitFailed
-from autoscope.exposure import electrons, predict
+from autoscope.exposure import electrons
 from autoscope.protocols import JsonValue
 from autoscope.records import (
     Action,
     Candidate,
     Decision,
     Finish,
-    FitSummary,
     Measure,
     Result,
     Scan,
     SetOptics,
     SpectrumImage,
     View,
-    Wait,
 )
 from autoscope.surrogates.features import FeatureTable, describe, describe_place
 from policies.field import MAX_TRIES, MAX_VALUELESS, OVERVIEW, all_signals, unaffordable
-from policies.imaging_config import ImagingConfig
+from policies.imaging_acts import Options, field_act, fluence_of, is_set, reached, say, sha256
+from policies.imaging_config import GROWTH, SIGNIFICANT, WORDS, ImagingConfig
 from policies.imaging_dose import ReceivedDose
-from policies.imaging_model import Belief, Learnt, Looks, learn
-from policies.imaging_survey import survey_values
+from policies.imaging_model import Belief, Estimate, Learnt, Looks, learn
+from policies.imaging_survey import survey_places, survey_values
 from policies.imaging_worth import Worth, map_worth, maximum_worth
 from policies.pixels import Indices, PixelGrid, image_from_plain, image_to_plain
 
@@ -55,32 +51,8 @@ SURVEY = "survey"
 COMPONENTS = 8
 REFERENCES = 256
 """Places over which the error of a map is averaged."""
-SIGNIFICANT = 2.0
-"""Starting looks that show less than this many standard deviations make the next ones longer."""
-GROWTH = 1.2
-"""Hyperparameters are relearnt when the number of looks has grown by this factor, or by ``refit_every``."""
-WORDS = {"electron": "electron", "second": "second", "both": "electron and second"}
 SAME, ELSEWHERE = 2, 3
 """Runners-up: other exposures of the chosen place, and other places."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What is believed of the field: offsets (m, 2), mean and std of the rate (m,)."""
-
-    positions_m: Array
-    mean: Array
-    std: Array
-
-
-@dataclass(frozen=True)
-class _Options:
-    """What could be done now: exposures (k,), their costs, and per place and exposure what is foreseen (m, k)."""
-
-    exposures: tuple[Exposure, ...]
-    cost: Array
-    useful_e: Array
-    allowed: NDArray[np.bool_]
 
 
 class ImagingPolicy:
@@ -117,11 +89,11 @@ class ImagingPolicy:
         if self._grid_ is None:
             scan = PixelGrid(self.config.overview.scan(view.capabilities)).scan
             reason = "An overview comes first: it shows where to look and what each place looks like."
-            return _field_act(scan, OVERVIEW, reason, view)
+            return field_act(scan, OVERVIEW, reason, view)
         if not self._surveyed_ and self.config.survey is not None:
             action = self.config.survey.action(self._grid_.scan, self.config.signals, view.capabilities)
             reason = "A fast spectrum image comes next: a very short look everywhere, without the overhead of points."
-            return _field_act(action, SURVEY, reason, view)
+            return field_act(action, SURVEY, reason, view)
         if self._valueless_ >= MAX_VALUELESS and not self._pixels:
             return Finish(reason=f"No spectrum gave a value of {self.config.target!r}: check the name of the target.")
         options = self._options(view)
@@ -132,17 +104,17 @@ class ImagingPolicy:
             return self._initial(options, view, rng)
         return self._modelled(options, view, rng)
 
-    def _options(self, view: View) -> _Options:
+    def _options(self, view: View) -> Options:
         config, state, timing = self.config, view.state, view.capabilities.timing
         known = [a for a in config.currents_a if self._refused_a_.get(a, 0) < MAX_TRIES]
         exposures = ladder(config.dwells_s, known or [state.beam_current_a])
         dose = np.array([e.dose_e for e in exposures])
-        switch = np.array([0.0 if _is_set(e.current_a, view) else timing.optics_settle_s for e in exposures])
+        switch = np.array([0.0 if is_set(e.current_a, view) else timing.optics_settle_s for e in exposures])
         time = np.array([e.dwell_s for e in exposures]) + timing.point_overhead_s + switch
         before = self._received(self._candidates)[:, None]
         bound = config.dose_share * config.critical
         allowed = within_bound(dose, before, self._dose_.area_m2, bound) & ~self._closed(view)[:, None]
-        return _Options(
+        return Options(
             exposures,
             Price(config.per, config.second_worth_e).of(dose, time),
             useful_electrons(dose, before, self._dose_.area_m2, config.critical),
@@ -158,7 +130,7 @@ class ImagingPolicy:
             closed += self._pixels
         return np.isin(self._candidates, np.asarray(closed, dtype=np.int64))
 
-    def _initial(self, options: _Options, view: View, rng: np.random.Generator) -> Decision:
+    def _initial(self, options: Options, view: View, rng: np.random.Generator) -> Decision:
         digest = state_digest(rng)
         weak = sum(v < SIGNIFICANT * s for v, s in zip(self._looks_["value"], self._looks_["std"], strict=True))
         shut = np.asarray(~options.allowed.any(axis=1))
@@ -169,11 +141,11 @@ class ImagingPolicy:
         count = len(self._pixels) + 1
         reason = (
             f"Starting look {count} of {self.config.initial}: a place unlike those seen, "
-            f"for {_say(options.exposures[rung])}; {weak} showed nothing yet."
+            f"for {say(options.exposures[rung])}; {weak} showed nothing yet."
         )
         return self._decision(options, view, (place, rung), [], reason, "diverse", digest)
 
-    def _modelled(self, options: _Options, view: View, rng: np.random.Generator) -> Decision | Finish:
+    def _modelled(self, options: Options, view: View, rng: np.random.Generator) -> Decision | Finish:
         digest = state_digest(rng)
         belief, noise = self._belief, self._learnt.noise
         typical = max(float(self._looks.mean_rate), 0.0)
@@ -186,7 +158,7 @@ class ImagingPolicy:
         told = (belief, foreseen, worth.values)
         return self._decision(options, view, chosen, others, worth.reason, worth.name, digest, told)
 
-    def _worth(self, belief: Belief, noise: Array, options: _Options) -> Worth:
+    def _worth(self, belief: Belief, noise: Array, options: Options) -> Worth:
         config, per = self.config, WORDS[self.config.per]
         if config.goal == "map":
             return map_worth(belief, noise, self._references, config.precision, per)
@@ -194,7 +166,7 @@ class ImagingPolicy:
 
     def _decision(
         self,
-        options: _Options,
+        options: Options,
         view: View,
         chosen: tuple[int, int],
         others: list[tuple[int, int]],
@@ -211,10 +183,10 @@ class ImagingPolicy:
         if told is not None:
             scale = parameters["useful_e"] if self.config.scaling == "counts" else 1.0
             parameters["predicted_noise_std"] = scale * math.sqrt(float(told[1][place, rung]))
-            reason = f"Of all looks this one, {_say(exposure)}, {reason}."
+            reason = f"Of all looks this one, {say(exposure)}, {reason}."
         action: Action = best.action
         purpose = "spectrum"
-        if not _is_set(exposure.current_a, view):
+        if not is_set(exposure.current_a, view):
             action, purpose = SetOptics(beam_current_a=exposure.current_a), "optics"
             reason = f"Sets the beam current for the next look. {reason}"
         pixel = int(self._candidates[place])
@@ -230,14 +202,14 @@ class ImagingPolicy:
             acquisition_parameters=parameters,
             runners_up=tuple(rest),
             candidates=int(options.allowed.any(axis=1).sum()),
-            candidates_sha256=_sha256(self._candidates.astype("<i8").tobytes(), np.packbits(options.allowed).tobytes()),
-            fit=None if told is None else self._fit_summary,
-            data_sha256=_sha256(*(np.asarray(self._looks_[n], dtype="<f8").tobytes() for n in _LOOK)),
+            candidates_sha256=sha256(self._candidates.astype("<i8").tobytes(), np.packbits(options.allowed).tobytes()),
+            fit=None if told is None else self._learnt.summary(self._epoch_),
+            data_sha256=sha256(*(np.asarray(self._looks_[n], dtype="<f8").tobytes() for n in _LOOK)),
             random_state_sha256=digest,
         )
 
     def _candidate(
-        self, options: _Options, view: View, look: tuple[int, int], told: tuple[Belief, Array, Array] | None
+        self, options: Options, view: View, look: tuple[int, int], told: tuple[Belief, Array, Array] | None
     ) -> Candidate:
         """Return a look with what it is expected to show, in the unit of its spectrum's value."""
         place, rung = look
@@ -306,13 +278,6 @@ class ImagingPolicy:
         learnt = self._learnt
         return Belief(self._features, self._candidates, self._looks.pooled(learnt.noise), learnt)
 
-    @property
-    def _fit_summary(self) -> FitSummary:
-        learnt = self._learnt
-        noise = {"noise_background": learnt.noise.background, "noise_per_event": learnt.noise.per_event}
-        values = learnt.prior.flat() | noise | {"noise_floor": learnt.noise.floor}
-        return FitSummary(model="imaging", n=self._epoch_, iterations=learnt.iterations, hyperparameters=values)
-
     def estimate(self) -> Estimate | None:
         """Return what is believed of the field, in value per electron; None before there is a model."""
         if self._grid_ is None or len(self._pixels) < self.config.initial:
@@ -340,9 +305,9 @@ class ImagingPolicy:
 
     def _take_overview(self, scan: Scan, result: Result) -> None:
         frame = result.frame(scan.detectors[0]) if result.outcome.status == "done" else None
+        self._dose_.everywhere_e_per_m2 += fluence_of(scan, result) if reached(result) else 0.0
         if frame is not None and frame.data.shape == (scan.height_px, scan.width_px):
             self._image_ = np.asarray(frame.data, dtype=np.float64)
-            self._dose_.everywhere_e_per_m2 += _fluence(scan, result)
         else:
             self._overview_tries_ += 1
         if self._image_ is not None or self._overview_tries_ >= MAX_TRIES:
@@ -351,19 +316,18 @@ class ImagingPolicy:
     def _take_survey(self, action: SpectrumImage, result: Result) -> None:
         self._survey_tries_ += 1
         survey, grid = self.config.survey, self._known_grid()
-        found = survey_values(survey, action, result) if survey is not None else None
+        found = survey_values(survey, result) if survey is not None else None
         self._surveyed_ = found is not None or self._survey_tries_ >= MAX_TRIES
-        if found is None:
-            return
-        fluence = _fluence(action, result)
-        dose = fluence * (action.fov_m / action.width_px) ** 2
-        # what the raster puts on each place before its own pixel is neglected: half of it, as in one look
-        useful = dose * math.exp(-(self._dose_.everywhere_e_per_m2 + 0.5 * fluence) / self.config.critical)
-        for (x_m, y_m), value, std in found:
-            pixel = grid.pixel_at(x_m, y_m)
-            if pixel is not None:
+        dose = electrons(result.outcome.state.beam_current_a, action.dwell_s)
+        places = [grid.pixel_at(x_m, y_m) for x_m, y_m in survey_places(action)]
+        before = self._received(self._candidates[:1])[0]  # nothing but the overview so far, the same everywhere
+        if reached(result):
+            for place in (p for p in places if p is not None):
+                self._dose_.add(place, dose)
+        useful = float(useful_electrons(dose, before, self._dose_.area_m2, self.config.critical))
+        for index, value, std in found or ():
+            if (pixel := places[index]) is not None:
                 self._remember(pixel, value, std, useful)
-        self._dose_.everywhere_e_per_m2 += fluence
         self._schedule()
 
     def _take_look(self, pixel: int, action: Measure, result: Result) -> None:
@@ -371,7 +335,7 @@ class ImagingPolicy:
         scalar = result.value(self.config.target)
         dose = electrons(outcome.state.beam_current_a, action.dwell_s)
         before = float(self._received(np.array([pixel]))[0])
-        if outcome.status == "done" or outcome.dose_e > 0.0:
+        if reached(result):
             self._dose_.add(pixel, dose)
             self.__dict__.pop("_belief", None)
         if outcome.status != "done" or scalar is None or dose <= 0.0:
@@ -435,32 +399,3 @@ class ImagingPolicy:
 
 
 _LOOK = ("pixel", "value", "std", "useful_e")
-
-
-def _field_act(action: Scan | SpectrumImage, purpose: str, reason: str, view: View) -> Decision:
-    """Return an act over the whole field, or a wait while one is pending."""
-    if any(isinstance(pending, type(action)) for pending in view.pending):
-        duration_s = predict(action, view.state, view.capabilities).time_s
-        return Decision(action=Wait(duration_s=duration_s), purpose="wait", reason=f"The {purpose} is being taken.")
-    return Decision(action=action, purpose=purpose, reason=reason, target="field of view")
-
-
-def _fluence(action: Scan | SpectrumImage, result: Result) -> float:
-    each = electrons(result.outcome.state.beam_current_a, action.dwell_s)
-    return each / (action.fov_m / action.width_px) ** 2
-
-
-def _is_set(current_a: float, view: View) -> bool:
-    coming = [a.beam_current_a for a in view.pending if isinstance(a, SetOptics) and a.beam_current_a is not None]
-    return math.isclose(current_a, coming[-1] if coming else view.state.beam_current_a, rel_tol=1e-6)
-
-
-def _say(exposure: Exposure) -> str:
-    return f"{exposure.dwell_s * 1e3:.3g} ms at {exposure.current_a * 1e12:.3g} pA"
-
-
-def _sha256(*parts: bytes) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()

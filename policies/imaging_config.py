@@ -14,6 +14,12 @@ from policies.field import OverviewConfig
 from policies.imaging_model import Target
 from policies.imaging_survey import SurveyConfig
 
+SIGNIFICANT = 2.0
+"""Starting looks that show less than this many standard deviations make the next ones longer."""
+GROWTH = 1.2
+"""Hyperparameters are relearnt when the number of looks has grown by this factor, or by ``refit_every``."""
+WORDS: dict[Per, str] = {"electron": "electron", "second": "second", "both": "electron and second"}
+
 
 class ImagingConfig(ConfigModel):
     """Settings of the choice of place and exposure."""

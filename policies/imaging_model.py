@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ from scipy.linalg import LinAlgError, cholesky, solve_triangular
 
 from autoscope.acquisition.exposure_choice import CountingNoise
 from autoscope.errors import FitFailed
+from autoscope.records import FitSummary
 from autoscope.surrogates.prior import Prior, default_prior
 from autoscope.surrogates.surrogate import Scaling
 
@@ -85,6 +86,15 @@ class Pooled:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """What is believed of the field: offsets (m, 2), mean and std of the rate (m,)."""
+
+    positions_m: Array
+    mean: Array
+    std: Array
+
+
+@dataclass(frozen=True)
 class Learnt:
     """Hyperparameters, and the scaling and noise they belong to."""
 
@@ -92,6 +102,11 @@ class Learnt:
     scaling: Scaling
     noise: CountingNoise
     iterations: int
+
+    def summary(self, n: int) -> FitSummary:
+        """Return how the model was fitted, to ``n`` looks, for a decision."""
+        named = {f"noise_{name}": value for name, value in asdict(self.noise).items()}
+        return FitSummary(model="imaging", n=n, iterations=self.iterations, hyperparameters=self.prior.flat() | named)
 
 
 def learn(features: Array, looks: Looks, groups: Groups) -> Learnt:

@@ -48,11 +48,14 @@ class SurveyConfig(ConfigModel):
         )
 
 
-Value = tuple[tuple[float, float], float, float]
+def survey_places(action: SpectrumImage) -> list[tuple[float, float]]:
+    """Return the offsets (x_m, y_m) of the pixels of a survey, row by row."""
+    grid = PixelGrid(Scan(**action.model_dump(exclude={"kind", "signals", "detectors"})))
+    return [grid.position(pixel) for pixel in range(grid.size)]
 
 
-def survey_values(config: SurveyConfig, action: SpectrumImage, result: Result) -> list[Value] | None:
-    """Return offset (x_m, y_m), value and std of every pixel that has one; None where there is none at all."""
+def survey_values(config: SurveyConfig, result: Result) -> list[tuple[int, float, float]] | None:
+    """Return index, value and std of every pixel that has one; None where there is none at all."""
     if result.outcome.status != "done":
         return None
     plugin: Any = load("scalarizers", config.scalarizer.name)
@@ -65,7 +68,6 @@ def survey_values(config: SurveyConfig, action: SpectrumImage, result: Result) -
         values, stds = scalarizer.map_scalar(frame.data, frame.meta.axes[-1], frame.meta.unit)
     except FrameRejected:  # a band beyond the axis: single looks are rejected with the same message, and reported
         return None
-    scan = Scan(**action.model_dump(exclude={"kind", "signals", "detectors"}))
-    places = PixelGrid(scan).positions(np.arange(values.size))
-    rows = zip(places.tolist(), values.ravel().tolist(), stds.ravel().tolist(), strict=True)
-    return [((x, y), value, std) for (x, y), value, std in rows if np.isfinite(value) and np.isfinite(std)] or None
+    rows = zip(values.ravel().tolist(), stds.ravel().tolist(), strict=True)
+    finite = [(k, value, std) for k, (value, std) in enumerate(rows) if np.isfinite(value) and np.isfinite(std)]
+    return finite or None
