@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
+from autoscope.acquisition.tabulated import Array, Floats
 from autoscope.errors import ModelError
 
-Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
-def squared_distance_to_nearest(features: Array, taken: Array) -> Array:
+def squared_distance_to_nearest(features: Floats, taken: Floats) -> Array:
     """Return each candidate's squared distance to the nearest of ``taken`` (k, d), shape (m,); infinite if k = 0."""
     nearest = np.full(len(features), np.inf)
     for point in taken:
@@ -22,7 +22,7 @@ def squared_distance_to_nearest(features: Array, taken: Array) -> Array:
     return nearest
 
 
-def diverse(features: Array, taken: Array, forbidden: Mask, rng: np.random.Generator) -> int:
+def diverse(features: Floats, taken: Floats, forbidden: Mask, rng: np.random.Generator) -> int:
     """Return a candidate of ``features`` (m, d) unlike those taken (k, d): one step of greedy k-means++.
 
     Drawn with probability proportional to the squared distance to the nearest taken point, the best of a few
@@ -48,6 +48,6 @@ def diverse(features: Array, taken: Array, forbidden: Mask, rng: np.random.Gener
     return int(draws[int(np.argmin(remains))])
 
 
-def maximin(features: Array, taken: Array) -> Array:
+def maximin(features: Floats, taken: Floats) -> Array:
     """Return how well each candidate fills space: its distance to the nearest taken point (Johnson et al. 1990)."""
     return np.sqrt(squared_distance_to_nearest(features, taken))

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 from autoscope.acquisition.functions import log_expected_improvement
 from autoscope.acquisition.tabulated import Array, Floats, blocks
@@ -21,7 +20,7 @@ from autoscope.errors import ModelError
 Mask = NDArray[np.bool_]
 Indices = NDArray[np.intp]
 
-DRAWS = 32
+DRAWS = 16
 """Fronts drawn from what is thought of the measured places."""
 
 
@@ -112,13 +111,13 @@ class Boxes:
         total = np.zeros((len(self.lower), len(mean)))
         for k in range(mean.shape[1]):
             levels, where = np.unique(np.concatenate([self.lower[:, k], self.upper[:, k]]), return_inverse=True)
-            logs = np.stack([_log_excess(mean[:, k], std[:, k], float(level)) for level in levels])
+            logs = _log_excess(mean[:, k], std[:, k], levels)
             low, high = np.split(where.ravel(), 2)
             with np.errstate(divide="ignore", invalid="ignore"):
                 # a box may be narrower than the rounding of the logs; where nothing reaches it both are -inf
                 ratio = np.minimum(logs[high] - logs[low], 0.0)
                 total += np.where(np.isneginf(logs[low]), -np.inf, logs[low] + np.log(-np.expm1(ratio)))
-        return np.asarray(logsumexp(total, axis=0))
+        return np.asarray(np.logaddexp.reduce(total, axis=0))
 
 
 def _stairs(front: Array, reference: Array) -> list[tuple[float, ...]]:
@@ -145,11 +144,14 @@ def _slabs(front: Array, reference: Array) -> list[tuple[float, ...]]:
     return done
 
 
-def _log_excess(mean: Floats, std: Floats, level: float) -> Array:
-    if math.isinf(level):
-        return np.full(len(mean), -np.inf)
-    excess = log_expected_improvement(mean.astype(np.float64), std.astype(np.float64), level)
-    return np.asarray(excess, dtype=np.float64)
+def _log_excess(mean: Floats, std: Floats, levels: Array) -> Array:
+    """Return the log of what is expected above each level, (levels, m)."""
+    below = np.isfinite(levels)
+    gap = (mean.astype(np.float64) - levels[below, None]).ravel()
+    logs = np.full((len(levels), len(mean)), -np.inf)
+    spread = np.tile(std.astype(np.float64), int(below.sum()))
+    logs[below] = log_expected_improvement(gap, spread, 0.0).reshape(-1, len(mean))
+    return logs
 
 
 def promising(mean: Floats, std: Floats, boxes: Boxes, open_: Indices, count: int, kappa: float = 2.0) -> Indices:
@@ -244,4 +246,4 @@ def log_noisy_hypervolume_improvement(
     for s in range(draws):
         boxes = Boxes.beyond(np.stack([known[s] for known, _, _ in drawn], axis=1), reference)
         logs.append(boxes.log_expected(np.stack([mean[s] for _, mean, _ in drawn], axis=1), std))
-    return np.asarray(logsumexp(logs, axis=0) - math.log(draws))
+    return np.asarray(np.logaddexp.reduce(logs, axis=0) - math.log(draws))
