@@ -132,15 +132,14 @@ class ImagingPolicy:
 
     def _initial(self, options: Options, view: View, rng: np.random.Generator) -> Decision:
         digest = state_digest(rng)
-        weak = sum(v < SIGNIFICANT * s for v, s in zip(self._looks_["value"], self._looks_["std"], strict=True))
-        shut = np.asarray(~options.allowed.any(axis=1))
+        looks, shut = self._looks, np.asarray(~options.allowed.any(axis=1))
+        weak = int((looks.rates < SIGNIFICANT * looks.stds).sum())
         taken = np.asarray(self._pixels, dtype=np.int64)
         place = diverse(self._features[self._candidates], self._features[taken], shut, rng)
         rungs = np.flatnonzero(options.allowed[place])
         rung = int(rungs[min(len(rungs) - 1, weak // 4)])
-        count = len(self._pixels) + 1
         reason = (
-            f"Starting look {count} of {self.config.initial}: a place unlike those seen, "
+            f"Starting look {len(taken) + 1} of {self.config.initial}: a place unlike those seen, "
             f"for {say(options.exposures[rung])}; {weak} showed nothing yet."
         )
         return self._decision(options, view, (place, rung), [], reason, "diverse", digest)
@@ -358,8 +357,8 @@ class ImagingPolicy:
     def _schedule(self) -> None:
         """Decide by the number of looks alone when hyperparameters are learnt anew."""
         n = len(self._pixels)
-        following = max(self._epoch_ + self.config.refit_every, math.ceil(GROWTH * self._epoch_))
-        if n >= (self.config.initial if self._epoch_ == 0 else following):
+        later = max(self._epoch_ + self.config.refit_every, math.ceil(GROWTH * self._epoch_))
+        if n >= (later if self._epoch_ else self.config.initial):
             self._epoch_ = n
             self.__dict__.pop("_learnt", None)
 
