@@ -96,9 +96,12 @@ class Boxes:
         """Return the volume each of ``values`` (m, k) would add to what is dominated, shape (m,)."""
         gained = np.zeros(len(values))
         for block in blocks(len(values)):
+            targets = np.array(values[block].T, dtype=np.float64, order="C")
             for lower, upper in zip(self.lower, self.upper, strict=True):
-                sides = np.minimum(values[block], upper) - lower
-                gained[block] += np.maximum(sides, 0.0).prod(axis=1)
+                volume = np.ones(targets.shape[1])
+                for k, column in enumerate(targets):
+                    volume *= np.clip(column, lower[k], upper[k]) - lower[k]
+                gained[block] += volume
         return gained
 
     def log_expected(self, mean: Floats, std: Floats) -> Array:
