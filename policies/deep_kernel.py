@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -10,7 +11,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from autoscope.surrogates.deep_kernel import DeepKernel
 from autoscope.surrogates.features import FeatureTable
 from autoscope.surrogates.gp import GaussianProcess
-from autoscope.surrogates.ladder import FitLadder
+from autoscope.surrogates.surrogate import Surrogate
 from policies.field import FieldConfig
 from policies.learning import LearningConfig, LearningPolicy
 
@@ -32,7 +33,7 @@ class DeepKernelConfig(LearningConfig):
 class DeepKernelPolicy(LearningPolicy):
     """Network on patch features, plus a kernel on coordinates, trained jointly.
 
-    Where that fails a GP on the same features decides; where that fails too, space is filled.
+    A GP on the same features and one on coordinates are its rivals: what foretells best decides.
     """
 
     Config: ClassVar[type[FieldConfig]] = DeepKernelConfig
@@ -41,13 +42,13 @@ class DeepKernelPolicy(LearningPolicy):
         super().__init__(config, rng=rng)
         self.config = config
 
-    def _make_ladder(self, table: FeatureTable) -> FitLadder:
+    def _make_members(self, table: FeatureTable) -> Mapping[str, Surrogate]:
+        place = GaussianProcess(groups=(table.place,), shape="matern52")
         if not table.components:  # no overview could be taken: there are no patches to learn from
-            return FitLadder([("gp", GaussianProcess(groups=(table.place,)))])
+            return {"coordinates": place}
         config = self.config
-        image = (*table.components, *table.jets)
         deep = DeepKernel(
-            image,
+            (*table.components, *table.jets),
             self._root_ % 2**32,
             direct=table.place,
             dimensions=config.dimensions,
@@ -56,4 +57,5 @@ class DeepKernelPolicy(LearningPolicy):
             warm_steps=config.warm_steps,
             learning_rate=config.learning_rate,
         )
-        return FitLadder([("deep_kernel", deep), ("gp", GaussianProcess(groups=(image, table.place)))])
+        plain = GaussianProcess(groups=(table.components, table.jets, table.place), shape="matern52")
+        return {"deep_kernel": deep, "gp": plain, "coordinates": place}

@@ -22,6 +22,7 @@ from autoscope.protocols import JsonValue
 from autoscope.quantities import PositiveDuration, PositiveLength
 from autoscope.records import (
     Action,
+    Calibration,
     Candidate,
     Capabilities,
     Decision,
@@ -124,6 +125,7 @@ class Choice:
     parameters: Mapping[str, float]
     runners_up: Sequence[Estimate]
     fit: FitSummary | None = None
+    calibration: Calibration | None = None
 
 
 class FieldPolicy(abc.ABC):
@@ -135,6 +137,8 @@ class FieldPolicy(abc.ABC):
     """
 
     Config: ClassVar[type[FieldConfig]] = FieldConfig
+    lookahead: ClassVar[bool] = True
+    """Pending acts are respected: the next can be decided while one is under way."""
 
     def __init__(self, config: FieldConfig, *, rng: np.random.Generator) -> None:
         self._field = config
@@ -209,6 +213,7 @@ class FieldPolicy(abc.ABC):
             candidates=int((~forbidden).sum()),
             candidates_sha256=_sha256(self._positions_sha256.encode(), np.packbits(~forbidden).tobytes()),
             fit=choice.fit,
+            calibration=choice.calibration,
             data_sha256=self._data_sha256(),
             random_state_sha256=digest,
         )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -14,12 +15,15 @@ from pydantic import Field, PositiveInt
 from autoscope.acquisition.choice import choose, runners_up
 from autoscope.acquisition.design import diverse, maximin
 from autoscope.acquisition.rule import AcquisitionRule
+from autoscope.errors import ModelError
 from autoscope.protocols import JsonValue
-from autoscope.records import FitSummary
+from autoscope.records import Decision, FitSummary, Result, View
+from autoscope.surrogates.committee import Committee
 from autoscope.surrogates.features import FeatureTable, describe, describe_place
-from autoscope.surrogates.ladder import FitLadder
+from autoscope.surrogates.prior import Features
 from autoscope.surrogates.surrogate import Surrogate
 from policies.field import RUNNERS_UP, Choice, Estimate, FieldConfig, FieldPolicy, Situation
+from policies.pixels import Indices
 
 Array = NDArray[np.float64]
 
@@ -34,13 +38,17 @@ class LearningConfig(FieldConfig):
     """Side of the image patch that describes a pixel."""
     refit_every: PositiveInt = 5
     """Relearn hyperparameters after so many measurements; in between the posterior is updated, not relearnt."""
+    refit_growth: float = Field(default=0.1, ge=0.0, le=1.0)
+    """And not before the measurements have grown by this fraction: with many, five more teach little."""
 
 
 class LearningPolicy(FieldPolicy):
     """Diverse points first, then the best of an acquisition over all open candidates.
 
     Hyperparameters are relearnt at fixed numbers of measurements, each time from the last ones, so the model is a
-    function of the measurements in their order, however often it was asked for.
+    function of the measurements in their order, however often it was asked for. After the first, a refit never uses
+    the newest outcome: so it can be done while that outcome is still being measured (`prepare`), and the decision
+    is the same whether it was or not.
     """
 
     Config: ClassVar[type[FieldConfig]] = LearningConfig
@@ -51,13 +59,14 @@ class LearningPolicy(FieldPolicy):
         super().__init__(config, rng=rng)
         self._settings = config
         self._fitted_n_ = 0
-        self._known_n_ = 0
+        self._learnt_n_ = 0
+        self._earlier_n_ = 0
         self._summary_: FitSummary | None = None
-        self._to_recall_: Mapping[str, Any] | None = None
+        self._to_restore_: Mapping[str, Any] | None = None
 
     @abc.abstractmethod
-    def _make_ladder(self, table: FeatureTable) -> FitLadder:
-        """Return the models of this policy, best first, for the features of a table."""
+    def _make_members(self, table: FeatureTable) -> Mapping[str, Surrogate]:
+        """Return the models of this policy, best first and coordinates alone last, for the features of a table."""
 
     def _columns(self, table: FeatureTable) -> tuple[int, ...]:
         """Return the columns in which initial points should differ: all, unless overridden."""
@@ -73,40 +82,80 @@ class LearningPolicy(FieldPolicy):
         return describe(self._image_, self._settings.patch_px, self.components)
 
     @cached_property
-    def _ladder(self) -> FitLadder:
-        ladder = self._make_ladder(self._table)
-        ladder.attach(self._table.values[self._candidates])
-        return ladder
+    def _committee(self) -> Committee:
+        committee = Committee(self._make_members(self._table), self._table.place)
+        committee.attach(self._pool)
+        return committee
 
-    def _data(self, first: int, last: int) -> tuple[Array, Array, Array]:
+    @cached_property
+    def _pool(self) -> Features:
+        whole = len(self._candidates) == len(self._table.values)
+        return self._table.values if whole else self._table.values[self._candidates]
+
+    def _data(self, first: int, last: int) -> tuple[Features, Array, Array]:
         pixels = np.asarray(self._pixels_[first:last], dtype=np.int64)
         return self._table.values[pixels], np.array(self._values_[first:last]), np.array(self._stds_[first:last])
 
-    def _catch_up(self) -> Surrogate | None:
-        """Bring the model to the present measurements; None when no model could be fitted."""
-        if self._to_recall_ is not None:
-            self._ladder.recall(self._to_recall_, *self._data(0, self._fitted_n_))
-            self._known_n_, self._to_recall_ = self._fitted_n_, None
-        n, initial, every = len(self._values_), self._settings.initial, self._settings.refit_every
-        first = initial if self._fitted_n_ == 0 else self._fitted_n_ + every
-        for epoch in range(first, n + 1, every):
-            self._summary_ = self._ladder.fit(*self._data(0, epoch))
-            self._fitted_n_ = self._known_n_ = epoch
-        model = self._ladder.model
-        if model is not None:
-            model.pool_posterior()  # built before conditioning, as it was when each measurement arrived
-            if self._known_n_ < n:
-                model.condition(*self._data(self._known_n_, n))
-        self._known_n_ = n
-        return model
+    def _catch_up(self) -> Committee:
+        """Bring the models to the present measurements."""
+        committee = self._committee
+        if self._to_restore_ is not None:
+            committee.restore(self._to_restore_, *self._data(0, self._learnt_n_))
+            self._to_restore_ = None
+        if not self._fitted_n_:
+            committee.start(*self._data(0, self._settings.initial))
+            self._refit(committee)
+        for k in range(committee.n, len(self._values_)):
+            if self._next_epoch() == k:
+                self._refit(committee)
+            x, y, noise_std = self._data(k, k + 1)
+            committee.observe(x[0], float(y[0]), float(noise_std[0]))
+        if self._next_epoch() <= self._earlier_n_:
+            self._refit(committee)
+        self._learnt_n_ = committee.n
+        return committee
+
+    def _refit(self, committee: Committee) -> None:
+        self._summary_ = committee.fit()
+        self._fitted_n_ = committee.n
+
+    def _next_epoch(self) -> int:
+        """Return the number of measurements at which hyperparameters are relearnt next."""
+        growth = math.ceil(self._fitted_n_ * self._settings.refit_growth)
+        return self._fitted_n_ + max(self._settings.refit_every, growth)
+
+    def prepare(self, view: View) -> None:
+        """Relearn hyperparameters if that is due, while an act is under way; see `Anticipating.prepare`."""
+        if self._grid_ is not None and len(self._values_) >= self._settings.initial:
+            committee = self._catch_up()
+            if self._next_epoch() <= committee.n:
+                self._refit(committee)
+
+    def estimate(self) -> tuple[Array, Array]:
+        """Return the model's mean and std of the target over all candidates, row by row, each (m,).
+
+        Raises
+        ------
+        ModelError
+            There is no model yet: fewer measurements than ``initial``, or none could be fitted.
+        """
+        committee = self._catch_up() if len(self._values_) >= self._settings.initial else None
+        if committee is None or not committee.usable:
+            raise ModelError("there is no model yet", value=len(self._values_), limit=self._settings.initial)
+        return committee.posterior()
+
+    def tell(self, decision: Decision, result: Result) -> None:
+        """Learn from an outcome; see `FieldPolicy.tell`."""
+        self._earlier_n_ = len(self._values_)
+        super().tell(decision, result)
 
     # --- the choice ---------------------------------------------------------------------------------
 
     def _choose(self, situation: Situation) -> Choice:
         if len(self._values_) < self._settings.initial:
             return self._initial(situation)
-        model = self._catch_up()
-        return self._fill(situation) if model is None else self._modelled(situation, model)
+        committee = self._catch_up()
+        return self._modelled(situation, committee) if committee.usable else self._fill(situation)
 
     def _initial(self, situation: Situation) -> Choice:
         features, taken = self._places(situation)
@@ -122,31 +171,45 @@ class LearningPolicy(FieldPolicy):
         reason = "No model could be fitted, so the place least like any measured one is next."
         return self._by_distance(index, distance, situation, "maximin", reason)
 
-    def _places(self, situation: Situation) -> tuple[Array, Array]:
+    def _places(self, situation: Situation) -> tuple[Features, Features]:
         """Return features of candidates, and of what is measured or pending."""
         columns = list(self._columns(self._table))
         taken = np.concatenate([np.asarray(self._pixels_, dtype=np.int64), situation.pending])
-        return self._table.values[situation.candidates][:, columns], self._table.values[taken][:, columns]
+        return self._pool[:, columns], self._table.values[taken][:, columns]
 
     def _by_distance(self, index: int, distance: Array, situation: Situation, name: str, reason: str) -> Choice:
         others = runners_up(distance, index, situation.forbidden, RUNNERS_UP)
         best, *rest = (Estimate(i, value=float(distance[i])) for i in (index, *others))
         return Choice(best, reason, name, {}, rest, self._summary_)
 
-    def _modelled(self, situation: Situation, model: Surrogate) -> Choice:
+    def _modelled(self, situation: Situation, committee: Committee) -> Choice:
         rule = self._settings.acquisition
-        mean, std = model.pool_posterior()
+        mean, std = committee.posterior()
+        here = mean[self._places_of(self._pixels_)]
         if len(situation.pending):
             noise = np.full(len(situation.pending), float(np.median(self._stds_)))
-            std = model.pool_std_given(self._table.values[situation.pending], noise)
-        here, _ = model.predict(self._table.values[np.asarray(self._pixels_)])
-        seen = np.asarray(self._values_)
-        values = rule.evaluate(mean, std, measured_mean=here, seen=seen, model=model, rng=situation.rng)
+            mean, std = committee.posterior_given(self._table.values[situation.pending], noise)
+        values = rule.evaluate(
+            mean,
+            std,
+            measured_mean=here,
+            seen=np.asarray(self._values_),
+            model=committee.leader,
+            rng=situation.rng,
+            forbidden=situation.forbidden,
+        )
         index = choose(values, situation.rng, situation.forbidden)
         others = runners_up(values, index, situation.forbidden, RUNNERS_UP)
         best, *rest = (Estimate(i, float(mean[i]), float(std[i]), float(values[i])) for i in (index, *others))
         reason = self._explain(best, int((~situation.forbidden).sum()))
-        return Choice(best, reason, rule.name, rule.parameters, rest, self._summary_)
+        summary = None if self._summary_ is None else self._summary_.replace(model=committee.chosen)
+        return Choice(best, reason, rule.name, rule.parameters, rest, summary, committee.calibration())
+
+    def _places_of(self, pixels: Sequence[int]) -> Indices:
+        """Return which candidates these pixels are; pixels that are none are left out."""
+        wanted = np.asarray(pixels, dtype=np.int64)
+        at = np.minimum(np.searchsorted(self._candidates, wanted), len(self._candidates) - 1)
+        return np.asarray(at[self._candidates[at] == wanted])
 
     def _explain(self, best: Estimate, open_: int) -> str:
         rule, target = self._settings.acquisition, self._field.target
@@ -163,18 +226,25 @@ class LearningPolicy(FieldPolicy):
 
     def state(self) -> dict[str, JsonValue]:
         """Return all that was learnt as JSON data, hyperparameters included."""
-        learnt: Any = self._to_recall_
+        learnt: Any = self._to_restore_
         if learnt is None and self._fitted_n_:
-            learnt = self._ladder.state()
+            learnt = self._committee.state()
         summary = None if self._summary_ is None else self._summary_.model_dump(mode="json")
-        model: dict[str, JsonValue] = {"fitted_n": self._fitted_n_, "summary": summary, "learnt": learnt}
+        model: dict[str, JsonValue] = {
+            "fitted_n": self._fitted_n_,
+            "learnt_n": self._learnt_n_,
+            "earlier_n": self._earlier_n_,
+            "summary": summary,
+            "learnt": learnt,
+        }
         return super().state() | {"model": model}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up a state; the model is rebuilt from its hyperparameters when it is next needed."""
+        """Take up a state; the models are rebuilt from their hyperparameters when they are next needed."""
         super().restore(state)
         model = state["model"]
-        self._fitted_n_, self._known_n_, self._to_recall_ = model["fitted_n"], 0, model["learnt"]
+        self._fitted_n_, self._learnt_n_, self._earlier_n_ = (model[k] for k in ("fitted_n", "learnt_n", "earlier_n"))
+        self._to_restore_ = model["learnt"]
         self._summary_ = None if model["summary"] is None else FitSummary.model_validate(model["summary"])
-        self.__dict__.pop("_table", None)
-        self.__dict__.pop("_ladder", None)
+        for name in ("_table", "_pool", "_committee"):
+            self.__dict__.pop(name, None)

@@ -5,21 +5,25 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, PositiveInt, model_validator
 
 from autoscope.acquisition import functions
 from autoscope.acquisition.cost import Scale, per_cost
 from autoscope.acquisition.entropy import draw_maxima, max_value_entropy
+from autoscope.acquisition.integrated import integrated_variance
 from autoscope.acquisition.tabulated import Array, Floats
 from autoscope.config import ConfigModel
 from autoscope.surrogates.surrogate import Surrogate
 
+Mask = NDArray[np.bool_]
 Name = Literal[
     "upper_confidence_bound",
     "expected_improvement",
     "probability_of_improvement",
     "max_value_entropy",
     "max_variance",
+    "integrated_variance",
     "thompson",
     "straddle",
     "novelty",
@@ -31,14 +35,14 @@ class AcquisitionRule(ConfigModel):
 
     name: Name = "upper_confidence_bound"
     """"upper_confidence_bound" finds all that is high, "expected_improvement" the highest, "max_value_entropy" learns
-    how high the highest is, "max_variance" maps, "straddle" traces the contour at a level, "novelty" collects
-    different values, "thompson" draws."""
+    how high the highest is, "integrated_variance" makes the whole map surer, "max_variance" looks where least is
+    known, "straddle" traces the contour at a level, "novelty" collects different values, "thompson" draws."""
     kappa: float = Field(default=2.0, ge=0.0)
     """Standard deviations an uncertain candidate is given credit for (upper_confidence_bound, straddle)."""
     level: float | None = None
     """The level to trace, in the unit of the target (straddle)."""
     goal: Literal["maximise", "minimise"] = "maximise"
-    """Whether high or low values of the target are wanted; without meaning for max_variance, straddle, novelty."""
+    """Whether high or low values of the target are wanted; without meaning for variances, straddle, novelty."""
     maxima: PositiveInt = 8
     """Plausible values of the maximum drawn for each decision (max_value_entropy)."""
 
@@ -86,6 +90,7 @@ class AcquisitionRule(ConfigModel):
         model: Surrogate,
         rng: np.random.Generator,
         cost: Floats | None = None,
+        forbidden: Mask | None = None,
     ) -> Floats:
         """Return the value of each candidate, shape (m,); higher is better, whatever the goal.
 
@@ -102,12 +107,18 @@ class AcquisitionRule(ConfigModel):
             To draw from (thompson).
         rng : numpy.random.Generator
             Chance for the draw.
+        forbidden : array of bool, optional
+            Candidates that will not be chosen, (m,): rules that look at a random few of them pass these over.
         cost : array, optional
             Positive cost of each candidate, (m,); values are then per unit of it, see `cost.per_cost`. A confidence
             bound or a drawn function counts from the best of ``measured_mean`` on.
         """
         best = float(np.max(self.sign * measured_mean))
-        values = self._worth(mean, std, best, seen, model, rng)
+        if self.name == "integrated_variance":
+            barred = np.zeros(len(mean), dtype=np.bool_) if forbidden is None else forbidden
+            values: Floats = integrated_variance(model, np.asarray(std, dtype=np.float64), barred, rng)
+        else:
+            values = self._worth(mean, std, best, seen, model, rng)
         if cost is None:
             return values
         reference = best if self.name in ("upper_confidence_bound", "thompson") else 0.0
@@ -126,7 +137,7 @@ class AcquisitionRule(ConfigModel):
                 return functions.log_probability_of_improvement(wanted, std, best)
             case "max_value_entropy":
                 return max_value_entropy(wanted, std, draw_maxima(wanted, std, self.maxima, rng, best))
-            case "max_variance":
+            case "max_variance" | "integrated_variance":
                 return functions.max_variance(std)
             case "thompson":
                 return self.sign * functions.thompson(model, rng)

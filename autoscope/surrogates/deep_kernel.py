@@ -103,6 +103,10 @@ class DeepKernel(ExactSurrogate):
             raise ModelError("the deep kernel has not been fitted", remedy="Call fit(x, y, noise_std) first")
         return self._network_.embed(x[:, self._columns])
 
+    def forget(self) -> None:
+        """Let the next fit start from fresh weights; see `Surrogate.forget`."""
+        self._prior_ = None
+
     def state(self) -> dict[str, JsonValue]:
         """Return weights and hyperparameters; see `Surrogate.state`."""
         if self._network_ is None or self._prior_ is None:

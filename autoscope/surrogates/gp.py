@@ -68,6 +68,10 @@ class GaussianProcess(ExactSurrogate):
     def _embed(self, x: Features) -> Features:
         return x
 
+    def forget(self) -> None:
+        """Let the next fit start from the default prior; see `Surrogate.forget`."""
+        self._prior_ = None
+
     def state(self) -> dict[str, JsonValue]:
         """Return the learnt hyperparameters; see `Surrogate.state`."""
         return {"prior": self._prior_.plain() if self._prior_ else None}

@@ -10,6 +10,7 @@ from autoscope.surrogates.prior import Features, Prior, Shape
 
 Array = NDArray[np.float64]
 Single = NDArray[np.float32]
+Indices = NDArray[np.int64]
 
 BLOCK_ELEMENTS = 500_000
 """Entries of a covariance handled at once: a few megabytes stay in the processor's cache."""
@@ -47,6 +48,21 @@ class PoolKernel:
             part = _covariance(self.prior.shape, near, self._sides[g][block], self.prior.outputscales[g])
             total = np.add(total, part, out=total) if g else part
         return total
+
+    def between(self, one: Indices, other: Indices) -> Single:
+        """Return the covariances between points of the pool, given by their indices (a,), (b,); shape (a, b)."""
+        total: Single = np.empty((0, 0), dtype=np.float32)
+        for g, side in enumerate(self._sides):
+            part = _covariance(self.prior.shape, _turned(side[one]), side[other], self.prior.outputscales[g])
+            total = np.add(total, part, out=total) if g else part
+        return total
+
+
+def _turned(far: Single) -> Single:
+    """Return rows of the pool's side as rows of the other side: the last two columns change places."""
+    near = far.copy()
+    near[:, -2:] = far[:, :-3:-1]
+    return near
 
 
 def _beside(points: Features, columns: tuple[int, ...], lengthscales: tuple[float, ...], own: int) -> Single:
@@ -137,6 +153,12 @@ class PoolPosterior:
         cross -= column.astype(np.float32) @ self.rows
         cross /= np.float32(pivot)
         return np.asarray(cross)
+
+    def covariance(self, one: Indices, other: Indices) -> Single:
+        """Return the posterior covariance between points of the pool, given by indices (a,), (b,); shape (a, b)."""
+        prior = self.kernel.between(one, other)
+        prior -= self.rows[:, one].T @ self.rows[:, other]
+        return prior
 
     def append(self, row: Single, whitened: float) -> None:
         """Add one row of ``V`` (m,) with its whitened residual."""

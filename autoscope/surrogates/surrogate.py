@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from autoscope.errors import FitFailed, ModelError
 from autoscope.protocols import JsonValue
 from autoscope.records import FitSummary
-from autoscope.surrogates.pool import Single
+from autoscope.surrogates.pool import Indices, Single
 from autoscope.surrogates.posterior import ExactPosterior
 from autoscope.surrogates.prior import Features, Prior
 from autoscope.surrogates.threads import one_thread
@@ -54,8 +54,25 @@ class Surrogate(Protocol):
     def pool_covariance(self, x: Features) -> Array:
         """Return the posterior covariance of every point of the pool with ``x`` (d,), shape (m,), target squared."""
 
+    def covariance_between(self, one: Indices, other: Indices) -> Array:
+        """Return the posterior covariance between points of the pool, by index (a,), (b,), shape (a, b)."""
+
+    @property
+    def typical_noise_std(self) -> float:
+        """Median standard deviation of a measurement's noise, learnt noise included."""
+
     def sample_pool(self, rng: np.random.Generator) -> Array:
         """Return one function drawn from the posterior, over the attached pool (m,)."""
+
+    @property
+    def jitter_std(self) -> float:
+        """Learnt noise of a measurement beyond the stated one, a standard deviation."""
+
+    def leave_one_out(self) -> tuple[Array, Array, Array] | None:
+        """Return values, and mean and std of each foretold from all others, with all noise; None where unknown."""
+
+    def forget(self) -> None:
+        """Let the next fit start afresh instead of where the last one ended."""
 
     def state(self) -> dict[str, JsonValue]:
         """Return what the last fit learnt as JSON data."""
@@ -115,6 +132,23 @@ class ExactSurrogate(abc.ABC):
     @abc.abstractmethod
     def state(self) -> dict[str, JsonValue]:
         """Return what the last fit learnt as JSON data."""
+
+    @abc.abstractmethod
+    def forget(self) -> None:
+        """Let the next fit start afresh; see `Surrogate.forget`."""
+
+    @property
+    def jitter_std(self) -> float:
+        """Learnt noise beyond the stated one; see `Surrogate.jitter_std`."""
+        return self._scaling_.factor * math.sqrt(self._fitted().prior.jitter)
+
+    def leave_one_out(self) -> tuple[Array, Array, Array] | None:
+        """Return values and leave-one-out forecasts; see `Surrogate.leave_one_out`."""
+        posterior = self._fitted()
+        with one_thread():
+            mean, variance = posterior.leave_one_out()
+        in_units = self._in_units(mean, variance)
+        return self._scaling_.shift + self._scaling_.factor * posterior.y, *in_units
 
     @property
     def n(self) -> int:
@@ -184,6 +218,22 @@ class ExactSurrogate(abc.ABC):
         with one_thread():
             covariance = self._attached().pool_covariance(self._embed(x[None])[0])
         return covariance.astype(np.float64) * self._scaling_.factor**2
+
+    def covariance_between(self, one: Indices, other: Indices) -> Array:
+        """Return the posterior covariance between points of the pool; see `Surrogate.covariance_between`."""
+        pool = self._attached().pool
+        if pool is None:
+            raise ModelError("no pool is attached", remedy="Call attach(pool) first")
+        with one_thread():
+            covariance = pool.covariance(one, other)
+        return covariance.astype(np.float64) * self._scaling_.factor**2
+
+    @property
+    def typical_noise_std(self) -> float:
+        """Median noise of a measurement; see `Surrogate.typical_noise_std`."""
+        posterior = self._fitted()
+        variance = float(np.median(posterior.noise_variance)) + posterior.prior.jitter
+        return self._scaling_.factor * math.sqrt(variance)
 
     def sample_pool(self, rng: np.random.Generator) -> Array:
         """Return one posterior function over the attached pool; see `Surrogate.sample_pool`."""
