@@ -31,7 +31,7 @@ Array = NDArray[np.float64]
 class LearningConfig(FieldConfig):
     """Settings of every policy with a model."""
 
-    initial: int = Field(default=10, ge=2)
+    initial: int = Field(default=5, ge=2)
     """Good measurements at places unlike each other before the model decides."""
     acquisition: AcquisitionRule = AcquisitionRule()
     patch_px: PositiveInt = 11
@@ -155,7 +155,10 @@ class LearningPolicy(FieldPolicy):
         if len(self._values_) < self._settings.initial:
             return self._initial(situation)
         committee = self._catch_up()
-        return self._modelled(situation, committee) if committee.usable else self._fill(situation)
+        in_turn = (len(self._values_) + len(situation.pending)) % 2 == 0
+        if not committee.usable or (in_turn and not committee.trusted):
+            return self._fill(situation, committee)
+        return self._modelled(situation, committee)
 
     def _initial(self, situation: Situation) -> Choice:
         features, taken = self._places(situation)
@@ -164,12 +167,14 @@ class LearningPolicy(FieldPolicy):
         reason = f"Starting point {nth} of {of}: a place unlike those taken so far, so that the model sees variety."
         return self._by_distance(index, maximin(features, taken), situation, "diverse", reason)
 
-    def _fill(self, situation: Situation) -> Choice:
+    def _fill(self, situation: Situation, committee: Committee) -> Choice:
         features, taken = self._places(situation)
-        distance = maximin(features, taken)
-        index = choose(distance, situation.rng, situation.forbidden)
-        reason = "No model could be fitted, so the place least like any measured one is next."
-        return self._by_distance(index, distance, situation, "maximin", reason)
+        index = diverse(features, taken, situation.forbidden, situation.rng)
+        why = "No model could be fitted"
+        if committee.usable:
+            why = "The models foretell worse than a plain guess, so every other decision is made without them"
+        reason = f"{why}: a place unlike those measured so far is next."
+        return self._by_distance(index, maximin(features, taken), situation, "diverse", reason)
 
     def _places(self, situation: Situation) -> tuple[Features, Features]:
         """Return features of candidates, and of what is measured or pending."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
-from scipy.stats import chi2, norm, t
+from scipy.stats import chi2, norm, rankdata, t
 
 from autoscope.errors import ModelError
 from autoscope.protocols import JsonValue
@@ -24,6 +24,8 @@ from autoscope.records import Value
 Array = NDArray[np.float64]
 
 PIT_BINS = 10
+LEAST = 8
+"""Forecasts below which nothing is tested."""
 HALF_WIDTHS = (float(norm.ppf(0.75)), float(norm.ppf(0.95)))
 """Of central intervals of 50 % and 90 %, in standard deviations."""
 
@@ -277,7 +279,19 @@ class Prequential:
     def tests(self, level: float = 0.95) -> tuple[HonestyTest, ...]:
         """Return the tests of spread, bias and clustering on the window; none on fewer than 8 forecasts."""
         z = self.z()
-        return () if len(z) < 8 else (spread_test(z, level), bias_test(z, level), clustering_test(z, level))
+        return () if len(z) < LEAST else (spread_test(z, level), bias_test(z, level), clustering_test(z, level))
+
+    def informative(self, level: float = 0.95) -> bool:
+        """Return whether higher forecasts were followed by higher values, beyond chance, in the window.
+
+        Spearman's rank correlation against its normal approximation (Kendall & Gibbons 1990, section 4.10). Scale and
+        spread of the forecasts play no part: what orders candidates rightly is of use however wrong it is in size.
+        """
+        mean, _, value = self._columns()
+        if len(mean) < LEAST or np.ptp(mean) == 0.0 or np.ptp(value) == 0.0:
+            return False
+        ranks = [rankdata(column) for column in (mean, value)]
+        return bool(np.corrcoef(*ranks)[0, 1] * math.sqrt(len(mean) - 1.0) > norm.ppf(level))
 
     def _columns(self) -> tuple[Array, Array, Array]:
         mean, std, value = np.array(self._recent_, dtype=np.float64).reshape(-1, 3).T

@@ -21,6 +21,7 @@ from autoscope.surrogates.health import (
     REFIT_COLD,
     ROLL_BACK,
     SPACE_FILLING,
+    Constant,
     HealthMonitor,
     Verdict,
     judged_std,
@@ -34,9 +35,13 @@ from autoscope.surrogates.surrogate import Surrogate
 
 Array = NDArray[np.float64]
 
+CONSTANT = "constant"
+"""A rival that only knows mean and spread of the values; never asked, but what is believed must beat it."""
+PROVEN = 10.0
+"""Odds over the constant at which coordinates alone are believed: where nothing predicts anything yet, the models that
+see more know better which places are still unlike those measured."""
 NEGLIGIBLE = 0.01
 """A member with less belief than this is not asked: its pool posterior need not be kept."""
-FULLY_MODELLED = (OK, REFIT_COLD, ROLL_BACK)
 
 
 class Forecast:
@@ -62,8 +67,9 @@ class Committee:
     - each member's spread is multiplied by what makes its forecasts honest (`Recalibrator`);
     - members are weighed by their forecasts and by leave-one-out (`Contest`), so that features which tell nothing
       about the target lose to coordinates by themselves;
-    - when the best of them foretells worse than a plain reference, remedies are taken in turn (`HealthMonitor`):
-      refit from scratch, go back to the last good fit, coordinates alone, no model at all.
+    - when the best of them foretells worse than a plain reference, and does not even order places rightly, remedies
+      are taken in turn (`HealthMonitor`): refit from scratch, go back to the last good fit, coordinates alone, no
+      model at all.
 
     Parameters
     ----------
@@ -78,7 +84,7 @@ class Committee:
         self._simple = tuple(members)[-1]
         self._place = list(place)
         self._fitted_: tuple[str, ...] = ()
-        self._contest = Contest(tuple(members))
+        self._contest = Contest((*members, CONSTANT))
         self._factors = {name: Recalibrator() for name in members}
         self._left_out_: dict[str, Array | None] = {}
         self._track = Prequential()
@@ -102,8 +108,13 @@ class Committee:
 
     @property
     def usable(self) -> bool:
-        """Whether a model may decide; space is filled where not."""
-        return bool(self._fitted_) and self.verdict.rung != SPACE_FILLING
+        """Whether there is a model at all."""
+        return bool(self._asked_)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether what the models foretell is better than nothing; where not, space should be filled in turn."""
+        return self.usable and self.verdict.rung != SPACE_FILLING
 
     @property
     def chosen(self) -> str:
@@ -137,8 +148,11 @@ class Committee:
         return {name: weight / total if total else 1.0 / len(raw) for name, weight in raw.items()}
 
     def _settle_who_is_asked(self) -> None:
-        allowed = self._fitted_
-        if self.verdict.rung not in FULLY_MODELLED and self._simple in self._fitted_:
+        full = tuple(name for name in self._fitted_ if name != self._simple)
+        standing = self._contest.standing()
+        proven = standing.weight(self._simple) > PROVEN * standing.weight(CONSTANT)
+        allowed = self._fitted_ if proven or not full else full
+        if self.verdict.rung == COORDINATES and self._simple in self._fitted_:
             allowed = (self._simple,)
         beliefs = self._beliefs(allowed)
         top = max(beliefs.values())
@@ -166,7 +180,12 @@ class Committee:
         return np.asarray(mean, dtype=np.float64), np.asarray(std, dtype=np.float64)
 
     def _scale(self, name: str) -> float:
-        return self._factors[name].scale(self._left_out_.get(name))
+        """Return the factor of a member's spread, never below 1.
+
+        Forecasts that scatter less than foretold are mostly those of a stated noise that is too large; to shrink the
+        model's own spread for it would end exploration where nothing is known yet.
+        """
+        return max(1.0, self._factors[name].scale(self._left_out_.get(name)))
 
     # --- what is learnt ---
 
@@ -225,8 +244,11 @@ class Committee:
             self._track.tell(float(mean[0]), float(std[0]), value)
         for name in forecast.means:
             self._factors[name].tell(forecast.means[name], forecast.stds[name], value)
-        self._contest.tell(forecast.densities(value))
-        if self.n >= 3 and len(self._members) > 1:
+        densities = forecast.densities(value)
+        if self.n >= 3:
+            densities[CONSTANT] = Constant(self._known_.y, self._known_.noise_std).log_density(value, noise_std)
+        self._contest.tell(densities)
+        if self.n >= 3 and len(self._members) > 1 and not self._track.informative():
             place = np.asarray(x, dtype=np.float64)[self._place]
             places = self._known_.x[:, self._place].astype(np.float64)
             self._health.tell(
@@ -264,7 +286,8 @@ class Committee:
             y, mean, std = left_out
             self._left_out_[name] = (y - mean) / std
             totals[name] = sum(log_density(*row) for row in zip(y, mean, std, strict=True))
-        if len(totals) == len(self._fitted_):
+        if len(totals) == len(self._fitted_) and self.n > 3:
+            totals[CONSTANT] = Constant(self._known_.y, self._known_.noise_std).left_out()
             self._contest.appraise(totals, self.n)
 
     def _remedy(self, rung: str) -> None:

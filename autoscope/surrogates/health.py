@@ -126,6 +126,47 @@ def reference_log_density(value: float, place: Array, places: Array, values: Arr
     return float(np.logaddexp(plain, near)) - math.log(2.0)
 
 
+class Constant:
+    """The forecaster that knows only how values scatter about their mean, apart from the noise stated for each.
+
+    The random-effects mean with the moment estimate of the spread (DerSimonian & Laird 1986, eqs. 8-10): values
+    (n >= 2,) with standard uncertainties (n,). A model of a target has found structure when it foretells better.
+
+    Examples
+    --------
+    >>> flat = Constant(np.array([0.0, 10.0, -12.0, 0.5]), np.array([1.0, 11.0, 11.0, 1.0]))
+    >>> flat.spread
+    0.0
+    """
+
+    def __init__(self, values: Array, noise_std: Array) -> None:
+        floor = 1e-6 * float(np.abs(values).max()) or 1.0
+        self._values, self._variance = values, noise_std**2 + floor**2
+        weights = 1.0 / self._variance
+        total = weights.sum()
+        excess = float(weights @ (values - weights @ values / total) ** 2) - (len(values) - 1.0)
+        squared = max(0.0, excess / (total - (weights @ weights) / total))
+        self.spread = math.sqrt(squared)
+        self._weights = 1.0 / (self._variance + squared)
+
+    def log_density(self, value: float, noise_std: float) -> float:
+        """Return the log density foretold of a further value, as Student's t with n - 1 degrees of freedom."""
+        total = float(self._weights.sum())
+        scale = math.sqrt(self.spread**2 + noise_std**2 + 1.0 / total)
+        return student_log_density(
+            value, float(self._weights @ self._values) / total, scale, max(len(self._values) - 1.0, 1.0)
+        )
+
+    def left_out(self) -> float:
+        """Return the total log density of every value foretold by the others, with the spread of all."""
+        total, summed = self._weights.sum(), self._weights @ self._values
+        means = (summed - self._weights * self._values) / (total - self._weights)
+        scales = np.sqrt(self.spread**2 + self._variance + 1.0 / (total - self._weights))
+        freedom = max(len(self._values) - 2.0, 1.0)
+        rows = zip(self._values.tolist(), means.tolist(), scales.tolist(), strict=True)
+        return sum(student_log_density(value, mean, scale, freedom) for value, mean, scale in rows)
+
+
 def _inverse_distance(tree: cKDTree, at: Array, values: Array, leave_out: NDArray[np.int_] | None = None) -> Array:
     """Return the weighted mean of the nearest values at points (m, d), leaving out one value of each if asked."""
     count = min(NEIGHBOURS + (leave_out is not None), len(values))
