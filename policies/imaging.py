@@ -1,4 +1,4 @@
-"""Where to look and how long, chosen together: a short look at many places, a long one at those worth it."""
+"""Where to look and how, chosen together: a short look at many places, a long one at those worth it."""
 
 from __future__ import annotations
 
@@ -23,26 +23,17 @@ from autoscope.chance import state_digest, stream
 from autoscope.errors import FitFailed
 from autoscope.exposure import electrons
 from autoscope.protocols import JsonValue
-from autoscope.records import (
-    Action,
-    Candidate,
-    Decision,
-    Finish,
-    Measure,
-    Result,
-    Scan,
-    SetOptics,
-    SpectrumImage,
-    View,
-)
+from autoscope.records import Decision, Finish, Measure, Result, Scan, SetOptics, SpectrumImage, View
 from autoscope.surrogates.features import FeatureTable, describe, describe_place
-from policies.field import MAX_TRIES, MAX_VALUELESS, OVERVIEW, all_signals, unaffordable
-from policies.imaging_acts import Options, field_act, fluence_of, is_set, reached, say, sha256
-from policies.imaging_config import GROWTH, SIGNIFICANT, WORDS, ImagingConfig
+from policies.field import MAX_TRIES, MAX_VALUELESS, OVERVIEW, unaffordable
+from policies.imaging_acts import Look, Optics, Options, Writer, field_act, fluence_of, reached, refocus, say, sha256
+from policies.imaging_belief import Belief, Inputs, Learnt, learn
+from policies.imaging_config import GROWTH, SIGNIFICANT, ImagingConfig
 from policies.imaging_dose import ReceivedDose
-from policies.imaging_model import Belief, Estimate, Learnt, Looks, learn
+from policies.imaging_footprint import brightness, disc_radius_m, spread_side_m, stencil_on_lattice
+from policies.imaging_model import Estimate, Looks
 from policies.imaging_survey import survey_places, survey_values
-from policies.imaging_worth import Worth, map_worth, maximum_worth
+from policies.imaging_worth import Foreseen, worth
 from policies.pixels import Indices, PixelGrid, image_from_plain, image_to_plain
 
 Array = NDArray[np.float64]
@@ -51,12 +42,14 @@ SURVEY = "survey"
 COMPONENTS = 8
 REFERENCES = 256
 """Places over which the error of a map is averaged."""
+RECENT = 60
+"""So many of the latest forecasts say whether the model is honest."""
 SAME, ELSEWHERE = 2, 3
 """Runners-up: other exposures of the chosen place, and other places."""
 
 
 class ImagingPolicy:
-    """Chooses place, dwell and current by expected usefulness per electron or per second.
+    """Chooses place, dwell, current and defocus by expected usefulness per electron or per second.
 
     A pure function of what it was told: hyperparameters are always fitted from the same start, to the first so many
     looks, so asking, restoring or telling again changes nothing.
@@ -75,15 +68,23 @@ class ImagingPolicy:
         self._surveyed_ = config.survey is None
         self._looks_: dict[str, list[Any]] = {name: [] for name in _LOOK}
         self._tries_: dict[int, int] = {}
-        self._refused_a_: dict[float, int] = {}
-        self._epoch_ = 0
+        self._refused_: dict[str, int] = {}
+        self._optics_ = Optics()
+        self._forecasts_: list[float] = []
+        self._epoch_ = self._judged_ = 0
 
     # --- the decision -------------------------------------------------------------------------------
 
     def ask(self, view: View) -> Decision | Finish:
-        """Return the overview, the survey, then looks (and settings of the beam current), then `Finish`."""
+        """Return the overview, the survey, then looks (and settings of the beam), then `Finish` with focus restored."""
         decision = self._next(view)
-        return unaffordable(decision.action, view) or decision if isinstance(decision, Decision) else decision
+        if isinstance(decision, Decision):
+            decision = unaffordable(decision.action, view) or decision
+        back = refocus(self._optics_.focus_m, view) if self._blurs_m[1:] and self._grid_ is not None else None
+        last = isinstance(decision, Finish) or view.budget.steps == 1
+        if back is None or not last or self._refused(back.action) or unaffordable(back.action, view):
+            return decision
+        return back
 
     def _next(self, view: View) -> Decision | Finish:
         if self._grid_ is None:
@@ -105,21 +106,30 @@ class ImagingPolicy:
         return self._modelled(options, view, rng)
 
     def _options(self, view: View) -> Options:
-        config, state, timing = self.config, view.state, view.capabilities.timing
-        known = [a for a in config.currents_a if self._refused_a_.get(a, 0) < MAX_TRIES]
-        exposures = ladder(config.dwells_s, known or [state.beam_current_a])
+        config, timing = self.config, view.capabilities.timing
+        currents = config.currents_a or (view.state.beam_current_a,)
+        every = ladder(config.dwells_s, currents, config.defoci_m)
+        settings = [self._optics_.setting(exposure, view) for exposure in every]
+        open_ = [k for k, setting in enumerate(settings) if not self._refused(setting)]
+        exposures = tuple(every[k] for k in open_)
+        switch = np.array([0.0 if settings[k] is None else timing.optics_settle_s for k in open_])
         dose = np.array([e.dose_e for e in exposures])
-        switch = np.array([0.0 if is_set(e.current_a, view) else timing.optics_settle_s for e in exposures])
         time = np.array([e.dwell_s for e in exposures]) + timing.point_overhead_s + switch
+        blurs = tuple(self._blurs_m.index(e.defocus_m) for e in exposures)
+        area = np.array([self._side_m(blur) ** 2 for blur in blurs])
         before = self._received(self._candidates)[:, None]
-        bound = config.dose_share * config.critical
-        allowed = within_bound(dose, before, self._dose_.area_m2, bound) & ~self._closed(view)[:, None]
+        allowed = within_bound(dose, before, area, config.dose_share * config.critical)
         return Options(
             exposures,
+            blurs,
             Price(config.per, config.second_worth_e).of(dose, time),
-            useful_electrons(dose, before, self._dose_.area_m2, config.critical),
-            allowed,
+            useful_electrons(dose, before, area, config.critical),
+            allowed & ~self._closed(view)[:, None],
         )
+
+    def _refused(self, setting: Any) -> bool:
+        """Return whether a setting was refused so often that it is given up."""
+        return setting is not None and self._refused_.get(setting.model_dump_json(), 0) >= MAX_TRIES
 
     def _closed(self, view: View) -> NDArray[np.bool_]:
         """Return which candidates are pending, given up, or measured where that may be done only once; (m,)."""
@@ -132,96 +142,40 @@ class ImagingPolicy:
 
     def _initial(self, options: Options, view: View, rng: np.random.Generator) -> Decision:
         digest = state_digest(rng)
-        looks, shut = self._looks, np.asarray(~options.allowed.any(axis=1))
+        looks, focused = self._looks, np.array(options.blurs) == 0
+        if not (options.allowed & focused).any():
+            focused = ~focused
+        allowed = options.allowed & focused
         weak = int((looks.rates < SIGNIFICANT * looks.stds).sum())
         taken = np.asarray(self._pixels, dtype=np.int64)
+        shut = np.asarray(~allowed.any(axis=1))
         place = diverse(self._features[self._candidates], self._features[taken], shut, rng)
-        rungs = np.flatnonzero(options.allowed[place])
+        rungs = np.flatnonzero(allowed[place])
         rung = int(rungs[min(len(rungs) - 1, weak // 4)])
         reason = (
             f"Starting look {len(taken) + 1} of {self.config.initial}: a place unlike those seen, "
             f"for {say(options.exposures[rung])}; {weak} showed nothing yet."
         )
-        return self._decision(options, view, (place, rung), [], reason, "diverse", digest)
+        return self._writer(options).start((place, rung), reason, view, self._evidence(digest))
 
     def _modelled(self, options: Options, view: View, rng: np.random.Generator) -> Decision | Finish:
         digest = state_digest(rng)
-        belief, noise = self._belief, self._learnt.noise
-        typical = max(float(self._looks.mean_rate), 0.0)
-        foreseen = noise.variance(np.maximum(belief.mean, 0.05 * typical)[:, None], options.useful_e)
-        worth = self._worth(belief, foreseen, options)
-        if worth.done is not None:
-            return Finish(reason=worth.done)
-        chosen = best_look(worth.values, options.cost, options.allowed, rng, self.config.patience)
-        others = other_looks(worth.values, options.cost, options.allowed, chosen, SAME, ELSEWHERE)
-        told = (belief, foreseen, worth.values)
-        return self._decision(options, view, chosen, others, worth.reason, worth.name, digest, told)
+        mean_rate = float(self._looks.mean_rate)
+        foreseen = Foreseen(self._belief, self._learnt.noise, options.useful_e, options.blurs, mean_rate)
+        found = worth(foreseen, self.config.wanted, options.allowed, self._references)
+        if found.done is not None:
+            return Finish(reason=found.done)
+        chosen = best_look(found.values, options.cost, options.allowed, rng, self.config.patience)
+        others: list[Look] = other_looks(found.values, options.cost, options.allowed, chosen, SAME, ELSEWHERE)
+        evidence = self._evidence(digest) | {"fit": self._learnt.summary(self._epoch_)}
+        return self._writer(options).modelled(chosen, others, found, foreseen, view, evidence)
 
-    def _worth(self, belief: Belief, noise: Array, options: Options) -> Worth:
-        config, per = self.config, WORDS[self.config.per]
-        if config.goal == "map":
-            return map_worth(belief, noise, self._references, config.precision, per)
-        return maximum_worth(belief, noise, options.allowed, config.precision, per)
+    def _writer(self, options: Options) -> Writer:
+        return Writer(self.config, self._known_grid(), self._candidates, options, self._optics_)
 
-    def _decision(
-        self,
-        options: Options,
-        view: View,
-        chosen: tuple[int, int],
-        others: list[tuple[int, int]],
-        reason: str,
-        name: str,
-        digest: str,
-        told: tuple[Belief, Array, Array] | None = None,
-    ) -> Decision:
-        place, rung = chosen
-        exposure = options.exposures[rung]
-        best, *rest = (self._candidate(options, view, look, told) for look in (chosen, *others))
-        parameters = {"dwell_s": exposure.dwell_s, "beam_current_a": exposure.current_a, "dose_e": exposure.dose_e}
-        parameters["useful_e"] = float(options.useful_e[place, rung])
-        if told is not None:
-            scale = parameters["useful_e"] if self.config.scaling == "counts" else 1.0
-            parameters["predicted_noise_std"] = scale * math.sqrt(float(told[1][place, rung]))
-            reason = f"Of all looks this one, {say(exposure)}, {reason}."
-        action: Action = best.action
-        purpose = "spectrum"
-        if not is_set(exposure.current_a, view):
-            action, purpose = SetOptics(beam_current_a=exposure.current_a), "optics"
-            reason = f"Sets the beam current for the next look. {reason}"
-        pixel = int(self._candidates[place])
-        return Decision(
-            action=action,
-            purpose=purpose,
-            reason=reason,
-            target=self._known_grid().name(pixel),
-            predicted_mean=best.mean,
-            predicted_std=best.std,
-            acquisition=name if told is None else f"{name}_per_{self.config.per}",
-            acquisition_value=best.value,
-            acquisition_parameters=parameters,
-            runners_up=tuple(rest),
-            candidates=int(options.allowed.any(axis=1).sum()),
-            candidates_sha256=sha256(self._candidates.astype("<i8").tobytes(), np.packbits(options.allowed).tobytes()),
-            fit=None if told is None else self._learnt.summary(self._epoch_),
-            data_sha256=sha256(*(np.asarray(self._looks_[n], dtype="<f8").tobytes() for n in _LOOK)),
-            random_state_sha256=digest,
-        )
-
-    def _candidate(
-        self, options: Options, view: View, look: tuple[int, int], told: tuple[Belief, Array, Array] | None
-    ) -> Candidate:
-        """Return a look with what it is expected to show, in the unit of its spectrum's value."""
-        place, rung = look
-        x_m, y_m = self._known_grid().position(int(self._candidates[place]))
-        signals = all_signals(self.config.signals, view.capabilities)
-        action = Measure(x_m=x_m, y_m=y_m, dwell_s=options.exposures[rung].dwell_s, signals=signals)
-        if told is None:
-            return Candidate(action=action)
-        belief, _, worth = told
-        scale = float(options.useful_e[place, rung]) if self.config.scaling == "counts" else 1.0
-        value = float(worth[place, rung] / options.cost[rung])
-        mean, std = scale * float(belief.mean[place]), scale * float(belief.std[place])
-        return Candidate(action=action, mean=mean, std=std, value=value)
+    def _evidence(self, digest: str) -> dict[str, object]:
+        data = sha256(*(np.asarray(self._looks_[n], dtype="<f8").tobytes() for n in _LOOK))
+        return {"data_sha256": data, "random_state_sha256": digest}
 
     # --- geometry and dose --------------------------------------------------------------------------
 
@@ -233,6 +187,28 @@ class ImagingPolicy:
     @property
     def _pixels(self) -> list[int]:
         return self._looks_["pixel"]
+
+    @property
+    def _blurs_m(self) -> tuple[float, ...]:
+        return self.config.blurs_m
+
+    def _radius_m(self, blur: int) -> float:
+        return disc_radius_m(self._blurs_m[blur], self._optics_.convergence_rad)
+
+    def _side_m(self, blur: int) -> float:
+        return spread_side_m(self.config.exposed_m, self._radius_m(blur))
+
+    @cached_property
+    def _blurred(self) -> tuple[Indices, ...]:
+        """Over which candidates a probe on each of them averages, for every defocus."""
+        scan, stride = self._known_grid().scan, self.config.stride_px
+        columns = int((self._candidates // scan.width_px == self._candidates[0] // scan.width_px).sum())
+        rows, pitch_m = len(self._candidates) // columns, stride * scan.fov_m / scan.width_px
+        return tuple(stencil_on_lattice(rows, columns, pitch_m, self._radius_m(b + 1)) for b in range(self._defocused))
+
+    @property
+    def _defocused(self) -> int:
+        return len(self._blurs_m) - 1
 
     @cached_property
     def _candidates(self) -> Indices:
@@ -262,20 +238,28 @@ class ImagingPolicy:
 
     @property
     def _looks(self) -> Looks:
-        looks = self._looks_
-        return Looks.of(looks["pixel"], looks["value"], looks["std"], looks["useful_e"], self.config.scaling)
+        return Looks.of(self._looks_, self.config.scaling)
+
+    @cached_property
+    def _inputs(self) -> Inputs:
+        table, scan = self._table, self._known_grid().scan
+        pitch_m = scan.fov_m / scan.width_px
+        stencils = (
+            stencil_on_lattice(scan.height_px, scan.width_px, pitch_m, self._radius_m(b + 1))
+            for b in range(self._defocused)
+        )
+        bright = None if self._image_ is None else brightness(self._image_)
+        return Inputs(self._features, (*table.components, *table.jets), table.place, bright, tuple(stencils))
 
     @cached_property
     def _learnt(self) -> Learnt:
-        table = self._table
-        image = (*table.components, *table.jets)
-        groups = (image, table.place) if image else (table.place,)
-        return learn(self._features, self._looks.first(self._epoch_), groups)
+        forecasts = np.array(self._forecasts_[max(self._judged_ - RECENT, 0) : self._judged_])
+        return learn(self._inputs, self._looks.first(self._epoch_), forecasts)
 
     @cached_property
     def _belief(self) -> Belief:
         learnt = self._learnt
-        return Belief(self._features, self._candidates, self._looks.pooled(learnt.noise), learnt)
+        return Belief(self._inputs, self._candidates, self._looks.pooled(learnt.noise), learnt, self._blurred)
 
     def estimate(self) -> Estimate | None:
         """Return what is believed of the field, in value per electron; None before there is a model."""
@@ -294,13 +278,14 @@ class ImagingPolicy:
             self._take_overview(action, result)
         elif isinstance(action, SpectrumImage) and decision.purpose == SURVEY and not self._surveyed_:
             self._take_survey(action, result)
-        elif isinstance(action, SetOptics) and action.beam_current_a is not None:
+        elif isinstance(action, SetOptics):
             if result.outcome.status != "done":
-                self._refused_a_[action.beam_current_a] = self._refused_a_.get(action.beam_current_a, 0) + 1
+                name = action.model_dump_json()
+                self._refused_[name] = self._refused_.get(name, 0) + 1
         elif isinstance(action, Measure) and self._grid_ is not None:
             pixel = self._grid_.pixel_at(action.x_m, action.y_m)
             if pixel is not None:
-                self._take_look(pixel, action, result)
+                self._take_look(pixel, decision, action, result)
 
     def _take_overview(self, scan: Scan, result: Result) -> None:
         frame = result.frame(scan.detectors[0]) if result.outcome.status == "done" else None
@@ -309,6 +294,8 @@ class ImagingPolicy:
             self._image_ = np.asarray(frame.data, dtype=np.float64)
         else:
             self._overview_tries_ += 1
+        state = result.outcome.state
+        self._optics_ = Optics(state.defocus_m, state.convergence_rad)
         if self._image_ is not None or self._overview_tries_ >= MAX_TRIES:
             self._grid_ = PixelGrid(scan)
 
@@ -323,34 +310,41 @@ class ImagingPolicy:
         if reached(result):
             for place in (p for p in places if p is not None):
                 self._dose_.add(place, dose)
-        useful = float(useful_electrons(dose, before, self._dose_.area_m2, self.config.critical))
+        useful = float(useful_electrons(dose, before, self._side_m(0) ** 2, self.config.critical))
         for index, value, std in found or ():
             if (pixel := places[index]) is not None:
-                self._remember(pixel, value, std, useful)
+                self._remember(pixel, value, std, useful, 0)
         self._schedule()
 
-    def _take_look(self, pixel: int, action: Measure, result: Result) -> None:
+    def _take_look(self, pixel: int, decision: Decision, action: Measure, result: Result) -> None:
         outcome = result.outcome
         scalar = result.value(self.config.target)
         dose = electrons(outcome.state.beam_current_a, action.dwell_s)
-        before = float(self._received(np.array([pixel]))[0])
+        blur = self._optics_.blur(outcome.state.defocus_m, self._blurs_m)
+        before, side_m = float(self._received(np.array([pixel]))[0]), self._side_m(blur)
         if reached(result):
-            self._dose_.add(pixel, dose)
+            self._dose_.add(pixel, dose, side_m)
             self.__dict__.pop("_belief", None)
         if outcome.status != "done" or scalar is None or dose <= 0.0:
             self._tries_[pixel] = self._tries_.get(pixel, 0) + 1
             self._valueless_ += outcome.status == "done"
             return
-        self._remember(
-            pixel,
-            scalar.value,
-            scalar.std,
-            float(useful_electrons(dose, before, self._dose_.area_m2, self.config.critical)),
-        )
+        self._judge(decision, scalar.value)
+        useful = float(useful_electrons(dose, before, side_m**2, self.config.critical))
+        self._remember(pixel, scalar.value, scalar.std, useful, blur)
         self._schedule()
 
-    def _remember(self, pixel: int, value: float, std: float, useful_e: float) -> None:
-        for name, one in zip(_LOOK, (pixel, value, std, useful_e), strict=True):
+    def _judge(self, decision: Decision, value: float) -> None:
+        """Keep how wrong the model was about a look, in its own standard deviations, before any widening."""
+        noise, fit = decision.acquisition_parameters.get("predicted_noise_std"), decision.fit
+        if decision.predicted_mean is None or decision.predicted_std is None or noise is None or fit is None:
+            return
+        own = decision.predicted_std / fit.hyperparameters.get("widening", 1.0)
+        if (spread := math.hypot(own, noise)) > 0.0:
+            self._forecasts_.append((value - decision.predicted_mean) / spread)
+
+    def _remember(self, pixel: int, value: float, std: float, useful_e: float, blur: int) -> None:
+        for name, one in zip(_LOOK, (pixel, value, std, useful_e, blur), strict=True):
             self._looks_[name].append(one)
         self.__dict__.pop("_belief", None)
 
@@ -359,7 +353,7 @@ class ImagingPolicy:
         n = len(self._pixels)
         later = max(self._epoch_ + self.config.refit_every, math.ceil(GROWTH * self._epoch_))
         if n >= (later if self._epoch_ else self.config.initial):
-            self._epoch_ = n
+            self._epoch_, self._judged_ = n, len(self._forecasts_)
             self.__dict__.pop("_learnt", None)
 
     # --- state --------------------------------------------------------------------------------------
@@ -376,8 +370,10 @@ class ImagingPolicy:
             "surveyed": self._surveyed_,
             "looks": {name: list(values) for name, values in self._looks_.items()},
             "pixel_tries": {str(pixel): tries for pixel, tries in self._tries_.items()},
-            "refused": [[current_a, tries] for current_a, tries in self._refused_a_.items()],
-            "epoch": self._epoch_,
+            "refused": dict(self._refused_),
+            "optics": [self._optics_.focus_m, self._optics_.convergence_rad],
+            "forecasts": list(self._forecasts_),
+            "epoch": [self._epoch_, self._judged_],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -391,10 +387,13 @@ class ImagingPolicy:
         self._surveyed_ = state["surveyed"]
         self._looks_ = {name: list(state["looks"][name]) for name in _LOOK}
         self._tries_ = {int(pixel): tries for pixel, tries in state["pixel_tries"].items()}
-        self._refused_a_ = {float(current_a): tries for current_a, tries in state["refused"]}
-        self._epoch_ = state["epoch"]
-        for name in ("_candidates", "_references", "_table", "_features", "_learnt", "_belief"):
+        self._refused_ = dict(state["refused"])
+        self._optics_ = Optics(*state["optics"])
+        self._forecasts_ = list(state["forecasts"])
+        self._epoch_, self._judged_ = state["epoch"]
+        for name in _CACHED:
             self.__dict__.pop(name, None)
 
 
-_LOOK = ("pixel", "value", "std", "useful_e")
+_LOOK = ("pixel", "value", "std", "useful_e", "blur")
+_CACHED = ("_candidates", "_blurred", "_references", "_table", "_features", "_inputs", "_learnt", "_belief")

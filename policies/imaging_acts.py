@@ -1,9 +1,10 @@
-"""The acts the imaging policy chooses from, and how they are said and digested."""
+"""The acts the imaging policy chooses from, what each costs, and how a choice is written down."""
 
 from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +12,15 @@ from numpy.typing import NDArray
 
 from autoscope.acquisition.exposure_choice import Exposure
 from autoscope.exposure import electrons, predict
-from autoscope.records import Decision, Result, Scan, SetOptics, SpectrumImage, View, Wait
+from autoscope.records import Action, Candidate, Decision, Measure, Result, Scan, SetOptics, SpectrumImage, View, Wait
+from policies.field import all_signals
+from policies.imaging_config import ImagingConfig
+from policies.imaging_worth import Foreseen, Worth
+from policies.pixels import Indices, PixelGrid
 
 Array = NDArray[np.float64]
+Look = tuple[int, int]
+"""Number of a candidate, number of an exposure."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +28,37 @@ class Options:
     """What could be done now: exposures (k,), their costs, and per place and exposure what is foreseen (m, k)."""
 
     exposures: tuple[Exposure, ...]
+    blurs: tuple[int, ...]
     cost: Array
     useful_e: Array
     allowed: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Optics:
+    """Focus of the overview, and the semi-angle that says how wide a probe out of it is."""
+
+    focus_m: float = 0.0
+    convergence_rad: float = 0.0
+
+    def setting(self, exposure: Exposure, view: View) -> SetOptics | None:
+        """Return what must be set before a look of that exposure, or None where all is set or will be."""
+        state = view.state
+        current_a, defocus_m = state.beam_current_a, state.defocus_m
+        for act in view.pending:
+            if isinstance(act, SetOptics):
+                current_a = current_a if act.beam_current_a is None else act.beam_current_a
+                defocus_m = defocus_m if act.defocus_m is None else act.defocus_m
+        wanted_m = self.focus_m + exposure.defocus_m
+        current = None if math.isclose(current_a, exposure.current_a, rel_tol=1e-6) else exposure.current_a
+        defocus = None if math.isclose(defocus_m, wanted_m, rel_tol=1e-6, abs_tol=1e-10) else wanted_m
+        if current is None and defocus is None:
+            return None
+        return SetOptics(beam_current_a=current, defocus_m=defocus)
+
+    def blur(self, defocus_m: float, blurs_m: tuple[float, ...]) -> int:
+        """Return which defocus is nearest to one read back."""
+        return int(np.argmin([abs(defocus_m - self.focus_m - b) for b in blurs_m]))
 
 
 def field_act(action: Scan | SpectrumImage, purpose: str, reason: str, view: View) -> Decision:
@@ -45,15 +80,10 @@ def reached(result: Result) -> bool:
     return result.outcome.status == "done" or result.outcome.dose_e > 0.0
 
 
-def is_set(current_a: float, view: View) -> bool:
-    """Return whether a beam current is set, or will be when everything pending is done."""
-    coming = [a.beam_current_a for a in view.pending if isinstance(a, SetOptics) and a.beam_current_a is not None]
-    return math.isclose(current_a, coming[-1] if coming else view.state.beam_current_a, rel_tol=1e-6)
-
-
 def say(exposure: Exposure) -> str:
     """Return an exposure for people."""
-    return f"{exposure.dwell_s * 1e3:.3g} ms at {exposure.current_a * 1e12:.3g} pA"
+    focus = f", {exposure.defocus_m * 1e6:.3g} um out of focus" if exposure.defocus_m else ""
+    return f"{exposure.dwell_s * 1e3:.3g} ms at {exposure.current_a * 1e12:.3g} pA{focus}"
 
 
 def sha256(*parts: bytes) -> str:
@@ -62,3 +92,86 @@ def sha256(*parts: bytes) -> str:
     for part in parts:
         digest.update(part)
     return digest.hexdigest()
+
+
+class Writer:
+    """Writes down which look was chosen among which options, with what it is expected to show.
+
+    Predictions are in the unit of the spectrum's value, for the exposure of the look.
+    """
+
+    def __init__(
+        self, config: ImagingConfig, grid: PixelGrid, candidates: Indices, options: Options, optics: Optics
+    ) -> None:
+        self._config, self._grid, self._candidates = config, grid, candidates
+        self._options, self._optics = options, optics
+
+    def start(self, look: Look, reason: str, view: View, evidence: Mapping[str, object]) -> Decision:
+        """Return a decision made before there is a model."""
+        return self._decision(look, view, {"reason": reason, "acquisition": "diverse"} | dict(evidence), {})
+
+    def modelled(
+        self,
+        look: Look,
+        others: list[Look],
+        worth: Worth,
+        foreseen: Foreseen,
+        view: View,
+        evidence: Mapping[str, object],
+    ) -> Decision:
+        """Return a decision of the model, with the runners-up."""
+
+        def candidate(one: Look) -> Candidate:
+            scale, value = self._scale(one), float(worth.values[one] / self._options.cost[one[1]])
+            mean, std = scale * float(foreseen.mean[one]), scale * float(foreseen.std[one])
+            return Candidate(action=self._measure(one, view), mean=mean, std=std, value=value)
+
+        best, *rest = (candidate(one) for one in (look, *others))
+        fields = {
+            "reason": f"Of all looks this one, {say(self._options.exposures[look[1]])}, {worth.reason}.",
+            "predicted_mean": best.mean,
+            "predicted_std": best.std,
+            "acquisition": f"{worth.name}_per_{self._config.per}",
+            "acquisition_value": best.value,
+            "runners_up": tuple(rest),
+        }
+        noise = {"predicted_noise_std": self._scale(look) * math.sqrt(float(foreseen.noise[look]))}
+        return self._decision(look, view, fields | dict(evidence), noise)
+
+    def _scale(self, look: Look) -> float:
+        return float(self._options.useful_e[look]) if self._config.scaling == "counts" else 1.0
+
+    def _measure(self, look: Look, view: View) -> Measure:
+        x_m, y_m = self._grid.position(int(self._candidates[look[0]]))
+        signals = all_signals(self._config.signals, view.capabilities)
+        return Measure(x_m=x_m, y_m=y_m, dwell_s=self._options.exposures[look[1]].dwell_s, signals=signals)
+
+    def _decision(self, look: Look, view: View, fields: dict[str, object], more: dict[str, float]) -> Decision:
+        exposure, options = self._options.exposures[look[1]], self._options
+        setting = self._optics.setting(exposure, view)
+        action: Action = self._measure(look, view) if setting is None else setting
+        if setting is not None:
+            fields["reason"] = f"Sets the beam for the next look. {fields['reason']}"
+        parameters = {"dwell_s": exposure.dwell_s, "beam_current_a": exposure.current_a, "dose_e": exposure.dose_e}
+        parameters |= {"defocus_m": exposure.defocus_m, "useful_e": float(options.useful_e[look])} | more
+        places, allowed = self._candidates.astype("<i8").tobytes(), np.packbits(options.allowed).tobytes()
+        return Decision.model_validate(
+            {
+                "action": action,
+                "purpose": "spectrum" if setting is None else "optics",
+                "target": self._grid.name(int(self._candidates[look[0]])),
+                "acquisition_parameters": parameters,
+                "candidates": int(options.allowed.any(axis=1).sum()),
+                "candidates_sha256": sha256(places, allowed),
+            }
+            | fields
+        )
+
+
+def refocus(focus_m: float, view: View) -> Decision | None:
+    """Return the decision that brings the overview's focus back, or None where it is there or will be."""
+    found = Optics(focus_m).setting(Exposure(1.0, view.state.beam_current_a), view)
+    if found is None or found.defocus_m is None:
+        return None
+    reason = "The run is over: the focus of the overview is set again."
+    return Decision(action=SetOptics(defocus_m=focus_m), purpose="optics", reason=reason)

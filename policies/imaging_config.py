@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
 from autoscope.acquisition.exposure_choice import Per
 from autoscope.config import ConfigModel
-from autoscope.quantities import Electrons, PositiveCurrent, PositiveDuration, PositiveFluence, PositiveLength
+from autoscope.quantities import Electrons, Length, PositiveCurrent, PositiveDuration, PositiveFluence, PositiveLength
 from policies.field import OverviewConfig
 from policies.imaging_model import Target
 from policies.imaging_survey import SurveyConfig
+from policies.imaging_worth import Goal, Wanted
 
 SIGNIFICANT = 2.0
 """Starting looks that show less than this many standard deviations make the next ones longer."""
@@ -28,11 +28,15 @@ class ImagingConfig(ConfigModel):
     """Name of the scalarized target to learn from."""
     scaling: Target = "counts"
     """"counts": the target grows with the dose and is compared per electron; "intensive": a ratio or an energy."""
-    goal: Literal["maximise", "map"] = "maximise"
-    """Find the highest place and confirm its value, or map the field."""
+    goal: Goal = "maximise"
+    """Find the highest or the lowest place and confirm its value, or map the field."""
     precision: float | None = Field(default=None, gt=0.0, lt=1.0)
-    """Relative standard deviation wanted of the highest value, or error of the map relative to its range; then the
-    run is over. Absent: when the budget ends."""
+    """Standard deviation wanted of the best value, relative to it (of the lowest: to the range); or error of the map
+    relative to its range. Then the run is over. Absent: when the budget ends."""
+    indifference: float = Field(default=0.2, ge=0.0, lt=1.0)
+    """A place within this share of the best value is as good as the best."""
+    certainty: float = Field(default=1.5, gt=0.0, le=6.0)
+    """How surely no other place may be better before one is named, in standard deviations of the difference."""
     overview: OverviewConfig = OverviewConfig()
     stride_px: PositiveInt = 1
     """Only every so many-th overview pixel is a candidate."""
@@ -42,6 +46,9 @@ class ImagingConfig(ConfigModel):
     """Dwell times to choose from; a single one fixes the exposure."""
     currents_a: tuple[PositiveCurrent, ...] = ()
     """Beam currents to choose from; none given means the one that is set."""
+    defoci_m: tuple[Length, ...] = (0.0,)
+    """Defoci to choose from, from the focus in which the overview was taken: a wide probe spreads its electrons over a
+    larger area and averages over it."""
     patience: float = Field(default=0.2, ge=0.0, lt=1.0)
     """A longer look is preferred if it gives up at most this share of worth per cost: fewer acts for the same."""
     repeats: bool = True
@@ -66,13 +73,25 @@ class ImagingConfig(ConfigModel):
     """Relearn hyperparameters after so many looks, or after a fifth more if that is more."""
 
     @model_validator(mode="after")
-    def _one_dwell_each(self) -> ImagingConfig:
-        for name, values in (("dwells", self.dwells_s), ("currents", self.currents_a)):
+    def _each_once(self) -> ImagingConfig:
+        for name, values in (("dwells", self.dwells_s), ("currents", self.currents_a), ("defoci", self.defoci_m)):
             if len(set(values)) < len(values):
                 raise ValueError(f"{name}: a value is given twice")
+        if 0.0 not in self.defoci_m:
+            raise ValueError("defoci: 0 m is missing; looks in focus are always possible")
         return self
 
     @property
     def critical(self) -> float:
         """The critical fluence, infinite where the specimen endures."""
         return math.inf if self.critical_dose_e_per_m2 is None else self.critical_dose_e_per_m2
+
+    @property
+    def wanted(self) -> Wanted:
+        """What the run is for."""
+        return Wanted(self.goal, self.precision, self.indifference, self.certainty, WORDS[self.per])
+
+    @property
+    def blurs_m(self) -> tuple[float, ...]:
+        """The defoci by number: 0 is in focus."""
+        return (0.0, *sorted(f for f in self.defoci_m if f))

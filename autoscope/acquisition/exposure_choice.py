@@ -30,10 +30,11 @@ TIE = 1e-9
 
 @dataclass(frozen=True)
 class Exposure:
-    """How one look is taken: dwell time and beam current."""
+    """How one look is taken: dwell time, beam current, and by how much out of focus."""
 
     dwell_s: float
     current_a: float
+    defocus_m: float = 0.0
 
     @property
     def dose_e(self) -> float:
@@ -41,16 +42,18 @@ class Exposure:
         return electrons(self.current_a, self.dwell_s)
 
 
-def ladder(dwells_s: Sequence[float], currents_a: Sequence[float]) -> tuple[Exposure, ...]:
-    """Return every dwell with every current, fewest electrons first.
+def ladder(
+    dwells_s: Sequence[float], currents_a: Sequence[float], defoci_m: Sequence[float] = (0.0,)
+) -> tuple[Exposure, ...]:
+    """Return every dwell with every current and defocus, fewest electrons first, then nearest to focus.
 
     Examples
     --------
     >>> [e.dwell_s for e in ladder([0.1, 0.01], [1e-10])]
     [0.01, 0.1]
     """
-    pairs = (Exposure(dwell_s, current_a) for dwell_s, current_a in itertools.product(dwells_s, currents_a))
-    return tuple(sorted(set(pairs), key=lambda e: (e.dose_e, e.dwell_s)))
+    ways = (Exposure(*way) for way in itertools.product(dwells_s, currents_a, defoci_m))
+    return tuple(sorted(set(ways), key=lambda e: (e.dose_e, e.dwell_s, abs(e.defocus_m), e.defocus_m)))
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,9 @@ class CountingNoise:
         return cls(background, per_event, floor)
 
 
-def useful_electrons(dose_e: ArrayLike, before_e_per_m2: ArrayLike, area_m2: float, critical_e_per_m2: float) -> Array:
+def useful_electrons(
+    dose_e: ArrayLike, before_e_per_m2: ArrayLike, area_m2: ArrayLike, critical_e_per_m2: float
+) -> Array:
     """Return the electrons of a look that still meet an intact specimen.
 
     ``N exp(-(D + N / 2A) / Dc)``: first-order damage (Egerton, Li & Malac, Micron 35, 399 (2004)) at the middle of
@@ -129,10 +134,10 @@ def useful_electrons(dose_e: ArrayLike, before_e_per_m2: ArrayLike, area_m2: flo
     50.0
     """
     dose, before = np.asarray(dose_e, dtype=np.float64), np.asarray(before_e_per_m2, dtype=np.float64)
-    return np.asarray(dose * np.exp(-(before + 0.5 * dose / area_m2) / critical_e_per_m2))
+    return np.asarray(dose * np.exp(-(before + 0.5 * dose / np.asarray(area_m2)) / critical_e_per_m2))
 
 
-def within_bound(dose_e: ArrayLike, before_e_per_m2: ArrayLike, area_m2: float, bound_e_per_m2: float) -> Mask:
+def within_bound(dose_e: ArrayLike, before_e_per_m2: ArrayLike, area_m2: ArrayLike, bound_e_per_m2: float) -> Mask:
     """Return which looks leave their place at or below the largest fluence it may receive.
 
     Examples
@@ -140,7 +145,7 @@ def within_bound(dose_e: ArrayLike, before_e_per_m2: ArrayLike, area_m2: float, 
     >>> within_bound([1.0, 2.0], [[0.0], [8.5]], 1.0, 10.0).tolist()
     [[True, True], [True, False]]
     """
-    total = np.asarray(before_e_per_m2, dtype=np.float64) + np.asarray(dose_e, dtype=np.float64) / area_m2
+    total = np.asarray(before_e_per_m2, dtype=np.float64) + np.asarray(dose_e, dtype=np.float64) / np.asarray(area_m2)
     return np.asarray(total <= bound_e_per_m2)
 
 
