@@ -95,6 +95,8 @@ class Situation:
         Of the candidates: measured, pending or given up.
     pending : array of int64
         Pixels being measured now.
+    view : View
+        All that was seen when the decision was asked for.
     rng : numpy.random.Generator
         Chance for this decision alone.
     """
@@ -102,6 +104,7 @@ class Situation:
     candidates: Indices
     forbidden: Mask
     pending: Indices
+    view: View
     rng: np.random.Generator
 
 
@@ -180,7 +183,7 @@ class FieldPolicy(abc.ABC):
         if forbidden.all():
             return Finish(reason=f"All {len(forbidden)} candidate pixels are measured or were given up.")
         digest = state_digest(rng)
-        choice = self._choose(Situation(self._candidates, forbidden, pending, rng))
+        choice = self._choose(Situation(self._candidates, forbidden, pending, view, rng))
         return self._decision(choice, forbidden, view.capabilities, grid, digest)
 
     @abc.abstractmethod

@@ -12,12 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 
+from autoscope.acquisition.batch import choose_batch
 from autoscope.acquisition.choice import choose, runners_up
-from autoscope.acquisition.design import diverse, maximin
+from autoscope.acquisition.cost import CostConfig, measurement_costs
+from autoscope.acquisition.design import Spread
 from autoscope.acquisition.rule import AcquisitionRule
+from autoscope.acquisition.travel import ordered_by_travel
 from autoscope.errors import ModelError
 from autoscope.protocols import JsonValue
-from autoscope.records import Decision, FitSummary, Result, View
+from autoscope.records import Decision, FitSummary, Measure, Result, View
 from autoscope.surrogates.committee import Committee
 from autoscope.surrogates.features import FeatureTable, describe, describe_place
 from autoscope.surrogates.prior import Features
@@ -26,6 +29,8 @@ from policies.field import RUNNERS_UP, Choice, Estimate, FieldConfig, FieldPolic
 from policies.pixels import Indices
 
 Array = NDArray[np.float64]
+LEFT = "batch_left"
+"""Parameter of a decision: how many of its runners-up are the rest of its batch, in their order."""
 
 
 class LearningConfig(FieldConfig):
@@ -34,6 +39,10 @@ class LearningConfig(FieldConfig):
     initial: int = Field(default=5, ge=2)
     """Good measurements at places unlike each other before the model decides."""
     acquisition: AcquisitionRule = AcquisitionRule()
+    cost: CostConfig = CostConfig()
+    """What a measurement's worth is divided by: nothing, time, dose, or both."""
+    batch: int = Field(default=1, ge=1, le=64)
+    """Measurements chosen together, each knowing of the others, and put in an order that makes the way short."""
     patch_px: PositiveInt = 11
     """Side of the image patch that describes a pixel."""
     refit_every: PositiveInt = 5
@@ -62,6 +71,7 @@ class LearningPolicy(FieldPolicy):
         self._learnt_n_ = 0
         self._earlier_n_ = 0
         self._summary_: FitSummary | None = None
+        self._queue_: list[int] = []
         self._to_restore_: Mapping[str, Any] | None = None
 
     @abc.abstractmethod
@@ -148,44 +158,52 @@ class LearningPolicy(FieldPolicy):
         """Learn from an outcome; see `FieldPolicy.tell`."""
         self._earlier_n_ = len(self._values_)
         super().tell(decision, result)
+        left = int(decision.acquisition_parameters.get(LEFT, 0))
+        places = [c.action for c in decision.runners_up[:left] if isinstance(c.action, Measure)]
+        pixels = [self._grid_.pixel_at(a.x_m, a.y_m) for a in places] if self._grid_ is not None else []
+        self._queue_ = [pixel for pixel in pixels if pixel is not None]
 
     # --- the choice ---------------------------------------------------------------------------------
 
     def _choose(self, situation: Situation) -> Choice:
         if len(self._values_) < self._settings.initial:
-            return self._initial(situation)
+            nth, of = len(self._values_) + len(situation.pending) + 1, self._settings.initial
+            why = f"Starting point {nth} of {of}: a place unlike those taken so far, so that the model sees variety."
+            return self._unlike(situation, why)
         committee = self._catch_up()
-        in_turn = (len(self._values_) + len(situation.pending)) % 2 == 0
-        if not committee.usable or (in_turn and not committee.trusted):
-            return self._fill(situation, committee)
+        if (why_not := self._why_no_model(situation, committee)) is not None:
+            return self._unlike(situation, why_not)
         return self._modelled(situation, committee)
 
-    def _initial(self, situation: Situation) -> Choice:
-        features, taken = self._places(situation)
-        index = diverse(features, taken, situation.forbidden, situation.rng)
-        nth, of = len(taken) + 1, self._settings.initial
-        reason = f"Starting point {nth} of {of}: a place unlike those taken so far, so that the model sees variety."
-        return self._by_distance(index, maximin(features, taken), situation, "diverse", reason)
-
-    def _fill(self, situation: Situation, committee: Committee) -> Choice:
-        features, taken = self._places(situation)
-        index = diverse(features, taken, situation.forbidden, situation.rng)
-        why = "No model could be fitted"
-        if committee.usable:
+    def _why_no_model(self, situation: Situation, committee: Committee) -> str | None:
+        """Return why this decision is made by unlikeness instead of the models, or None if it is theirs."""
+        if not committee.usable:
+            return "No model could be fitted: a place unlike those measured so far is next."
+        if (len(self._values_) + len(situation.pending)) % 2:
+            return None
+        if not committee.trusted:
             why = "The models foretell worse than a plain guess, so every other decision is made without them"
-        reason = f"{why}: a place unlike those measured so far is next."
-        return self._by_distance(index, maximin(features, taken), situation, "diverse", reason)
+            return f"{why}: a place unlike those measured so far is next."
+        if self._settings.acquisition.name == "integrated_variance":
+            return "For a map every other place is one unlike those measured so far, whatever the model believes."
+        return None
 
-    def _places(self, situation: Situation) -> tuple[Features, Features]:
-        """Return features of candidates, and of what is measured or pending."""
+    def _unlike(self, situation: Situation, reason: str) -> Choice:
+        """Return a place unlike those measured or pending."""
+        spread = self._spread
+        pixels = np.asarray(self._pixels_[spread.count :], dtype=np.int64)
         columns = list(self._columns(self._table))
-        taken = np.concatenate([np.asarray(self._pixels_, dtype=np.int64), situation.pending])
-        return self._pool[:, columns], self._table.values[taken][:, columns]
-
-    def _by_distance(self, index: int, distance: Array, situation: Situation, name: str, reason: str) -> Choice:
+        spread.take(self._table.values[pixels][:, columns])
+        if len(situation.pending):
+            spread = spread.given(self._table.values[situation.pending][:, columns])
+        index, distance = spread.draw(situation.forbidden, situation.rng), spread.distance()
         others = runners_up(distance, index, situation.forbidden, RUNNERS_UP)
         best, *rest = (Estimate(i, value=float(distance[i])) for i in (index, *others))
-        return Choice(best, reason, name, {}, rest, self._summary_)
+        return Choice(best, reason, "diverse", {}, rest, self._summary_)
+
+    @cached_property
+    def _spread(self) -> Spread:
+        return Spread(self._pool[:, list(self._columns(self._table))])
 
     def _modelled(self, situation: Situation, committee: Committee) -> Choice:
         rule = self._settings.acquisition
@@ -201,14 +219,62 @@ class LearningPolicy(FieldPolicy):
             seen=np.asarray(self._values_),
             model=committee.leader,
             rng=situation.rng,
+            cost=self._cost(situation),
             forbidden=situation.forbidden,
         )
-        index = choose(values, situation.rng, situation.forbidden)
-        others = runners_up(values, index, situation.forbidden, RUNNERS_UP)
-        best, *rest = (Estimate(i, float(mean[i]), float(std[i]), float(values[i])) for i in (index, *others))
-        reason = self._explain(best, int((~situation.forbidden).sum()))
+        if self._settings.batch > 1:
+            index, *left = self._next_of_batch(situation, committee, here)
+        else:
+            index, left = choose(values, situation.rng, situation.forbidden), []
+        others = [i for i in runners_up(values, index, situation.forbidden, RUNNERS_UP) if i not in left]
+        ranked = [*left, *others][: max(len(left), RUNNERS_UP)]
+        best, *rest = (Estimate(i, float(mean[i]), float(std[i]), float(values[i])) for i in (index, *ranked))
+        reason = self._explain(best, int((~situation.forbidden).sum()), len(left))
         summary = None if self._summary_ is None else self._summary_.replace(model=committee.chosen)
-        return Choice(best, reason, rule.name, rule.parameters, rest, summary, committee.calibration())
+        parameters = rule.parameters | ({LEFT: float(len(left))} if self._settings.batch > 1 else {})
+        return Choice(best, reason, rule.name, parameters, rest, summary, committee.calibration())
+
+    def _next_of_batch(self, situation: Situation, committee: Committee, here: Array) -> list[int]:
+        """Return the next candidate of the batch and those that follow it, in the order of a short way."""
+        queue = [i for i in self._places_of(self._queue_).tolist() if not situation.forbidden[i]]
+        if queue:
+            return queue
+        picks = choose_batch(
+            self._settings.acquisition,
+            committee.leader,
+            self._pool,
+            self._settings.batch,
+            forbidden=situation.forbidden,
+            noise_std=float(np.median(self._stds_)),
+            measured_mean=here,
+            seen=np.asarray(self._values_),
+            rng=situation.rng,
+            pending=self._table.values[situation.pending],
+            cost=self._cost(situation),
+        )
+        grid, chosen = self._known_grid(), np.array([pick.index for pick in picks], dtype=np.int64)
+        start_m = grid.positions(np.asarray(self._pixels_[-1:], dtype=np.int64))[0]
+        order = ordered_by_travel(grid.positions(situation.candidates[chosen]), start_m)
+        return [int(i) for i in chosen[order]]
+
+    def _cost(self, situation: Situation) -> Array | None:
+        """Return what each candidate costs, (m,), or None where cost does not count."""
+        config = self._settings.cost
+        if config.per == "none":
+            return None
+        x_m, y_m = self._known_grid().positions(situation.candidates).T
+        view = situation.view
+        return config.weigh(
+            measurement_costs(
+                x_m,
+                y_m,
+                self._field.dwell_s,
+                view.state,
+                view.capabilities,
+                decision_s=config.decision_s,
+                reach_m=config.reach_m,
+            )
+        )
 
     def _places_of(self, pixels: Sequence[int]) -> Indices:
         """Return which candidates these pixels are; pixels that are none are left out."""
@@ -216,7 +282,7 @@ class LearningPolicy(FieldPolicy):
         at = np.minimum(np.searchsorted(self._candidates, wanted), len(self._candidates) - 1)
         return np.asarray(at[self._candidates[at] == wanted])
 
-    def _explain(self, best: Estimate, open_: int) -> str:
+    def _explain(self, best: Estimate, open_: int, left: int) -> str:
         rule, target = self._settings.acquisition, self._field.target
         unit = f" {self._unit_}" if self._unit_ else ""
         record = max(v * rule.sign for v in self._values_) * rule.sign
@@ -225,7 +291,8 @@ class LearningPolicy(FieldPolicy):
         if rule.sign * best.mean > rule.sign * record:
             hope = f"better than the {side} so far, {record:.4g}{unit}"
         expected = f"{target} is expected at {best.mean:.4g} ± {best.std:.2g}{unit}"
-        return f"Best {rule.words} of {open_} open pixels: {expected}; {hope}."
+        together = f" Chosen together with {left} more, nearest first." if left else ""
+        return f"Best {rule.words} of {open_} open pixels: {expected}; {hope}.{together}"
 
     # --- state --------------------------------------------------------------------------------------
 
@@ -242,14 +309,14 @@ class LearningPolicy(FieldPolicy):
             "summary": summary,
             "learnt": learnt,
         }
-        return super().state() | {"model": model}
+        return super().state() | {"model": model, "queue": list(self._queue_)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up a state; the models are rebuilt from their hyperparameters when they are next needed."""
         super().restore(state)
-        model = state["model"]
+        model, self._queue_ = state["model"], list(state["queue"])
         self._fitted_n_, self._learnt_n_, self._earlier_n_ = (model[k] for k in ("fitted_n", "learnt_n", "earlier_n"))
         self._to_restore_ = model["learnt"]
         self._summary_ = None if model["summary"] is None else FitSummary.model_validate(model["summary"])
-        for name in ("_table", "_pool", "_committee"):
+        for name in ("_table", "_pool", "_committee", "_spread"):
             self.__dict__.pop(name, None)

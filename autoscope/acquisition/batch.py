@@ -25,7 +25,7 @@ class Pick:
 def choose_batch(
     rule: AcquisitionRule,
     model: Surrogate,
-    pool: Array,
+    pool: Floats,
     count: int,
     *,
     forbidden: Mask,
@@ -33,7 +33,7 @@ def choose_batch(
     measured_mean: Array,
     seen: Array,
     rng: np.random.Generator,
-    pending: Array | None = None,
+    pending: Floats | None = None,
     cost: Floats | None = None,
 ) -> list[Pick]:
     """Return up to ``count`` different open candidates, best first; fewer where fewer are open.
@@ -80,7 +80,9 @@ def choose_batch(
     for _ in range(max(min(count, int((~forbidden).sum())), 1)):
         if len(known):
             std = model.pool_std_given(known, np.full(len(known), noise_std))
-        values = rule.evaluate(mean, std, measured_mean=measured_mean, seen=seen, model=model, rng=rng, cost=cost)
+        values = rule.evaluate(
+            mean, std, measured_mean=measured_mean, seen=seen, model=model, rng=rng, cost=cost, forbidden=closed
+        )
         index = choose(values, rng, closed)
         picks.append(Pick(index, float(mean[index]), float(std[index]), float(values[index])))
         closed[index] = True
