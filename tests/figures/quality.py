@@ -11,7 +11,7 @@ import numpy as np
 
 from tests.figures.arena.campaign import Campaign, digest
 from tests.figures.arena.compare import Difference, difference
-from tests.figures.arena.ours import run_ours
+from tests.figures.arena.ours import remembered
 from tests.figures.arena.sets import arena_set, names
 from tests.figures.figure import Figure
 from tests.figures.peers.recorded import METHODS, read, settings_of
@@ -19,7 +19,7 @@ from tests.figures.peers.recorded import METHODS, read, settings_of
 SEARCH: tuple[tuple[str, Mapping[str, Any]], ...] = (("maximum", {"policy": "gp"}),)
 """Policies that look for the maximum; the first is the one compared."""
 MAPPING: tuple[tuple[str, Mapping[str, Any]], ...] = (
-    ("map", {"policy": "gp", "acquisition": {"name": "max_variance"}}),
+    ("map", {"policy": "gp", "acquisition": {"name": "integrated_variance"}}),
 )
 """Policies that map the field; the first is the one compared."""
 
@@ -64,7 +64,7 @@ def figures(slow: bool) -> Iterator[Figure]:
     for goal, configs, metrics in (("maximum", SEARCH, SEARCHED), ("map", MAPPING, MAPPED)):
         for nth, (label, options) in enumerate(configs):
             for name in sets:
-                ours = [run_ours(name, label, options, seed, limit) for seed in seeds]
+                ours = [remembered(name, label, options, seed, limit) for seed in seeds]
                 theirs = [c for c in recorded if c.set == name]
                 yield from _compared(name, label, ours, theirs, metrics)
                 yield from _honest(name, label, ours)
