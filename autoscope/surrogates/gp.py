@@ -28,6 +28,8 @@ class GaussianProcess(ExactSurrogate):
         Kernel of every summand.
     cold_iterations, warm_iterations : int
         Bound on L-BFGS-B iterations of the first fit and of later ones, which start where the last ended.
+    device : str
+        Where the pool is kept: ``"cpu"``, ``"cuda"``, or ``"auto"`` for a GPU where there is one.
 
     Examples
     --------
@@ -42,9 +44,14 @@ class GaussianProcess(ExactSurrogate):
     name = "gaussian_process"
 
     def __init__(
-        self, groups: Groups, shape: Shape = "rbf", cold_iterations: int = 60, warm_iterations: int = 10
+        self,
+        groups: Groups,
+        shape: Shape = "rbf",
+        cold_iterations: int = 60,
+        warm_iterations: int = 10,
+        device: str = "cpu",
     ) -> None:
-        super().__init__()
+        super().__init__(device)
         self._default = default_prior(shape, groups)
         self._iterations = (cold_iterations, warm_iterations)
         self._prior_: Prior | None = None

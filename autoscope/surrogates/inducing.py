@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,21 +12,44 @@ from numpy.typing import NDArray
 from autoscope.errors import FitFailed, ModelError
 from autoscope.protocols import JsonValue
 from autoscope.records import FitSummary
-from autoscope.surrogates.prior import Groups, Prior, Shape, default_prior
-from autoscope.surrogates.sparse_posterior import SparsePosterior, select_inducing
+from autoscope.surrogates.evidence import maximise
+from autoscope.surrogates.pool import Held, Indices, home_of
+from autoscope.surrogates.prior import Features, Groups, Prior, Shape, default_prior
+from autoscope.surrogates.sparse_posterior import SparsePosterior, screened, select_inducing
 from autoscope.surrogates.surrogate import Scaling, Surrogate
 from autoscope.surrogates.threads import one_thread
 
 Array = NDArray[np.float64]
-Floats = NDArray[np.floating]
+
+
+def telling(x: Features, count: int) -> Indices:
+    """Return at most ``count`` of the measurements ``x`` (n, d) that tell hyperparameters: pairs, near and far.
+
+    Every so many-th measurement, and the nearest neighbour of each: pairs far apart tell long lengthscales, and near
+    ones tell the noise from short lengthscales, which a thinned set alone confounds. Only places decide, no values,
+    so the evidence of the chosen is that of honest data.
+
+    Examples
+    --------
+    >>> telling(np.array([[0.0], [5.0], [5.2], [9.0], [0.1]]), 4).tolist()
+    [0, 1, 2, 4]
+    """
+    if len(x) <= count:
+        return np.arange(len(x))
+    spread = np.linspace(0, len(x), (count + 1) // 2, endpoint=False).astype(np.int64)
+    single = np.asarray(x, dtype=np.float32)
+    distance = np.einsum("ij,ij->i", single, single) - 2.0 * (single[spread] @ single.T)
+    distance[np.arange(len(spread)), spread] = np.inf
+    return np.unique(np.concatenate([spread, distance.argmin(axis=1)]))[:count]
 
 
 class InducingGaussianProcess:
     """The sum of ARD kernels of `gp.GaussianProcess`, approximated through inducing points; keeps `Surrogate`.
 
-    Hyperparameters maximise the bound of Titsias 2009 on few inducing points; the posterior then uses more. One more
-    measurement costs O(u^2 + u m) for u inducing points and a pool of m, however many were measured before. A measured
-    place that the inducing points hardly know joins them until the next fit chooses them anew.
+    Hyperparameters maximise the exact evidence of the measurements that tell most of them (`telling`), or the bound
+    of Titsias 2009 on all; the posterior, of that bound, uses all. One more measurement costs O(u^2 + u m) for u
+    inducing points and a pool of m, however many were measured before. A measured place that the inducing points
+    hardly know joins them until the next fit chooses them anew.
 
     Parameters
     ----------
@@ -33,12 +57,17 @@ class InducingGaussianProcess:
         Columns of each summand, e.g. image features and coordinates apart (additive).
     shape : {"rbf", "matern52"}
         Kernel of every summand.
-    inducing, spare, fit_inducing : int
-        Inducing points of the posterior, room for more until the next fit, and those hyperparameters are learnt on.
+    inducing, spare : int
+        Inducing points of the posterior, and room for more until the next fit.
+    learn_by : {"evidence", "bound"}
+        What hyperparameters maximise. The bound looks at all measurements, through GPyTorch, in about ten times the
+        time.
+    telling, fit_inducing : int
+        Measurements whose evidence is maximised, and inducing points of the bound.
     cold_iterations, warm_iterations : int
         Bound on L-BFGS-B iterations of the first fit and of later ones, which start where the last ended.
     device : str
-        Where to compute, as torch names it; ``"auto"`` takes a GPU if there is one.
+        Where the pool is kept: ``"cpu"``, ``"cuda"``, or ``"auto"`` for a GPU where there is one.
 
     Examples
     --------
@@ -59,19 +88,22 @@ class InducingGaussianProcess:
         *,
         inducing: int = 256,
         spare: int = 64,
+        learn_by: Literal["evidence", "bound"] = "evidence",
+        telling: int = 384,
         fit_inducing: int = 96,
         cold_iterations: int = 40,
-        warm_iterations: int = 8,
+        warm_iterations: int = 5,
         device: str = "cpu",
     ) -> None:
         self._default = default_prior(shape, groups)
-        self._counts = (inducing, spare, min(fit_inducing, inducing))
-        self._iterations = (cold_iterations, warm_iterations)
-        self._device = chosen_device(device)
+        self._counts, self._telling = (inducing, spare, min(fit_inducing, inducing)), telling
+        self._iterations, self._learn_by = (cold_iterations, warm_iterations), learn_by
+        self._home = home_of(device)
+        self._store: Held | None = None
         self._prior_: Prior | None = None
         self._posterior_: SparsePosterior | None = None
         self._scaling_ = Scaling(0.0, 1.0)
-        self._pool: Floats | None = None
+        self._pool: Features | None = None
 
     @property
     def n(self) -> int:
@@ -82,7 +114,7 @@ class InducingGaussianProcess:
         """Let the next fit start, warm, from hyperparameters learnt by another model of the same kernel."""
         self._prior_ = prior
 
-    def fit(self, x: Floats, y: Array, noise_std: Array) -> FitSummary:
+    def fit(self, x: Features, y: Array, noise_std: Array) -> FitSummary:
         """Learn hyperparameters; see `Surrogate.fit`."""
         x, y, noise_std = _checked(x, y, noise_std)
         scaling = Scaling.of(y)
@@ -90,7 +122,8 @@ class InducingGaussianProcess:
         with one_thread():
             prior, used = self._learn(x, standard, noise)
             posterior = self._condensed(prior, x, standard, noise)
-        self._prior_, self._posterior_, self._scaling_ = prior, posterior, scaling
+        self._replace(posterior)
+        self._prior_, self._scaling_ = prior, scaling
         return FitSummary(
             model=self.name,
             n=len(y),
@@ -110,23 +143,36 @@ class InducingGaussianProcess:
     def _learn_from(
         self, start: Prior, x: Array, y: Array, noise_variance: Array, iterations: int
     ) -> tuple[Prior, int]:
-        from autoscope.surrogates.sparse_evidence import maximise_bound  # GPyTorch: only when something is fitted
+        if self._learn_by == "evidence":
+            at = telling(x, self._telling)
+            return maximise(start, x[at], y[at], noise_variance[at], iterations)
+        from autoscope.surrogates.sparse_evidence import maximise_bound  # GPyTorch: only when something is so fitted
 
-        chosen = select_inducing(start, x, self._counts[2], self._device)
-        return maximise_bound(start, x, y, noise_variance, x[chosen], iterations, self._device)
+        chosen = select_inducing(start, x, self._counts[2])
+        return maximise_bound(start, x, y, noise_variance, x[chosen], iterations)
 
     def _condensed(self, prior: Prior, x: Array, y: Array, noise_variance: Array) -> SparsePosterior:
         count, spare, _ = self._counts
-        chosen = select_inducing(prior, x, count, self._device)
-        return SparsePosterior(prior, x, y, noise_variance, x[chosen], spare=spare, device=self._device)
+        looked_at = x[screened(count, len(x))]
+        chosen = looked_at[select_inducing(prior, looked_at, count)]
+        return SparsePosterior(prior, x, y, noise_variance, chosen, spare=spare)
 
-    def recall(self, state: Mapping[str, JsonValue], x: Floats, y: Array, noise_std: Array) -> None:
+    def _replace(self, posterior: SparsePosterior) -> None:
+        if self._posterior_ is not None and self._posterior_.pool is not None:
+            self._store = self._posterior_.pool.store
+        self._posterior_ = posterior
+
+    def forget(self) -> None:
+        """Let the next fit start from the default prior; see `Surrogate.forget`."""
+        self._prior_ = None
+
+    def recall(self, state: Mapping[str, JsonValue], x: Features, y: Array, noise_std: Array) -> None:
         """Take up a state; see `Surrogate.recall`."""
         x, y, noise_std = _checked(x, y, noise_std)
         plain, scaling = state["prior"], Scaling.of(y)
         prior = Prior.from_plain(plain) if isinstance(plain, dict) else self._default
         with one_thread():
-            self._posterior_ = self._condensed(prior, x, scaling.standard(y), scaling.noise_variance(noise_std))
+            self._replace(self._condensed(prior, x, scaling.standard(y), scaling.noise_variance(noise_std)))
         self._prior_ = prior if isinstance(plain, dict) else None
         self._scaling_ = scaling
 
@@ -134,12 +180,12 @@ class InducingGaussianProcess:
         """Return the learnt hyperparameters; see `Surrogate.state`."""
         return {"prior": self._prior_.plain() if self._prior_ else None}
 
-    def predict(self, x: Floats) -> tuple[Array, Array]:
+    def predict(self, x: Features) -> tuple[Array, Array]:
         """Return mean and std at ``x`` (m, d); see `Surrogate.predict`."""
         with one_thread():
             return self._in_units(*self._fitted().predict(x))
 
-    def condition(self, x: Floats, y: Array, noise_std: Array) -> None:
+    def condition(self, x: Features, y: Array, noise_std: Array) -> None:
         """Take measurements into account without refit, in O(u^2 + u m) each; see `Surrogate.condition`."""
         x, y, noise_std = _checked(x, y, noise_std)
         posterior = self._fitted()
@@ -148,7 +194,7 @@ class InducingGaussianProcess:
             for k in range(len(x)):  # one by one, so that the bits do not depend on how many arrive together
                 posterior.extend(x[k], float(standard[k]), float(noise[k]))
 
-    def attach(self, pool: Floats) -> None:
+    def attach(self, pool: Features) -> None:
         """Keep the posterior over ``pool`` (m, d); see `Surrogate.attach`."""
         self._pool = pool
         if self._posterior_ is not None:
@@ -159,27 +205,53 @@ class InducingGaussianProcess:
         pool = self._attached().pool
         if pool is None:
             raise ModelError("no pool is attached", remedy="Call attach(pool) first")
-        return self._in_units(pool.mean.cpu().numpy(), pool.variance.cpu().numpy())
+        return self._in_units(pool.mean, pool.variance)
 
-    def pool_std_given(self, x: Floats, noise_std: Array) -> Array:
+    def pool_std_given(self, x: Features, noise_std: Array) -> Array:
         """Return the pool std as if ``x`` had been measured too; see `Surrogate.pool_std_given`."""
         noise = self._scaling_.noise_variance(noise_std)
         with one_thread():
-            return np.sqrt(self._attached().pool_variance_given(x, noise)) * self._scaling_.factor
+            return self._std(self._attached().pool_variance_given(x, noise))
 
-    def pool_covariance(self, x: Floats) -> Array:
-        """Return the posterior covariance of every point of the pool with ``x`` (d,), shape (m,), target squared."""
+    def pool_covariance(self, x: Features) -> Array:
+        """Return the covariance of the pool with one point; see `Surrogate.pool_covariance`."""
         with one_thread():
-            return self._attached().pool_covariance(x) * self._scaling_.factor**2
+            return self._attached().pool_covariance(x).astype(np.float64) * self._scaling_.factor**2
+
+    def covariance_between(self, one: Indices, other: Indices) -> Array:
+        """Return the posterior covariance between points of the pool; see `Surrogate.covariance_between`."""
+        with one_thread():
+            return self._attached().covariance_between(one, other).astype(np.float64) * self._scaling_.factor**2
 
     def sample_pool(self, rng: np.random.Generator) -> Array:
         """Return one posterior function over the attached pool; see `Surrogate.sample_pool`."""
         with one_thread():
             return self._scaling_.shift + self._scaling_.factor * self._attached().sample_pool(rng)
 
-    def _in_units(self, mean: Array, variance: Array) -> tuple[Array, Array]:
-        scaling = self._scaling_
-        return scaling.shift + scaling.factor * mean, scaling.factor * np.sqrt(np.maximum(variance, 0.0))
+    @property
+    def jitter_std(self) -> float:
+        """Learnt noise beyond the stated one; see `Surrogate.jitter_std`."""
+        return self._scaling_.factor * math.sqrt(self._fitted().prior.jitter)
+
+    @property
+    def typical_noise_std(self) -> float:
+        """Median noise of a measurement; see `Surrogate.typical_noise_std`."""
+        return self._scaling_.factor * math.sqrt(float(np.median(self._fitted().noise_variance)))
+
+    def leave_one_out(self) -> tuple[Array, Array, Array]:
+        """Return values and leave-one-out forecasts; see `Surrogate.leave_one_out`."""
+        with one_thread():
+            y, mean, variance = self._fitted().leave_one_out()
+        return self._scaling_.shift + self._scaling_.factor * y, *self._in_units(mean, variance)
+
+    def _in_units(self, mean: Features, variance: Features) -> tuple[Array, Array]:
+        return self._scaling_.shift + self._scaling_.factor * mean.astype(np.float64), self._std(variance)
+
+    def _std(self, variance: Features) -> Array:
+        std = np.maximum(variance, 0.0, dtype=np.float64)
+        np.sqrt(std, out=std)
+        std *= self._scaling_.factor
+        return std
 
     def _fitted(self) -> SparsePosterior:
         if self._posterior_ is None:
@@ -190,7 +262,8 @@ class InducingGaussianProcess:
         posterior = self._fitted()
         if posterior.pool is None and self._pool is not None:
             with one_thread():
-                posterior.attach(self._pool)
+                posterior.attach(self._pool, self._home, self._store)
+            self._store = None
         return posterior
 
 
@@ -215,9 +288,9 @@ class GrowingGaussianProcess:
     def __init__(self, exact: Surrogate, inducing: InducingGaussianProcess, limit: int = 1500) -> None:
         self._exact, self._inducing, self._limit = exact, inducing, limit
         self._active: Surrogate = exact
-        self._pool: Floats | None = None
+        self._pool: Features | None = None
 
-    def fit(self, x: Floats, y: Array, noise_std: Array) -> FitSummary:
+    def fit(self, x: Features, y: Array, noise_std: Array) -> FitSummary:
         """Learn hyperparameters by the model for so many measurements; see `Surrogate.fit`."""
         if len(x) < self._limit:
             summary = self._exact.fit(x, y, noise_std)
@@ -238,7 +311,7 @@ class GrowingGaussianProcess:
             active.attach(self._pool)
         self._active = active
 
-    def recall(self, state: Mapping[str, JsonValue], x: Floats, y: Array, noise_std: Array) -> None:
+    def recall(self, state: Mapping[str, JsonValue], x: Features, y: Array, noise_std: Array) -> None:
         """Take up a state; see `Surrogate.recall`."""
         learnt = state["learnt"]
         if not isinstance(learnt, Mapping):
@@ -252,15 +325,15 @@ class GrowingGaussianProcess:
         stage = "exact" if self._active is self._exact else "inducing"
         return {"stage": stage, "learnt": self._active.state()}
 
-    def predict(self, x: Floats) -> tuple[Array, Array]:
+    def predict(self, x: Features) -> tuple[Array, Array]:
         """Return mean and std at ``x`` (m, d); see `Surrogate.predict`."""
         return self._active.predict(x)
 
-    def condition(self, x: Floats, y: Array, noise_std: Array) -> None:
+    def condition(self, x: Features, y: Array, noise_std: Array) -> None:
         """Take measurements into account without refit; see `Surrogate.condition`."""
         self._active.condition(x, y, noise_std)
 
-    def attach(self, pool: Floats) -> None:
+    def attach(self, pool: Features) -> None:
         """Keep the posterior over ``pool`` (m, d); see `Surrogate.attach`."""
         self._pool = pool
         self._active.attach(pool)
@@ -269,29 +342,42 @@ class GrowingGaussianProcess:
         """Return mean and std over the attached pool; see `Surrogate.pool_posterior`."""
         return self._active.pool_posterior()
 
-    def pool_std_given(self, x: Floats, noise_std: Array) -> Array:
+    def pool_std_given(self, x: Features, noise_std: Array) -> Array:
         """Return the pool std as if ``x`` had been measured too; see `Surrogate.pool_std_given`."""
         return self._active.pool_std_given(x, noise_std)
 
-    def pool_covariance(self, x: Floats) -> Array:
+    def pool_covariance(self, x: Features) -> Array:
         """Return the posterior covariance of every point of the pool with ``x`` (d,), shape (m,), target squared."""
         return self._active.pool_covariance(x)
+
+    def covariance_between(self, one: Indices, other: Indices) -> Array:
+        """Return the posterior covariance between points of the pool; see `Surrogate.covariance_between`."""
+        return self._active.covariance_between(one, other)
 
     def sample_pool(self, rng: np.random.Generator) -> Array:
         """Return one posterior function over the attached pool; see `Surrogate.sample_pool`."""
         return self._active.sample_pool(rng)
 
+    @property
+    def jitter_std(self) -> float:
+        """Learnt noise beyond the stated one; see `Surrogate.jitter_std`."""
+        return self._active.jitter_std
 
-def chosen_device(name: str) -> str:
-    """Return a torch device by name; ``"auto"`` is the GPU where there is one, else the CPU."""
-    import torch
+    @property
+    def typical_noise_std(self) -> float:
+        """Median noise of a measurement; see `Surrogate.typical_noise_std`."""
+        return self._active.typical_noise_std
 
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    def leave_one_out(self) -> tuple[Array, Array, Array] | None:
+        """Return values and leave-one-out forecasts; see `Surrogate.leave_one_out`."""
+        return self._active.leave_one_out()
+
+    def forget(self) -> None:
+        """Let the next fit start afresh; see `Surrogate.forget`."""
+        self._active.forget()
 
 
-def _checked(x: Floats, y: Floats, noise_std: Floats) -> tuple[Array, Array, Array]:
+def _checked(x: Features, y: Features, noise_std: Features) -> tuple[Array, Array, Array]:
     if x.ndim != 2 or y.shape != (len(x),) or noise_std.shape != (len(x),) or len(x) == 0:
         raise FitFailed(
             "data have the wrong shape", value=(x.shape, y.shape, noise_std.shape), limit="(n, d), (n,), (n,)"

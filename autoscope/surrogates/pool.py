@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.blas import strmm
@@ -11,9 +13,108 @@ from autoscope.surrogates.prior import Features, Prior, Shape
 Array = NDArray[np.float64]
 Single = NDArray[np.float32]
 Indices = NDArray[np.int64]
+Held = Any
+"""An array of single precision where the pool is kept: NumPy's in main memory, or a torch tensor on a device."""
 
 BLOCK_ELEMENTS = 500_000
 """Entries of a covariance handled at once: a few megabytes stay in the processor's cache."""
+
+
+class Home(Protocol):
+    """Where a pool is kept, and the few steps that differ from place to place; all in single precision."""
+
+    def put(self, array: Features) -> Held:
+        """Take an array there."""
+
+    def get(self, held: Held) -> Single:
+        """Return what is held there as a NumPy array."""
+
+    def indices(self, at: Indices) -> Held:
+        """Take indices there."""
+
+    def empty(self, rows: int, columns: int) -> Held:
+        """Return memory there, with anything in it."""
+
+    def full(self, count: int, value: float) -> Held:
+        """Return ``count`` equal values there."""
+
+    def fits(self, store: Held, rows: int, columns: int) -> bool:
+        """Return whether memory is of this home, of so many columns and not fewer rows."""
+
+    def block(self, rows: int) -> int:
+        """Return how many columns of so many rows are best handled at once."""
+
+    def lower_times(self, lower: Held, right: Held) -> Held:
+        """Return the product of a lower triangular matrix (n, n) and another (n, b), which may be overwritten."""
+
+    def sum_of_squares(self, rows: Held) -> Held:
+        """Return the sum of squares of every column of (n, b), which may be overwritten."""
+
+    def covariance(self, shape: Shape, near: Held, far: Held, outputscale: float) -> Held:
+        """Return the covariance (q, b) of rows beside which stand their squared norms; see `PoolKernel`."""
+
+
+class MainMemory:
+    """NumPy arrays on the processor."""
+
+    def put(self, array: Features) -> Single:
+        """Return the array in single precision."""
+        return np.asarray(array, dtype=np.float32)
+
+    def get(self, held: Held) -> Single:
+        """Return the array itself."""
+        return np.asarray(held)
+
+    def indices(self, at: Indices) -> Indices:
+        """Return the indices themselves."""
+        return at
+
+    def empty(self, rows: int, columns: int) -> Single:
+        """Return an array with anything in it."""
+        return np.empty((rows, columns), dtype=np.float32)
+
+    def full(self, count: int, value: float) -> Single:
+        """Return an array of equal values."""
+        return np.full(count, value, dtype=np.float32)
+
+    def fits(self, store: Held, rows: int, columns: int) -> bool:
+        """Return whether an array can hold so much."""
+        return isinstance(store, np.ndarray) and store.shape[1] == columns and len(store) >= rows
+
+    def block(self, rows: int) -> int:
+        """Return as many columns as stay in the cache."""
+        return max(256, BLOCK_ELEMENTS // max(rows, 1))
+
+    def lower_times(self, lower: Single, right: Single) -> Single:
+        """Return the product, in half the steps of one that knows nothing of the triangle."""
+        return np.asarray(strmm(1.0, lower.T, right.T, side=1, overwrite_b=1).T)
+
+    def sum_of_squares(self, rows: Single) -> Single:
+        """Return the sums, squaring in place."""
+        np.square(rows, out=rows)
+        return np.asarray(rows.sum(axis=0))
+
+    def covariance(self, shape: Shape, near: Single, far: Single, outputscale: float) -> Single:
+        """Return the covariance; see `Home.covariance`."""
+        return _covariance(shape, near, far, outputscale)
+
+
+MAIN_MEMORY = MainMemory()
+
+
+def home_of(device: str) -> Home:
+    """Return where to keep a pool, by a device's name; ``"auto"`` is the GPU where there is one, else main memory.
+
+    Raises
+    ------
+    ModelError
+        There is no such device here.
+    """
+    if device == "cpu":
+        return MAIN_MEMORY
+    from autoscope.surrogates.device import TorchMemory, has_gpu  # torch takes long to load
+
+    return MAIN_MEMORY if device == "auto" and not has_gpu() else TorchMemory("cuda" if device == "auto" else device)
 
 
 class PoolKernel:
@@ -28,41 +129,44 @@ class PoolKernel:
         (m, d) features of the pool.
     prior : Prior
         Whose covariance is wanted.
+    home : Home
+        Where it is computed.
     """
 
-    def __init__(self, points: Features, prior: Prior) -> None:
-        self.prior = prior
+    def __init__(self, points: Features, prior: Prior, home: Home = MAIN_MEMORY) -> None:
+        self.prior, self.home = prior, home
         self._sides = [
-            _beside(points, columns, lengthscales, own=2)
+            home.put(_beside(points, columns, lengthscales, own=2))
             for columns, lengthscales in zip(prior.groups, prior.lengthscales, strict=True)
         ]
 
     def __len__(self) -> int:
         return len(self._sides[0])
 
-    def rows(self, x: Features, block: slice = slice(None)) -> Single:
+    def rows(self, x: Features, block: slice = slice(None)) -> Held:
         """Return the covariances between ``x`` (q, d) and a block of the pool, shape (q, block)."""
-        total: Single = np.empty((0, 0), dtype=np.float32)
-        for g, (columns, lengthscales) in enumerate(zip(self.prior.groups, self.prior.lengthscales, strict=True)):
-            near = _beside(x, columns, lengthscales, own=1)
-            part = _covariance(self.prior.shape, near, self._sides[g][block], self.prior.outputscales[g])
-            total = np.add(total, part, out=total) if g else part
-        return total
+        near = [_beside(x, c, v, own=1) for c, v in zip(self.prior.groups, self.prior.lengthscales, strict=True)]
+        return self._sum([self.home.put(side) for side in near], [side[block] for side in self._sides])
 
-    def between(self, one: Indices, other: Indices) -> Single:
+    def between(self, one: Indices, other: Indices) -> Held:
         """Return the covariances between points of the pool, given by their indices (a,), (b,); shape (a, b)."""
-        total: Single = np.empty((0, 0), dtype=np.float32)
-        for g, side in enumerate(self._sides):
-            part = _covariance(self.prior.shape, _turned(side[one]), side[other], self.prior.outputscales[g])
-            total = np.add(total, part, out=total) if g else part
+        near, far = self.home.indices(one), self.home.indices(other)
+        return self._sum([_turned(side[near]) for side in self._sides], [side[far] for side in self._sides])
+
+    def _sum(self, near: list[Held], far: list[Held]) -> Held:
+        shape, outputscales = self.prior.shape, self.prior.outputscales
+        total = self.home.covariance(shape, near[0], far[0], outputscales[0])
+        for g in range(1, len(near)):
+            total += self.home.covariance(shape, near[g], far[g], outputscales[g])
         return total
 
 
-def _turned(far: Single) -> Single:
-    """Return rows of the pool's side as rows of the other side: the last two columns change places."""
-    near = far.copy()
-    near[:, -2:] = far[:, :-3:-1]
-    return near
+def _turned(far: Held) -> Held:
+    """Return rows of the pool's side, which are ours, as rows of the other: the last two columns change places."""
+    norms = far[:, -1] + 0.0  # a copy wherever it is kept
+    far[:, -1] = far[:, -2]
+    far[:, -2] = norms
+    return far
 
 
 def _beside(points: Features, columns: tuple[int, ...], lengthscales: tuple[float, ...], own: int) -> Single:
@@ -76,20 +180,23 @@ def _beside(points: Features, columns: tuple[int, ...], lengthscales: tuple[floa
 
 
 def _covariance(shape: Shape, near: Single, far: Single, outputscale: float) -> Single:
+    log = np.float32(np.log(outputscale))
     if shape == "rbf":
-        near[:, -2] += np.float32(np.log(outputscale))  # the column that meets the ones of the pool
+        near[:, -2] += log  # the column that meets the ones of the pool
         exponent = near @ far.T
         return np.asarray(np.exp(exponent, out=exponent))
-    squared = near @ far.T
-    squared *= np.float32(-10.0)  # five times the squared distance
-    np.maximum(squared, np.float32(0.0), out=squared)  # rounding can make a distance negative
-    root = np.sqrt(squared)
-    squared *= np.float32(1.0 / 3.0)
-    squared += root
-    squared += np.float32(1.0)
-    squared *= np.exp(np.negative(root, out=root), out=root)
-    squared *= np.float32(outputscale)
-    return squared
+    near *= np.float32(-10.0)  # of minus half the squared distance
+    root = near @ far.T
+    np.abs(root, out=root)  # rounding can make a distance negative
+    np.sqrt(root, out=root)
+    decay = np.subtract(log, root)
+    np.exp(decay, out=decay)
+    steps = root * np.float32(1.0 / 3.0)
+    steps += np.float32(1.0)
+    steps *= root
+    steps += np.float32(1.0)
+    steps *= decay
+    return steps
 
 
 class PoolPosterior:
@@ -109,37 +216,45 @@ class PoolPosterior:
     store : array, optional
         Memory of a posterior no longer needed, to be used again where it is large enough: fresh memory costs more
         than what is computed into it.
+    home : Home
+        Where all this is kept and computed.
     """
 
-    def __init__(self, points: Features, prior: Prior, capacity: int, store: Single | None = None) -> None:
-        self.points = points
-        self.kernel = PoolKernel(points, prior)
-        self.mean: Single = np.full(len(points), prior.mean, dtype=np.float32)
-        self.variance: Single = np.full(len(points), prior.variance, dtype=np.float32)
-        fits = store is not None and store.shape[1] == len(points) and len(store) >= capacity
-        self.store: Single = store if store is not None and fits else _empty(capacity, len(points))
+    def __init__(
+        self, points: Features, prior: Prior, capacity: int, store: Held | None = None, home: Home = MAIN_MEMORY
+    ) -> None:
+        self.points, self.home = points, home
+        self.kernel = PoolKernel(points, prior, home)
+        self._mean, self._variance = home.full(len(points), prior.mean), home.full(len(points), prior.variance)
+        self.store: Held = store if home.fits(store, capacity, len(points)) else home.empty(capacity, len(points))
         self._n = 0
 
     @property
-    def rows(self) -> Single:
-        """``V``, shape (n, m); a view."""
+    def mean(self) -> Single:
+        """Mean over the pool, (m,)."""
+        return self.home.get(self._mean)
+
+    @property
+    def variance(self) -> Single:
+        """Variance over the pool, (m,)."""
+        return self.home.get(self._variance)
+
+    @property
+    def _rows(self) -> Held:
         return self.store[: self._n]
 
     def build(self, x: Features, inverse_factor: Array, whitened: Array) -> None:
         """Take all measurements at once: ``x`` (n, d), ``L^-1`` (n, n) and whitened residuals (n,)."""
-        lower, weights = inverse_factor.astype(np.float32), whitened.astype(np.float32)
+        lower, weights = self.home.put(inverse_factor), self.home.put(whitened)
         self._n = len(x)
         self._reserve(self._n)
-        step = max(256, BLOCK_ELEMENTS // max(len(x), 1))
-        for start in range(0, len(self.mean), step):
-            block = slice(start, min(start + step, len(self.mean)))
-            rows = strmm(1.0, lower.T, self.kernel.rows(x, block).T, side=1, overwrite_b=1).T
+        for block in blocks(len(self.points), self.home.block(len(x))):
+            rows = self.home.lower_times(lower, self.kernel.rows(x, block))
             self.store[: self._n, block] = rows
-            self.mean[block] += weights @ rows
-            np.square(rows, out=rows)
-            self.variance[block] -= rows.sum(axis=0)
+            self._mean[block] += weights @ rows
+            self._variance[block] -= self.home.sum_of_squares(rows)
 
-    def row(self, x: Features, column: Array, pivot: float) -> Single:
+    def row(self, x: Features, column: Array, pivot: float) -> Held:
         """Return the row of ``V`` of one more point ``x`` (1, d), shape (m,).
 
         Parameters
@@ -150,30 +265,56 @@ class PoolPosterior:
             New diagonal entry of ``L``.
         """
         cross = self.kernel.rows(x)[0]
-        cross -= column.astype(np.float32) @ self.rows
-        cross /= np.float32(pivot)
-        return np.asarray(cross)
+        cross -= self.home.put(column) @ self._rows
+        cross /= pivot
+        return cross
+
+    def variance_given(self, x: Features, column: Array, inverse_factor: Array) -> Single:
+        """Return the variance as if ``x`` (q, d) had been measured too, shape (m,); nothing is changed.
+
+        Parameters
+        ----------
+        column : array
+            ``L^-1 k(X, x)``, (n, q).
+        inverse_factor : array
+            (q, q), inverse of the Cholesky factor of what is unknown at ``x``, noise included.
+        """
+        cross = self.kernel.rows(x)
+        cross -= self.home.put(column.T) @ self._rows
+        known = self.home.sum_of_squares(self.home.put(inverse_factor) @ cross)
+        return np.asarray(np.maximum(self.home.get(self._variance - known), np.float32(0.0)))
+
+    def covariance_with(self, x: Features, column: Array) -> Single:
+        """Return the posterior covariance of the pool with a point ``x`` (1, d), shape (m,); ``column`` as in `row`."""
+        return self.home.get(self.row(x, column, 1.0))
 
     def covariance(self, one: Indices, other: Indices) -> Single:
         """Return the posterior covariance between points of the pool, given by indices (a,), (b,); shape (a, b)."""
-        prior = self.kernel.between(one, other)
-        prior -= self.rows[:, one].T @ self.rows[:, other]
-        return prior
+        prior, rows = self.kernel.between(one, other), self._rows
+        prior -= rows[:, self.home.indices(one)].T @ rows[:, self.home.indices(other)]
+        return self.home.get(prior)
 
-    def append(self, row: Single, whitened: float) -> None:
+    def append(self, row: Held, whitened: float) -> None:
         """Add one row of ``V`` (m,) with its whitened residual."""
         self._reserve(self._n + 1)
         self.store[self._n] = row
         self._n += 1
-        self.mean += np.float32(whitened) * row
-        self.variance -= row * row
+        self._mean += whitened * row
+        self._variance -= row * row
 
     def _reserve(self, count: int) -> None:
         if count > len(self.store):
-            grown = _empty(max(count, len(self.store) * 3 // 2), len(self.mean))
+            grown = self.home.empty(max(count, len(self.store) * 3 // 2), len(self.points))
             grown[: self._n] = self.store[: self._n]
             self.store = grown
 
 
-def _empty(capacity: int, points: int) -> Single:
-    return np.empty((capacity, points), dtype=np.float32)
+def blocks(count: int, step: int) -> list[slice]:
+    """Return slices of at most ``step`` that cover ``count``.
+
+    Examples
+    --------
+    >>> blocks(5, 3)
+    [slice(0, 3, None), slice(3, 5, None)]
+    """
+    return [slice(start, min(start + step, count)) for start in range(0, count, step)]

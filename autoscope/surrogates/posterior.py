@@ -11,7 +11,7 @@ from scipy.linalg.lapack import dtrtri
 
 from autoscope.errors import FitFailed, ModelError
 from autoscope.surrogates.paths import PriorPath
-from autoscope.surrogates.pool import PoolPosterior, Single
+from autoscope.surrogates.pool import MAIN_MEMORY, Held, Home, PoolPosterior, Single, blocks
 from autoscope.surrogates.prior import Features, Prior
 
 Array = NDArray[np.float64]
@@ -53,15 +53,15 @@ class ExactPosterior:
     def predict(self, x: Features) -> tuple[Array, Array]:
         """Return mean and variance of the function at ``x`` (m, d), each (m,), in chunks."""
         mean, variance = np.empty(len(x)), np.empty(len(x))
-        for block in _blocks(len(x)):
+        for block in blocks(len(x), CHUNK):
             solved = self._solve(x[block])
             mean[block] = self.prior.mean + self._whitened @ solved
             variance[block] = self.prior.variance - np.einsum("ij,ij->j", solved, solved)
         return mean, np.maximum(variance, 0.0)
 
-    def attach(self, points: Features, store: Single | None = None) -> None:
+    def attach(self, points: Features, store: Held | None = None, home: Home = MAIN_MEMORY) -> None:
         """Build the posterior over a pool (m, d), which `extend` then maintains; in old memory if given."""
-        self.pool = PoolPosterior(points, self.prior, self.n + ROOM, store)
+        self.pool = PoolPosterior(points, self.prior, self.n + ROOM, store, home)
         inverse, _ = dtrtri(self._factor, lower=1)
         self.pool.build(self.x, inverse, self._whitened)
 
@@ -86,15 +86,12 @@ class ExactPosterior:
         column = self._solve(np.asarray(x, dtype=np.float64))
         noisy = self.prior.covariance(x, x) + np.diag(noise_variance + self.prior.jitter)
         lower = _factorise(noisy - column.T @ column)
-        cross = pool.kernel.rows(x)
-        cross -= column.T.astype(np.float32) @ pool.rows
-        rows = _solve_lower(lower, np.eye(len(x))).astype(np.float32) @ cross
-        return np.asarray(np.maximum(pool.variance - np.einsum("ij,ij->j", rows, rows), 0.0), dtype=np.float32)
+        return pool.variance_given(x, column, _solve_lower(lower, np.eye(len(x))))
 
     def pool_covariance(self, x: Features) -> Single:
         """Return the posterior covariance between one point ``x`` (d,) and every point of the pool, shape (m,)."""
         pool, point = self._pool(), np.asarray(x, dtype=np.float64)[None]
-        return pool.row(point, self._solve(point)[:, 0], 1.0)
+        return pool.covariance_with(point, self._solve(point)[:, 0])
 
     def leave_one_out(self) -> tuple[Array, Array]:
         """Return mean and variance of each observation predicted from all others, each (n,).
@@ -119,8 +116,8 @@ class ExactPosterior:
         path = PriorPath(self.prior, rng, waves)
         noise = rng.normal(size=self.n) * np.sqrt(self.noise_variance + self.prior.jitter)
         weights = cho_solve((self._factor, True), self.y - path(self.x) - noise, check_finite=False)
-        blocks = [path(x[b]) + weights @ self.prior.covariance(self.x, x[b]) for b in _blocks(len(x))]
-        return np.concatenate(blocks) if blocks else np.empty(0)
+        parts = [path(x[b]) + weights @ self.prior.covariance(self.x, x[b]) for b in blocks(len(x), CHUNK)]
+        return np.concatenate(parts) if parts else np.empty(0)
 
     def _solve(self, x: Features) -> Array:
         return _solve_lower(self._factor, self.prior.covariance(self.x, x))
@@ -145,10 +142,6 @@ class ExactPosterior:
         if self.pool is None:
             raise ModelError("no pool is attached", remedy="Call attach(pool) first")
         return self.pool
-
-
-def _blocks(count: int) -> list[slice]:
-    return [slice(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
 
 
 def _factorise(matrix: Array) -> Array:

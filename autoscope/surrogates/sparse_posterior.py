@@ -11,85 +11,80 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from scipy.linalg import LinAlgError, cholesky, solve_triangular
+from scipy.linalg.lapack import dtrtri
 
 from autoscope.errors import FitFailed, ModelError
 from autoscope.surrogates.paths import PriorPath
-from autoscope.surrogates.prior import Prior
+from autoscope.surrogates.pool import MAIN_MEMORY, Held, Home, Indices, Single, blocks
+from autoscope.surrogates.prior import Features, Prior, correlation
+from autoscope.surrogates.sparse_pool import SparsePool
 
 Array = NDArray[np.float64]
-Floats = NDArray[np.floating]
-Indices = NDArray[np.int64]
 
 CHUNK = 4096
 """Points handled at once: bounds the temporary memory of a prediction."""
+IN_CACHE = 512
+"""Measurements whose features are computed at once."""
 DISTINCT = 1e-6
 """A point whose variance, given the inducing points, is below this share of the prior's adds nothing to them."""
 UNKNOWN = 0.02
 """A measured point whose variance, given the inducing points, is above this share of the prior's joins them."""
 RIDGE = 1e-10
 """Added to the diagonal of ``K_ZZ``, as a share of the prior variance."""
+SCREENED = 8
+"""Inducing points are sought among so many measurements for each that is wanted, evenly spread in their order."""
 
 
-def covariance(prior: Prior, a: Tensor, b: Tensor) -> Tensor:
-    """Return the prior covariance between rows of ``a`` (n, d) and ``b`` (m, d) on their device, shape (n, m)."""
-    total = torch.zeros(len(a), len(b), dtype=a.dtype, device=a.device)
-    for columns, lengthscale, outputscale in zip(prior.groups, prior.lengthscales, prior.outputscales, strict=True):
-        scale = torch.as_tensor(lengthscale, dtype=a.dtype, device=a.device)
-        left, right = a[:, list(columns)] / scale, b[:, list(columns)] / scale
-        middle = right.mean(dim=0)  # distances do not change, and products of small numbers lose fewer digits
-        left, right = left - middle, right - middle
-        squared = torch.addmm((left * left).sum(1)[:, None] + (right * right).sum(1), left, right.T, alpha=-2.0)
-        total += outputscale * _correlation(prior.shape, squared.clamp_(min=0.0))
-    return total
+class _Scaled:
+    """Points in units of the lengthscales, for one row of their covariance after another."""
+
+    def __init__(self, prior: Prior, x: Array) -> None:
+        self._prior = prior
+        self._sides = [x[:, list(c)] / np.asarray(v) for c, v in zip(prior.groups, prior.lengthscales, strict=True)]
+        self._norms = [np.einsum("ij,ij->i", z, z) for z in self._sides]
+
+    def row(self, at: int) -> Array:
+        """Return the covariance of one point with all, (n,)."""
+        total = np.zeros(len(self._norms[0]))
+        for z, norms, outputscale in zip(self._sides, self._norms, self._prior.outputscales, strict=True):
+            squared = np.maximum(norms + norms[at] - 2.0 * (z @ z[at]), 0.0)
+            total += outputscale * correlation(self._prior.shape, squared)
+        return total
 
 
-def _correlation(shape: str, squared: Tensor) -> Tensor:
-    if shape == "rbf":
-        return squared.mul_(-0.5).exp_()
-    root = squared.mul_(5.0).sqrt_()
-    return (1.0 + root + root * root / 3.0) * torch.exp(-root)
-
-
-def select_inducing(prior: Prior, x: Floats, count: int, device: str = "cpu") -> Indices:
+def select_inducing(prior: Prior, x: Features, count: int) -> Indices:
     """Return at most ``count`` rows of ``x`` (n, d), each the least known given those before it.
 
     Pivoted Cholesky factorisation of the prior covariance: the greedy choice of Fine & Scheinberg 2001, shown good
     for inducing points by Burt, Rasmussen & van der Wilk 2020. Deterministic; stops early where nothing is left to
     know. A longer choice begins with a shorter one.
     """
-    points = _tensor(x, device)
-    left = torch.full((len(points),), prior.variance, dtype=torch.float64, device=device)
-    rows = torch.empty(min(count, len(points)), len(points), dtype=torch.float64, device=device)
+    scaled = _Scaled(prior, np.asarray(x, dtype=np.float64))
+    left = np.full(len(x), prior.variance)
+    rows = np.empty((min(count, len(x)), len(x)))
     chosen: list[int] = []
     for k in range(len(rows)):
         pivot = int(left.argmax())
-        if float(left[pivot]) <= DISTINCT * prior.variance:
+        if left[pivot] <= DISTINCT * prior.variance:
             break
-        row = covariance(prior, points[pivot : pivot + 1], points)[0] - rows[:k, pivot] @ rows[:k]
-        rows[k] = row / left[pivot].sqrt()
-        left = (left - rows[k] ** 2).clamp_(min=0.0)
+        rows[k] = (scaled.row(pivot) - rows[:k, pivot] @ rows[:k]) / math.sqrt(left[pivot])
+        left = np.maximum(left - rows[k] ** 2, 0.0)
         left[pivot] = 0.0
         chosen.append(pivot)
     return np.array(chosen, dtype=np.int64)
 
 
-class SparsePool:
-    """Mean, variance and features over a finite pool; the features in float32, since they are most of the memory."""
+def screened(count: int, total: int) -> Indices:
+    """Return which of ``total`` measurements are looked at when ``count`` inducing points are sought.
 
-    def __init__(self, points: Floats, prior: Prior, capacity: int, device: str) -> None:
-        self.points = points
-        self.mean = torch.full((len(points),), prior.mean, dtype=torch.float64, device=device)
-        self.variance = torch.full((len(points),), prior.variance, dtype=torch.float64, device=device)
-        self.rows = torch.empty(capacity, len(points), dtype=torch.float32, device=device)
-
-    def project(self, weights: Tensor) -> Tensor:
-        """Return ``weights^T phi`` over the pool, of weights (u,) or (u, q): shape (m,) or (q, m)."""
-        single = weights.to(torch.float32)
-        flat = single.mT if single.dim() == 2 else single
-        return (flat @ self.rows[: len(weights)]).to(torch.float64)
+    Examples
+    --------
+    >>> screened(2, 32).tolist()
+    [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30]
+    """
+    return np.unique(np.linspace(0, total, min(SCREENED * count, total), endpoint=False).astype(np.int64))
 
 
 class SparsePosterior:
@@ -105,8 +100,6 @@ class SparsePosterior:
         (u, d) inducing points, e.g. of `select_inducing`.
     spare : int
         So many measured points may join the inducing points later.
-    device : str
-        Where the pool and all matrices are kept.
 
     Raises
     ------
@@ -115,153 +108,152 @@ class SparsePosterior:
     """
 
     def __init__(
-        self,
-        prior: Prior,
-        x: Floats,
-        y: Array,
-        noise_variance: Array,
-        inducing: Floats,
-        *,
-        spare: int = 0,
-        device: str = "cpu",
+        self, prior: Prior, x: Features, y: Array, noise_variance: Array, inducing: Features, *, spare: int = 0
     ) -> None:
-        self.prior, self.device, self._capacity = prior, device, len(inducing) + spare
+        self.prior, self._capacity = prior, len(inducing) + spare
         self.pool: SparsePool | None = None
-        self._x, self._residual = _tensor(x, device), _tensor(y, device) - prior.mean
-        self._noise = _tensor(noise_variance, device) + prior.jitter
-        self._inducing = _tensor(inducing, device)
-        ridge = RIDGE * prior.variance * torch.eye(len(inducing), dtype=torch.float64, device=device)
-        self._factor = _factorise(covariance(prior, self._inducing, self._inducing) + ridge)
-        self._features = self._feature(self._x)
-        eye = torch.eye(len(inducing), dtype=torch.float64, device=device)
-        half = _factorise(eye + (self._features / self._noise) @ self._features.T)
-        self._inverse = torch.cholesky_inverse(half)
+        self._n, self._u = len(y), len(inducing)
+        self._x = np.array(x, dtype=np.float64)
+        self._rest = np.stack([y - prior.mean, noise_variance + prior.jitter])
+        self._inducing = np.asarray(inducing, dtype=np.float64)
+        ridge = RIDGE * prior.variance * np.eye(self._u)
+        self._factor = _factorise(prior.covariance(self._inducing, self._inducing) + ridge)
+        parts = [self._feature(self._x[block]) for block in blocks(self._n, IN_CACHE)]
+        self._store = np.concatenate(parts, axis=1)
+        half = _factorise(np.eye(self._u) + (self._features / self._noise) @ self._features.T)
+        inverse_half, _ = dtrtri(half, lower=1)
+        self._inverse = inverse_half.T @ inverse_half
         self._weights = self._inverse @ (self._features @ (self._residual / self._noise))
         self._bound = self._lower_bound(half)
 
     @property
     def n(self) -> int:
         """Number of measurements."""
-        return len(self._residual)
+        return self._n
 
     @property
     def inducing(self) -> Array:
         """The inducing points, (u, d)."""
-        return _array(self._inducing)
+        return self._inducing
+
+    @property
+    def noise_variance(self) -> Array:
+        """Variance of every measurement's noise, jitter included, (n,)."""
+        return self._noise.copy()
+
+    @property
+    def _features(self) -> Array:
+        return self._store[: self._u, : self._n]  # the stores behind these have room to grow
+
+    @property
+    def _residual(self) -> Array:
+        return self._rest[0, : self._n]
+
+    @property
+    def _noise(self) -> Array:
+        return self._rest[1, : self._n]
 
     def log_bound(self) -> float:
         """Return the lower bound on the log evidence (Titsias 2009, eq. 9) of the data given at the start."""
         return self._bound
 
-    def predict(self, x: Floats) -> tuple[Array, Array]:
+    def predict(self, x: Features) -> tuple[Array, Array]:
         """Return mean and variance of the function at ``x`` (m, d), each (m,), in chunks."""
         mean, variance = np.empty(len(x)), np.empty(len(x))
-        for block in _blocks(len(x)):
-            feature = self._feature(_tensor(x[block], self.device))
-            mean[block] = _array(self.prior.mean + self._weights @ feature)
-            variance[block] = _array(self._variance(feature))
+        for block in blocks(len(x), CHUNK):
+            feature = self._feature(x[block])
+            mean[block] = self.prior.mean + self._weights @ feature
+            variance[block] = self._unknown(feature) + self._uncertain(feature)
         return mean, np.maximum(variance, 0.0)
 
-    def attach(self, points: Floats) -> None:
-        """Build the posterior over a pool (m, d), which `extend` then maintains."""
-        pool = SparsePool(points, self.prior, self._capacity, self.device)
-        inverse = self._inverse.to(torch.float32)  # only small parts of a variance pass through it
-        for block in _blocks(len(points)):
-            feature = self._feature(_tensor(points[block], self.device))
-            single = feature.to(torch.float32)
-            pool.rows[: len(feature), block] = single
-            pool.mean[block] = self.prior.mean + self._weights @ feature
-            unknown = (self.prior.variance - (feature * feature).sum(0)).clamp_(min=0.0)
-            pool.variance[block] = unknown + (single * (inverse @ single)).sum(0)
+    def leave_one_out(self) -> tuple[Array, Array, Array]:
+        """Return values, and mean and variance of each foretold from all others with its noise, each (n,).
+
+        The inducing points stay; leaving out one measurement takes one rank off B (Sherman & Morrison 1950).
+        """
+        features, noise, residual = self._features, self._noise, self._residual
+        spread = self._uncertain(features)
+        kept = np.maximum(1.0 - spread / noise, 1e-12)
+        mean = residual - (residual - self._weights @ features) / kept
+        variance = spread / kept + self._unknown(features) + noise
+        return self.prior.mean + residual, self.prior.mean + mean, variance
+
+    def attach(self, points: Features, home: Home = MAIN_MEMORY, store: Held | None = None) -> None:
+        """Build the posterior over a pool (m, d), which `extend` then maintains; in old memory if given."""
+        pool = SparsePool(points, self.prior, self._capacity, store, home)
+        inverse_factor, _ = dtrtri(self._factor, lower=1)
+        pool.build(self._inducing, inverse_factor, self._weights, _lower_half(self._inverse))
         self.pool = pool
 
-    def extend(self, x: Floats, y: float, noise_variance: float) -> None:
+    def extend(self, x: Features, y: float, noise_variance: float) -> None:
         """Take one more measurement at ``x`` (d,) into account without refit, in O(u^2) and O(u m) for the pool.
 
         A point of which the inducing points know too little first joins them, while there is room.
         """
-        point = _tensor(x[None], self.device)
+        point = np.asarray(x, dtype=np.float64)[None]
         feature = self._feature(point)[:, 0]
-        unknown = self.prior.variance - float(feature @ feature)
-        if unknown > UNKNOWN * self.prior.variance and len(self._weights) < self._capacity:
+        unknown = float(self.prior.variance - feature @ feature)
+        if unknown > UNKNOWN * self.prior.variance and self._u < self._capacity:
             self._widen(point, feature, math.sqrt(unknown))
-            feature = torch.cat([feature, feature.new_tensor([math.sqrt(unknown)])])
+            feature = np.append(feature, math.sqrt(unknown))
         self._absorb(feature, y - self.prior.mean, noise_variance + self.prior.jitter)
-        self._x = torch.cat([self._x, point])
-        self._features = torch.cat([self._features, feature[:, None]], dim=1)
+        self._keep(point, feature, y - self.prior.mean, noise_variance + self.prior.jitter)
 
-    def _absorb(self, feature: Tensor, residual: float, noise: float) -> None:
+    def _keep(self, point: Array, feature: Array, residual: float, noise: float) -> None:
+        if self._n == len(self._x):
+            room = 2 * self._n
+            self._x = _widened(self._x.T, len(self._x.T), room).T
+            self._store, self._rest = _widened(self._store, self._capacity, room), _widened(self._rest, 2, room)
+        self._x[self._n], self._rest[:, self._n] = point[0], (residual, noise)
+        self._store[: self._u, self._n] = feature
+        self._n += 1
+
+    def _absorb(self, feature: Array, residual: float, noise: float) -> None:
         """Add ``phi phi^T / noise`` to B by the formula of Sherman & Morrison."""
         direction = self._inverse @ feature
         pivot = noise + float(feature @ direction)
         step = (residual - float(feature @ self._weights)) / pivot
         if self.pool is not None:
-            change = self.pool.project(direction)
-            self.pool.mean += change * step
-            self.pool.variance -= change**2 / pivot
-        self._inverse -= torch.outer(direction, direction) / pivot
+            self.pool.absorb(direction, step, pivot)
+        self._inverse -= np.outer(direction, direction / pivot)
         self._weights = self._weights + direction * step
-        self._residual = torch.cat([self._residual, self._residual.new_tensor([residual])])
-        self._noise = torch.cat([self._noise, self._noise.new_tensor([noise])])
 
-    def _widen(self, point: Tensor, feature: Tensor, pivot: float) -> None:
+    def _widen(self, point: Array, feature: Array, pivot: float) -> None:
         """Make a point an inducing one: border L by a row and B by a row and column (block inverse)."""
-        row = (covariance(self.prior, point, self._x)[0] - feature @ self._features) / pivot
-        column = (self._features / self._noise) @ row
-        solved = self._inverse @ column
-        schur = 1.0 + float((row / self._noise) @ row) - float(column @ solved)
-        weight = (float((row / self._noise) @ self._residual) - float(column @ self._weights)) / schur
+        features, noise, residual = self._features, self._noise, self._residual
+        row = (self.prior.covariance(point, self._x[: self._n])[0] - feature @ features) / pivot
+        solved = self._inverse @ (features @ (row / noise))
+        schur = 1.0 + float((row / noise) @ (row - solved @ features))
+        weight = float((row / noise) @ (residual - self._weights @ features)) / schur
         if self.pool is not None:
-            self._widen_pool(self.pool, point, feature, pivot, solved, schur, weight)
-        last = torch.cat([-solved, solved.new_tensor([1.0])]) / math.sqrt(schur)
-        self._inverse = torch.nn.functional.pad(self._inverse, (0, 1, 0, 1)) + torch.outer(last, last)
-        self._weights = torch.cat([self._weights - solved * weight, self._weights.new_tensor([weight])])
-        self._features = torch.cat([self._features, row[None]])
-        self._inducing = torch.cat([self._inducing, point])
-        self._factor = torch.nn.functional.pad(self._factor, (0, 1, 0, 1))
+            self.pool.widen(point, feature, pivot, solved, schur, weight)
+        last = np.append(-solved, 1.0) / math.sqrt(schur)
+        self._inverse = np.pad(self._inverse, (0, 1)) + np.outer(last, last)
+        self._weights = np.append(self._weights - solved * weight, weight)
+        self._factor = np.pad(self._factor, (0, 1))
         self._factor[-1, :-1], self._factor[-1, -1] = feature, pivot
+        self._inducing = np.concatenate([self._inducing, point])
+        if self._u == len(self._store):
+            self._store = _widened(self._store, self._capacity, self._store.shape[1])
+        self._store[self._u, : self._n] = row
+        self._u += 1
 
-    def _widen_pool(
-        self,
-        pool: SparsePool,
-        point: Tensor,
-        feature: Tensor,
-        pivot: float,
-        solved: Tensor,
-        schur: float,
-        weight: float,
-    ) -> None:
-        both = pool.project(torch.stack([feature, solved], dim=1))
-        for block in _blocks(len(pool.points)):
-            cross = covariance(self.prior, point, _tensor(pool.points[block], self.device))[0]
-            new = (cross - both[0, block]) / pivot
-            change = new - both[1, block]
-            pool.rows[len(feature), block] = new.to(torch.float32)
-            pool.mean[block] += change * weight
-            pool.variance[block] += change**2 / schur - new**2
-
-    def pool_variance_given(self, x: Floats, noise_variance: Array) -> Array:
+    def pool_variance_given(self, x: Features, noise_variance: Array) -> Single:
         """Return the pool variance as if ``x`` (q, d) had been measured too, shape (m,); nothing is changed."""
-        if self.pool is None:
-            raise ModelError("no pool is attached", remedy="Call attach(pool) first")
-        feature = self._feature(_tensor(x, self.device))
+        feature = self._feature(x)
         directions = self._inverse @ feature
-        noise = torch.diag(_tensor(noise_variance, self.device) + self.prior.jitter)
-        half = _factorise(noise + feature.T @ directions)
-        changes = self.pool.project(torch.linalg.solve_triangular(half, directions.T, upper=False).T)
-        return np.asarray(np.maximum(_array(self.pool.variance - (changes**2).sum(0)), 0.0))
+        half = _factorise(np.diag(noise_variance + self.prior.jitter) + feature.T @ directions)
+        return self._pool().variance_given(_solve_lower(half, directions.T))
 
-    def pool_covariance(self, x: Floats) -> Array:
+    def pool_covariance(self, x: Features) -> Single:
         """Return the posterior covariance of every point of the pool with ``x`` (d,), shape (m,)."""
-        if self.pool is None:
-            raise ModelError("no pool is attached", remedy="Call attach(pool) first")
-        point, points = _tensor(x[None], self.device), self.pool.points
+        point = np.asarray(x, dtype=np.float64)[None]
         feature = self._feature(point)[:, 0]
-        seen = _array(self.pool.project(self._inverse @ feature - feature))
-        cross = [
-            _array(covariance(self.prior, point, _tensor(points[b], self.device))[0]) for b in _blocks(len(points))
-        ]
-        return seen + np.concatenate(cross)
+        return self._pool().covariance_with(point, self._inverse @ feature - feature)
+
+    def covariance_between(self, one: Indices, other: Indices) -> Single:
+        """Return the posterior covariance between points of the pool, by index (a,), (b,), shape (a, b)."""
+        return self._pool().covariance(one, other, self._inverse - np.eye(self._u))
 
     def sample_pool(self, rng: np.random.Generator, waves: int = 512) -> Array:
         """Return one function drawn from the posterior over the attached pool, shape (m,).
@@ -269,52 +261,54 @@ class SparsePosterior:
         Pathwise conditioning on the inducing values (Wilson et al. 2020, eq. 13): a function of the prior plus the
         correction that takes it to values drawn for the inducing points.
         """
+        pool, path = self._pool(), PriorPath(self.prior, rng, waves)
+        drawn = self._weights + _factorise(self._inverse) @ rng.normal(size=self._u)
+        prior_drawn = _solve_lower(self._factor, path(self._inducing) - self.prior.mean)
+        values = pool.home.get(pool.project(drawn - prior_drawn)).astype(np.float64)
+        for block in blocks(len(values), CHUNK):
+            values[block] += path(np.asarray(pool.points[block], dtype=np.float64))
+        return values
+
+    def _pool(self) -> SparsePool:
         if self.pool is None:
             raise ModelError("no pool is attached", remedy="Call attach(pool) first")
-        path = PriorPath(self.prior, rng, waves)
-        noise = _tensor(rng.normal(size=len(self._weights)), self.device)
-        drawn = self._weights + _factorise(self._inverse) @ noise
-        prior_values = _tensor(path(self.inducing) - self.prior.mean, self.device)
-        prior_drawn = torch.linalg.solve_triangular(self._factor, prior_values[:, None], upper=False)[:, 0]
-        correction = _array(self.pool.project(drawn - prior_drawn))
-        points = self.pool.points
-        for block in _blocks(len(points)):
-            correction[block] += path(np.asarray(points[block], dtype=np.float64))
-        return correction
+        return self.pool
 
-    def _feature(self, x: Tensor) -> Tensor:
-        cross = covariance(self.prior, self._inducing, x)
-        solved: Tensor = torch.linalg.solve_triangular(self._factor, cross, upper=False)
-        return solved
+    def _feature(self, x: Features) -> Array:
+        return _solve_lower(self._factor, self.prior.covariance(self._inducing, x))
 
-    def _variance(self, feature: Tensor) -> Tensor:
-        unknown: Tensor = (self.prior.variance - (feature * feature).sum(0)).clamp_(min=0.0)
-        return unknown + (feature * (self._inverse @ feature)).sum(0)
+    def _unknown(self, feature: Array) -> Array:
+        return np.asarray(np.maximum(self.prior.variance - np.einsum("ij,ij->j", feature, feature), 0.0))
 
-    def _lower_bound(self, half: Tensor) -> float:
+    def _uncertain(self, feature: Array) -> Array:
+        return np.asarray(np.einsum("ij,ij->j", feature, self._inverse @ feature))
+
+    def _lower_bound(self, half: Array) -> float:
         misfit = self._residual / self._noise
         explained = float((self._features @ misfit) @ self._weights)
-        logdet = float(torch.log(self._noise).sum() + 2.0 * torch.log(half.diagonal()).sum())
-        unknown = ((self.prior.variance - (self._features**2).sum(0)).clamp_(min=0.0) / self._noise).sum()
+        logdet = float(np.log(self._noise).sum() + 2.0 * np.log(np.diagonal(half)).sum())
+        unknown = float((self._unknown(self._features) / self._noise).sum())
         square = float(misfit @ self._residual) - explained
-        return -0.5 * (self.n * math.log(2.0 * math.pi) + logdet + square + float(unknown))
+        return -0.5 * (self.n * math.log(2.0 * math.pi) + logdet + square + unknown)
 
 
-def _tensor(array: Floats, device: str) -> Tensor:
-    return torch.as_tensor(array, dtype=torch.float64, device=device)
+def _widened(array: Array, rows: int, columns: int) -> Array:
+    grown = np.zeros((rows, columns))
+    grown[: array.shape[0], : array.shape[1]] = array
+    return grown
 
 
-def _array(tensor: Tensor) -> Array:
-    return np.asarray(tensor.cpu().numpy(), dtype=np.float64)
+def _factorise(matrix: Array) -> Array:
+    try:
+        return np.asarray(cholesky(matrix, lower=True))
+    except (LinAlgError, ValueError) as error:
+        raise FitFailed("a covariance through inducing points cannot be factorised", value=len(matrix)) from error
 
 
-def _blocks(count: int) -> list[slice]:
-    return [slice(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
+def _lower_half(matrix: Array) -> Array:
+    """Return the lower triangular H with ``H^T H`` equal to a matrix: its Cholesky factor, begun from the end."""
+    return np.ascontiguousarray(_factorise(matrix[::-1, ::-1])[::-1, ::-1].T)
 
 
-def _factorise(matrix: Tensor) -> Tensor:
-    factor: Tensor
-    factor, failed = torch.linalg.cholesky_ex(matrix)
-    if int(failed) or not bool(torch.isfinite(factor).all()):
-        raise FitFailed("a covariance through inducing points cannot be factorised", value=len(matrix))
-    return factor
+def _solve_lower(factor: Array, right: Array) -> Array:
+    return np.asarray(solve_triangular(factor, right, lower=True, check_finite=False))

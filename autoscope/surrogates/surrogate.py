@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from autoscope.errors import FitFailed, ModelError
 from autoscope.protocols import JsonValue
 from autoscope.records import FitSummary
-from autoscope.surrogates.pool import Indices, Single
+from autoscope.surrogates.pool import Held, Indices, home_of
 from autoscope.surrogates.posterior import ExactPosterior
 from autoscope.surrogates.prior import Features, Prior
 from autoscope.surrogates.threads import one_thread
@@ -107,15 +107,21 @@ class ExactSurrogate(abc.ABC):
     """A surrogate whose posterior is an exact GP on (possibly learnt) features.
 
     Works on one thread, so that the same data give the same bits however they arrived.
+
+    Parameters
+    ----------
+    device : str
+        Where the pool is kept; see `pool.home_of`.
     """
 
     name: str
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "cpu") -> None:
+        self._home = home_of(device)
         self._posterior_: ExactPosterior | None = None
         self._scaling_ = Scaling(0.0, 1.0)
         self._pool: Features | None = None
-        self._store: Single | None = None
+        self._store: Held | None = None
 
     @abc.abstractmethod
     def _learn(self, x: Features, y: Array, noise_variance: Array) -> tuple[ExactPosterior, int]:
@@ -261,7 +267,7 @@ class ExactSurrogate(abc.ABC):
         posterior = self._fitted()
         if posterior.pool is None and self._pool is not None:
             with one_thread():
-                posterior.attach(self._embed(self._pool), self._store)
+                posterior.attach(self._embed(self._pool), self._store, self._home)
             self._store = None
         return posterior
 

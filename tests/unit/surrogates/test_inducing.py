@@ -7,7 +7,7 @@ from scipy.stats import multivariate_normal
 
 from autoscope.errors import FitFailed, ModelError
 from autoscope.surrogates.gp import GaussianProcess
-from autoscope.surrogates.inducing import GrowingGaussianProcess, InducingGaussianProcess, chosen_device
+from autoscope.surrogates.inducing import GrowingGaussianProcess, InducingGaussianProcess
 from autoscope.surrogates.prior import Prior
 from autoscope.surrogates.sparse_evidence import SparseEvidence, gpytorch, maximise_bound, sparse_numerics
 from autoscope.surrogates.sparse_posterior import SparsePosterior, select_inducing
@@ -39,7 +39,7 @@ def exact(prior, x, y, noise, at):
 
 
 def pool_of(posterior):
-    return posterior.pool.mean.numpy(), posterior.pool.variance.numpy()
+    return posterior.pool.mean.copy(), posterior.pool.variance.copy()
 
 
 def test_with_every_measurement_an_inducing_point_the_posterior_is_exact(prior):
@@ -301,4 +301,3 @@ def test_automatic_choice_of_device_gives_the_same_predictions(device):
     for m in (learner, plain):
         m.fit(x, y, std)
     np.testing.assert_allclose(learner.predict(x), plain.predict(x), rtol=1e-3)
-    assert chosen_device("cuda:1") == "cuda:1"
