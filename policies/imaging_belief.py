@@ -233,7 +233,7 @@ class Belief:
 
     @staticmethod
     def _remaining(before: Array, rows: Array) -> Array:
-        return np.maximum(before - np.einsum("ij,ij->j", rows, rows), 1e-12 * before)
+        return np.asarray(np.maximum(before - np.einsum("ij,ij->j", rows, rows), 1e-12 * before))
 
     def covariance(self, places: Indices) -> Array:
         """Return the covariance of every candidate with some of them, (m, r), in the unit of the rates squared."""
