@@ -1,0 +1,246 @@
+"""How long a decision takes on one core: with an update, with a refit, over a whole run, with many candidates."""
+
+from __future__ import annotations
+
+import functools
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from autoscope.registry import load
+from tests.figures import latency_peers
+from tests.figures.arena.compare import difference
+from tests.figures.arena.ours import run_ours
+from tests.figures.arena.sets import arena_set, names
+from tests.figures.figure import Figure
+from tests.figures.latency_case import Row, run_case
+from tests.figures.latency_world import DESCRIPTION
+
+SIDE, QUICK_SIDE = 200, 100
+"""Of the overview: 40,000 candidates; of the run that peers are compared with, unless slow, 10,000."""
+MEASURED = 200
+AROUND = range(180, 221)
+"""Decisions with so many measurements stand for those with 200."""
+INITIAL = 10
+INCREMENTAL_MS, MEMORY_MB = 5.0, 600.0
+REFIT_MS = {"gp": 100.0, "deep_kernel": 200.0}
+FASTER = {"gpytorch_dkl": 50.0, "vidkl": 200.0}
+MILLION_MS, MANY_MS = 150.0, 1000.0
+EVERY_STEP = {"refit_every": 1, "refit_growth": 0.0}
+OFTEN = {"refit_every": 5, "refit_growth": 0.0}
+"""So that there are enough refits near 200 measurements; each still learns from five new ones."""
+QUALITY_SETS, QUALITY_SEEDS, QUALITY_LIMIT = 3, range(20), 100
+
+run = functools.cache(run_case)
+
+
+def figures(slow: bool) -> Iterator[Figure]:
+    """Yield every latency figure; with ``slow`` peers on 40,000 candidates, and refits at every step compared."""
+    for policy in REFIT_MS:
+        yield from guarded(f"latency_{policy}", functools.partial(_table, policy, "cpu"))
+        yield from guarded(f"amortised_{policy}", functools.partial(_amortised, policy, SIDE if slow else QUICK_SIDE))
+    yield from guarded("latency_1000000_candidates", _million)
+    yield from guarded("latency_5000_measured", functools.partial(_many, "cpu"))
+    yield from guarded("latency_cuda", _cuda)
+    if slow:
+        yield from guarded("quality_of_the_schedule", _schedule)
+
+
+def guarded(name: str, measure: Callable[[], Iterator[Figure]]) -> Iterator[Figure]:
+    """Yield what is measured; where that fails, a figure that says so, and go on."""
+    try:
+        yield from measure()
+    except Exception as error:  # whatever it is, the other figures are wanted all the same
+        yield Figure(name, None, "", "can be measured", False, 0, f"{type(error).__name__}: {str(error)[-600:]}")
+
+
+# --- 40,000 candidates, 200 measured ----------------------------------------------------------------
+
+
+def _table(policy: str, device: str) -> Iterator[Figure]:
+    options, clock, tail = _on(device)
+    whole = run("whole_run", policy=policy, side=SIDE, last=max(AROUND), ahead=20, **options)
+    often = run("whole_run", policy=policy, side=SIDE, last=max(AROUND), **options, **OFTEN)
+    updates = _near([row for row in whole["rows"] if not row["refit"] and not row["ahead"]])
+    yield _timed(f"latency_incremental_{policy}{tail}", updates, clock, INCREMENTAL_MS, _conditions(whole, policy))
+    refits = _near([row for row in often["rows"] if row["refit"]])
+    how = f"refits every 5 measurements, warm, all members of the committee; {_conditions(often, policy)}"
+    yield _timed(f"latency_refit_{policy}{tail}", refits, clock, REFIT_MS[policy], how)
+    ahead = [row for row in whole["rows"] if row["ahead"] and not row["refit"]]
+    how = f"as the overlapped engine asks, with one measurement under way; {_conditions(whole, policy)}"
+    yield _timed(f"latency_ahead_{policy}{tail}", ahead, clock, None, how)
+    peak = whole["peak_mb"]
+    how = f"resident memory of a process of its own at its highest, imports and features counted; {_size(SIDE, SIDE)}"
+    yield Figure(f"peak_memory_{policy}{tail}", round(peak), "MB", f"< {MEMORY_MB:g}", peak < MEMORY_MB, 1, how)
+    if device == "cpu":
+        yield from _floors(policy, whole, updates, refits)
+
+
+def _floors(policy: str, whole: dict[str, Any], updates: Sequence[Row], refits: Sequence[Row]) -> Iterator[Figure]:
+    for kind, rows in (("incremental", updates), ("refit", refits)):
+        floor_ms = whole["floor_s"][kind] * 1e3
+        measured_ms = _median_ms(rows, "cpu_s")
+        how = (
+            f"counted bytes, flops and exponentials of the algorithm in use, each operand moved once, the larger of "
+            f"memory and arithmetic time; {whole['machine']}; measured {measured_ms:.1f} ms"
+        )
+        yield Figure(f"floor_{kind}_{policy}", round(floor_ms, 2), "ms", "", None, len(rows), how)
+        ratio = measured_ms / floor_ms
+        yield Figure(f"over_floor_{kind}_{policy}", round(ratio, 2), "x", "", None, len(rows), how)
+
+
+def _on(device: str) -> tuple[dict[str, Any], str, str]:
+    """Return options, the clock that counts and the end of a figure's name for a device."""
+    return ({}, "cpu_s", "") if device == "cpu" else ({"device": device}, "wall_s", f"_{device}")
+
+
+def _near(rows: Sequence[Row]) -> list[Row]:
+    """Return the decisions made with about 200 measurements."""
+    return [row for row in rows if row["n"] in AROUND]
+
+
+def _median_ms(rows: Sequence[Row], clock: str) -> float:
+    return statistics.median(row[clock] for row in rows) * 1e3
+
+
+def _timed(name: str, rows: Sequence[Row], clock: str, goal_ms: float | None, how: str) -> Figure:
+    value, goal = _median_ms(rows, clock), "" if goal_ms is None else f"<= {goal_ms:g}"
+    longest = max(row[clock] for row in rows) * 1e3
+    other = "wall_s" if clock == "cpu_s" else "cpu_s"
+    words = {"cpu_s": "CPU", "wall_s": "wall"}
+    spread = f"median {words[clock]} of tell + ask; longest {longest:.1f} ms"
+    how = f"{spread}; median {words[other]} {_median_ms(rows, other):.1f} ms; {how}"
+    ok = None if goal_ms is None else value <= goal_ms
+    return Figure(name, round(value, 2), f"ms {words[clock]}", goal, ok, len(rows), how)
+
+
+def _conditions(answer: dict[str, Any], policy: str) -> str:
+    asked = f"members asked: {', '.join(answer['asked'])} of {', '.join(answer['members'])}"
+    return f"{policy}, {_size(SIDE, SIDE)}, {AROUND[0]} to {AROUND[-1]} measured, one thread, {asked}"
+
+
+def _size(height: int, width: int) -> str:
+    return f"{height * width:,} candidates, {DESCRIPTION}"
+
+
+# --- a whole run, against peers ---------------------------------------------------------------------
+
+
+def _amortised(policy: str, side: int) -> Iterator[Figure]:
+    whole = run("whole_run", policy=policy, side=side, last=MEASURED)
+    decided = [row for row in whole["rows"] if row["n"] >= INITIAL]
+    mean_s = sum(row["cpu_s"] for row in decided) / len(decided)
+    before = sum(row["cpu_s"] for row in whole["rows"] if row["n"] < INITIAL)
+    refits = sum(row["refit"] for row in decided)
+    where = f"{policy}, {_size(side, side)}, from {INITIAL} to {MEASURED} measured, one thread"
+    how = (
+        f"mean of tell + ask over all decisions of the default schedule, {refits} refits included; {where}; "
+        f"features and starting points before that: {before * 1e3:.0f} ms in all"
+    )
+    yield Figure(f"amortised_{policy}", round(mean_s * 1e3, 2), "ms CPU", "", None, len(decided), how)
+    for method, goal in FASTER.items():
+        yield _against(policy, method, side, mean_s, goal, where)
+
+
+def _against(policy: str, method: str, side: int, mean_s: float, goal: float, where: str) -> Figure:
+    name = f"amortised_{method}_over_{policy}"
+    if not latency_peers.installed(method):
+        return Figure(name, None, "x", f">= {goal:g}", None, 0, f"{method} is not installed: make peers")
+    cost = _peer(method, side)
+    how = (
+        f"{method} retrained at each step with its documented settings: {cost.words()} (CPU, one decision each "
+        f"after a warm-up, random points), mean {cost.mean_s:.2f} s by the trapezoidal rule; ours "
+        f"{mean_s * 1e3:.1f} ms; {where}"
+    )
+    ratio = cost.mean_s / mean_s
+    return Figure(name, round(ratio, 1), "x", f">= {goal:g}", ratio >= goal, len(cost.seconds), how)
+
+
+@functools.cache
+def _peer(method: str, side: int) -> latency_peers.PeerCost:
+    return latency_peers.measure(method, side)
+
+
+# --- many candidates, many measurements -------------------------------------------------------------
+
+
+def _million() -> Iterator[Figure]:
+    answer = run("given_then_decide", policy="gp", height=1000, width=1000, given=190, decisions=16, refit_every=1000)
+    rows = [row for row in answer["rows"] if not row["refit"] and row["n"] > 190]
+    asked = f"members asked: {', '.join(answer['asked'])}"
+    how = f"gp, {_size(1000, 1000)}, 190 given at random, then decided; {asked}; peak {answer['peak_mb']:.0f} MB"
+    yield _timed("latency_incremental_1000000_candidates", rows, "cpu_s", MILLION_MS, how)
+    first = [row for row in answer["rows"] if row["refit"]]
+    yield _timed("latency_first_fit_1000000_candidates", first, "cpu_s", None, how)
+    built = answer["features"]
+    how = f"{built['columns']} columns; peak memory {built['peak_mb']:.0f} MB, {built['before_mb']:.0f} MB before"
+    yield Figure("features_1000000_pixels", round(built["cpu_s"], 2), "s CPU", "", None, 1, how)
+
+
+def _many(device: str) -> Iterator[Figure]:
+    grows = "measured_limit" in load("policies", "gp").Config.model_fields
+    options, clock, tail = _on(device)
+    size: dict[str, Any] = {"height": 250, "width": 400, "given": 5000}
+    if grows:
+        often = {"refit_every": 5, "refit_growth": 0.0}
+        answer = run("given_then_decide", policy="gp", decisions=16, **size, **often, **options)
+        what = "gp, tell + ask"
+    else:
+        answer = run("through_inducing", decisions=15, **size, **options)
+        what = "the surrogate with inducing points alone: fit or condition, pool posterior, confidence bound"
+    later = [row for row in answer["rows"] if row["n"] > 5000]
+    where = f"{what}; 5,000 measured, {_size(250, 400)}, one thread; peak {answer['peak_mb']:.0f} MB"
+    for kind, refit in (("incremental", False), ("refit", True)):
+        rows = [row for row in later if row["refit"] is refit]
+        yield _timed(f"latency_{kind}_5000_measured{tail}", rows, clock, MANY_MS, where)
+
+
+def _cuda() -> Iterator[Figure]:
+    import torch
+
+    if not torch.cuda.is_available():
+        yield Figure(
+            "latency_cuda", None, "", "", None, 0, "no CUDA device at hand: the same table is not measured there"
+        )
+        return
+    for policy in REFIT_MS:
+        if "device" in load("policies", policy).Config.model_fields:
+            yield from guarded(f"latency_{policy}_cuda", functools.partial(_table, policy, "cuda"))
+        else:
+            yield Figure(f"latency_{policy}_cuda", None, "", "", None, 0, "this policy computes on the CPU alone")
+    yield from guarded("latency_5000_measured_cuda", functools.partial(_many, "cuda"))
+
+
+# --- no loss of quality -----------------------------------------------------------------------------
+
+
+def _schedule() -> Iterator[Figure]:
+    """Yield what choosing refits by the schedule costs in quality, against refitting at every step."""
+    sets = sorted(names(), key=lambda name: len(arena_set(name).rows))[:QUALITY_SETS]
+    for name in sets:
+        ours = [
+            {s: run_ours(name, "schedule", {"policy": "gp"} | extra, s, QUALITY_LIMIT) for s in QUALITY_SEEDS}
+            for extra in ({}, EVERY_STEP)
+        ]
+        for metric, lower in (("to_95", True), ("top@50", False), ("top@100", False)):
+            scheduled, every = ({s: c.value(metric) for s, c in side.items()} for side in ours)
+            gap = difference(_known(scheduled), _known(every), np.median if metric == "to_95" else np.mean)
+            if gap is None:
+                continue
+            how = (
+                f"{name}, {QUALITY_LIMIT} measurements: default schedule {_mean(scheduled):.4g}, refit at every step "
+                f"{_mean(every):.4g}; difference {gap.value:.4g}, 95 % interval [{gap.low:.4g}, {gap.high:.4g}], paired"
+            )
+            ok = not gap.worse(lower_is_better=lower)
+            label = f"schedule_against_every_step {metric} {name}"
+            yield Figure(label, round(gap.value, 4), "", "not distinguishably worse", ok, gap.n, how)
+
+
+def _known(values: dict[int, float | None]) -> dict[int, float]:
+    return {seed: value for seed, value in values.items() if value is not None}
+
+
+def _mean(values: dict[int, float | None]) -> float:
+    return statistics.fmean(_known(values).values())
