@@ -203,6 +203,7 @@ class Committee:
             try:
                 summaries[name] = member.fit(x, y, noise)
             except ModelError:  # the summary's rung tells; the other members are the remedy
+                member.forget()  # what the state does not hold must not matter to the next fit
                 continue
         self._fitted_ = tuple(summaries)
         if not summaries:
@@ -223,15 +224,15 @@ class Committee:
 
     def observe(self, x: Features, value: float, noise_std: float) -> None:
         """Judge what was foretold of a measurement at ``x`` (d,), then learn it without refit."""
-        if self._fitted_:
-            self._judge(x, value, noise_std)
-            for name in self._fitted_:
-                self._members[name].condition(x[None], np.array([value]), np.array([noise_std]))
+        changed = bool(self._fitted_) and self._judge(x, value, noise_std)
+        for name in self._fitted_:
+            self._members[name].condition(x[None], np.array([value]), np.array([noise_std]))
         self.start(x[None], np.array([value]), np.array([noise_std]))
-        if self._fitted_ and self.verdict.changed:
+        if changed:
             self._remedy(self.verdict.rung)
 
-    def _judge(self, x: Features, value: float, noise_std: float) -> None:
+    def _judge(self, x: Features, value: float, noise_std: float) -> bool:
+        """Score what was foretold, and return whether another rung decides from now on."""
         forecast = self._foretell(x, noise_std)
         weights = {k: w for k, w in self.weights().items() if k in forecast.means} if self.usable else {}
         if weights:
@@ -248,12 +249,12 @@ class Committee:
         if self.n >= 3:
             densities[CONSTANT] = Constant(self._known_.y, self._known_.noise_std).log_density(value, noise_std)
         self._contest.tell(densities)
-        if self.n >= 3 and len(self._members) > 1 and not self._track.informative():
-            place = np.asarray(x, dtype=np.float64)[self._place]
-            places = self._known_.x[:, self._place].astype(np.float64)
-            self._health.tell(
-                self._judged(forecast, value), reference_log_density(value, place, places, self._known_.y)
-            )
+        if self.n < 3 or len(self._members) == 1 or self._track.informative():
+            return False
+        place = np.asarray(x, dtype=np.float64)[self._place]
+        places = self._known_.x[:, self._place].astype(np.float64)
+        reference = reference_log_density(value, place, places, self._known_.y)
+        return self._health.tell(self._judged(forecast, value), reference).changed
 
     def _judged(self, forecast: Forecast, value: float) -> dict[str, float]:
         """Return log densities for the ladder: the best believed of the full members, and coordinates."""
