@@ -48,7 +48,7 @@ class DeepKernelPolicy(LearningPolicy):
             return {"coordinates": place}
         config = self.config
         deep = DeepKernel(
-            (*table.components, *table.jets),
+            (*table.components, *table.jets, *table.encoder),
             self._root_ % 2**32,
             direct=table.place,
             dimensions=config.dimensions,
@@ -57,5 +57,6 @@ class DeepKernelPolicy(LearningPolicy):
             warm_steps=config.warm_steps,
             learning_rate=config.learning_rate,
         )
-        plain = GaussianProcess(groups=(table.components, table.jets, table.place), shape="matern52")
+        image = (*table.components, *table.jets, *table.encoder)
+        plain = GaussianProcess(groups=(image, table.place), shape="matern52")
         return {"deep_kernel": deep, "gp": plain, "coordinates": place}

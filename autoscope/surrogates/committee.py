@@ -40,6 +40,8 @@ CONSTANT = "constant"
 PROVEN = 10.0
 """Odds over the constant at which coordinates alone are believed: where nothing predicts anything yet, the models that
 see more know better which places are still unlike those measured."""
+RESTS = 2
+"""Fits in a row that a negligible member sits out: only its posterior is brought up to date."""
 NEGLIGIBLE = 0.01
 """A member with less belief than this is not asked: its pool posterior need not be kept."""
 
@@ -93,6 +95,7 @@ class Committee:
         self._known_ = Measurements()
         self._fitted_n_ = 0
         self._asked_: tuple[str, ...] = ()
+        self._rested_: dict[str, int] = {}
 
     # --- what is asked ---
 
@@ -199,9 +202,14 @@ class Committee:
         x, y, noise = self._data()
         self._fitted_n_ = len(y)
         summaries: dict[str, FitSummary] = {}
+        rest = self._left_to_rest()
         for name, member in self._members.items():
             try:
-                summaries[name] = member.fit(x, y, noise)
+                if name in rest:
+                    member.recall(member.state(), x, y, noise)
+                    summaries[name] = FitSummary(model=name, n=len(y))
+                else:
+                    summaries[name] = member.fit(x, y, noise)
             except ModelError:  # the summary's rung tells; the other members are the remedy
                 member.forget()  # what the state does not hold must not matter to the next fit
                 continue
@@ -217,6 +225,14 @@ class Committee:
         first = next(iter(self._members))
         rung = self.verdict.rung if self.verdict.rung != OK or first in summaries else chosen
         return summaries[chosen].replace(rung=rung)
+
+    def _left_to_rest(self) -> set[str]:
+        """Return members so little believed that their hyperparameters can stay as they are, two times in three."""
+        beliefs = self._beliefs(self._fitted_) if self._fitted_ else {}
+        top = max(beliefs.values(), default=0.0)
+        rest = {k for k, b in beliefs.items() if b < NEGLIGIBLE * top and self._rested_.get(k, 0) < RESTS}
+        self._rested_ = {name: self._rested_.get(name, 0) + 1 for name in rest}
+        return rest
 
     def start(self, x: Features, y: Array, noise_std: Array) -> None:
         """Take measurements (n, d), (n,), (n,) made before there was a model: learnt by the next `fit`."""
@@ -300,6 +316,7 @@ class Committee:
             self._settle_who_is_asked()
             return
         if rung == REFIT_COLD:
+            self._rested_ = dict.fromkeys(self._members, RESTS)
             for member in self._members.values():
                 member.forget()
         self.fit()
@@ -316,6 +333,7 @@ class Committee:
             "fitted": list(self._fitted_),
             "fitted_n": self._fitted_n_,
             "asked": list(self._asked_),
+            "rested": dict(self._rested_),
             "members": {name: self._members[name].state() for name in self._fitted_},
             "good": dict(self._good_),
             "left_out": left_out,
@@ -330,7 +348,7 @@ class Committee:
         self._known_ = Measurements()
         self._known_.add(x, y, noise_std)
         self._fitted_, self._asked_ = tuple(state["fitted"]), tuple(state["asked"])
-        self._fitted_n_, self._good_ = state["fitted_n"], dict(state["good"])
+        self._fitted_n_, self._good_, self._rested_ = state["fitted_n"], dict(state["good"]), dict(state["rested"])
         self._left_out_ = {k: None if z is None else np.array(z) for k, z in state["left_out"].items()}
         for name, factor in self._factors.items():
             factor.restore(state["factors"][name])
