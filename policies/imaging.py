@@ -42,6 +42,8 @@ SURVEY = "survey"
 COMPONENTS = 8
 REFERENCES = 256
 """Places over which the error of a map is averaged."""
+LONGER_AFTER = 4
+"""So many starting looks that show nothing make the next ones a step longer."""
 RECENT = 60
 """So many of the latest forecasts say whether the model is honest."""
 SAME, ELSEWHERE = 2, 3
@@ -151,7 +153,7 @@ class ImagingPolicy:
         shut = np.asarray(~allowed.any(axis=1))
         place = diverse(self._features[self._candidates], self._features[taken], shut, rng)
         rungs = np.flatnonzero(allowed[place])
-        rung = int(rungs[min(len(rungs) - 1, weak // 4)])
+        rung = int(rungs[min(len(rungs) - 1, weak // LONGER_AFTER)])
         reason = (
             f"Starting look {len(taken) + 1} of {self.config.initial}: a place unlike those seen, "
             f"for {say(options.exposures[rung])}; {weak} showed nothing yet."
@@ -204,11 +206,8 @@ class ImagingPolicy:
         scan, stride = self._known_grid().scan, self.config.stride_px
         columns = int((self._candidates // scan.width_px == self._candidates[0] // scan.width_px).sum())
         rows, pitch_m = len(self._candidates) // columns, stride * scan.fov_m / scan.width_px
-        return tuple(stencil_on_lattice(rows, columns, pitch_m, self._radius_m(b + 1)) for b in range(self._defocused))
-
-    @property
-    def _defocused(self) -> int:
-        return len(self._blurs_m) - 1
+        wide = range(1, len(self._blurs_m))
+        return tuple(stencil_on_lattice(rows, columns, pitch_m, self._radius_m(blur)) for blur in wide)
 
     @cached_property
     def _candidates(self) -> Indices:
@@ -244,10 +243,8 @@ class ImagingPolicy:
     def _inputs(self) -> Inputs:
         table, scan = self._table, self._known_grid().scan
         pitch_m = scan.fov_m / scan.width_px
-        stencils = (
-            stencil_on_lattice(scan.height_px, scan.width_px, pitch_m, self._radius_m(b + 1))
-            for b in range(self._defocused)
-        )
+        radii = (self._radius_m(blur) for blur in range(1, len(self._blurs_m)))
+        stencils = (stencil_on_lattice(scan.height_px, scan.width_px, pitch_m, radius_m) for radius_m in radii)
         bright = None if self._image_ is None else brightness(self._image_)
         return Inputs(self._features, (*table.components, *table.jets), table.place, bright, tuple(stencils))
 
