@@ -194,8 +194,9 @@ class FieldPolicy(abc.ABC):
         self, choice: Choice, forbidden: Mask, capabilities: Capabilities, grid: PixelGrid, digest: str
     ) -> Decision:
         best = choice.best
+        action, *others = self._measures([best.index, *(e.index for e in choice.runners_up)], capabilities, grid)
         return Decision(
-            action=self._measure(best.index, capabilities, grid),
+            action=action,
             purpose="spectrum",
             reason=choice.reason,
             target=grid.name(int(self._candidates[best.index])),
@@ -205,13 +206,8 @@ class FieldPolicy(abc.ABC):
             acquisition_value=_finite(best.value),
             acquisition_parameters=dict(choice.parameters),
             runners_up=tuple(
-                Candidate(
-                    action=self._measure(e.index, capabilities, grid),
-                    mean=_finite(e.mean),
-                    std=_finite(e.std),
-                    value=_finite(e.value),
-                )
-                for e in choice.runners_up
+                Candidate(action=other, mean=_finite(e.mean), std=_finite(e.std), value=_finite(e.value))
+                for other, e in zip(others, choice.runners_up, strict=True)
             ),
             candidates=int((~forbidden).sum()),
             candidates_sha256=_sha256(self._positions_sha256.encode(), np.packbits(~forbidden).tobytes()),
@@ -221,10 +217,10 @@ class FieldPolicy(abc.ABC):
             random_state_sha256=digest,
         )
 
-    def _measure(self, index: int, capabilities: Capabilities, grid: PixelGrid) -> Measure:
-        x_m, y_m = grid.position(int(self._candidates[index]))
-        signals = all_signals(self._field.signals, capabilities)
-        return Measure(x_m=x_m, y_m=y_m, dwell_s=self._field.dwell_s, signals=signals)
+    def _measures(self, indices: list[int], capabilities: Capabilities, grid: PixelGrid) -> list[Measure]:
+        dwell_s, signals = self._field.dwell_s, all_signals(self._field.signals, capabilities)
+        places = grid.positions(self._candidates[indices]).tolist()
+        return [Measure(x_m=x_m, y_m=y_m, dwell_s=dwell_s, signals=signals) for x_m, y_m in places]
 
     def _finished(self, pending: int) -> Finish | None:
         if self._field.points is not None and len(self._values_) + pending >= self._field.points:

@@ -209,6 +209,7 @@ class Contest:
         self._appraisal_: Array = np.zeros(len(rivals))
         self._chosen_ = 0
         self._n_ = 0
+        self._standing_: Standing | None = None
 
     def tell(self, log_densities: Mapping[str, float]) -> None:
         """Take into account what every rival foretold of one value; absent or not finite counts as `WORST`.
@@ -236,6 +237,11 @@ class Contest:
 
     def standing(self) -> Standing:
         """Return weights and choice as they are now."""
+        if self._standing_ is None:  # asked several times a decision
+            self._standing_ = self._judge()
+        return self._standing_
+
+    def _judge(self) -> Standing:
         scores = self._total()
         weights, best = softmax(scores), int(np.argmax(scores))
         chosen, lead = self._names[self._chosen_], float(scores[best] - scores[self._chosen_])
@@ -257,6 +263,7 @@ class Contest:
         best = int(np.argmax(scores))
         if scores[best] - scores[self._chosen_] > self._margin:
             self._chosen_ = best
+        self._standing_ = None
 
     def _relative(self, log: Mapping[str, float], worst: float) -> Array:
         """Return scores against the best, floored at ``-worst``; zeros when nobody foretold anything."""
@@ -282,6 +289,7 @@ class Contest:
         self._scores_ = np.array(state["scores"], dtype=np.float64)
         self._appraisal_ = np.array(state["appraisal"], dtype=np.float64)
         self._chosen_, self._n_ = int(state["chosen"]), int(state["n"])
+        self._standing_ = None
 
 
 def mixture_log_density(log_densities: Array, weights: Array) -> Array:

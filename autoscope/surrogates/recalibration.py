@@ -23,6 +23,7 @@ from autoscope.protocols import JsonValue
 from autoscope.surrogates.calibration import check_forecast
 
 Array = NDArray[np.float64]
+Size = tuple[int, float]
 
 SCALE_BOUNDS = (0.25, 4.0)
 """No recalibration beyond these factors: what needs more is a wrong model, not a wrong scale."""
@@ -31,6 +32,8 @@ WINSOR = 2.5
 WINSORISED_NORMAL = float(2.0 * ndtr(WINSOR) - 1.0 - 2.0 * WINSOR * norm.pdf(WINSOR) + 2.0 * WINSOR**2 * ndtr(-WINSOR))
 """Mean square of a standard normal variable clipped at `WINSOR`."""
 MEDIAN_OF_ABSOLUTE_NORMAL = float(norm.ppf(0.75))
+SHARE = 0.5
+"""What a leave-one-out error counts of a prequential one: it was made from the same measurements."""
 PSEUDO_MEDIANS = 4
 """Imagined honest errors that steady the median of very few."""
 
@@ -51,9 +54,16 @@ def robust_mean_square(z: Array, pseudo: int = 0) -> float:
     if len(z) == 0:
         return 1.0
     size = np.abs(z)
-    median = float(np.median(np.concatenate([size, np.full(pseudo, MEDIAN_OF_ABSOLUTE_NORMAL)])))
+    median = _median(np.concatenate([size, np.full(pseudo, MEDIAN_OF_ABSOLUTE_NORMAL)]))
     clipped = np.minimum(size, WINSOR * median / MEDIAN_OF_ABSOLUTE_NORMAL)
     return float(np.mean(clipped**2)) / WINSORISED_NORMAL
+
+
+def _median(values: Array) -> float:
+    """Return the median: numpy's own takes longer to look for axes and NaN than to find it."""
+    half, odd = divmod(len(values), 2)
+    ordered = np.partition(values, half if odd else (half - 1, half))
+    return float(ordered[half]) if odd else float(ordered[half - 1] + ordered[half]) / 2.0
 
 
 def posterior_scale(count: float, sum_of_squares: float, doubt: float = 0.5, prior_count: float = 1.0) -> float:
@@ -79,7 +89,7 @@ def posterior_scale(count: float, sum_of_squares: float, doubt: float = 0.5, pri
     return min(max(math.sqrt(squared), SCALE_BOUNDS[0]), SCALE_BOUNDS[1])
 
 
-def honest_scale(z: Array, leave_one_out: Array | None = None, share: float = 0.5, doubt: float = 0.5) -> float:
+def honest_scale(z: Array, leave_one_out: Array | None = None, share: float = SHARE, doubt: float = 0.5) -> float:
     """Return the factor by which predicted standard deviations should be multiplied, in [1/4, 4].
 
     Parameters
@@ -99,10 +109,20 @@ def honest_scale(z: Array, leave_one_out: Array | None = None, share: float = 0.
     >>> honest_scale(np.empty(0))
     1.0
     """
-    count, squares = float(len(z)), len(z) * robust_mean_square(z, PSEUDO_MEDIANS)
-    if leave_one_out is not None and len(leave_one_out):
-        worth = min(share * len(leave_one_out), max(count, 10.0))
-        count, squares = count + worth, squares + worth * robust_mean_square(leave_one_out, PSEUDO_MEDIANS)
+    return _pooled_scale(_size(z), _size(leave_one_out), share, doubt)
+
+
+def _size(z: Array | None) -> Size:
+    """Return how many there are, and their robust mean square."""
+    return (0, 1.0) if z is None else (len(z), robust_mean_square(z, PSEUDO_MEDIANS))
+
+
+def _pooled_scale(own: Size, others: Size, share: float, doubt: float) -> float:
+    """Return the factor from number and mean square of prequential and of leave-one-out z-scores."""
+    count, squares = float(own[0]), own[0] * own[1]
+    if others[0]:
+        worth = min(share * others[0], max(count, 10.0))
+        count, squares = count + worth, squares + worth * others[1]
     return posterior_scale(count, squares, doubt)
 
 
@@ -133,6 +153,8 @@ class Recalibrator:
             raise ModelError("a recalibrator cannot learn so", value=(window, doubt), limit="window >= 1, (0, 1)")
         self._window, self._doubt = window, doubt
         self._z_: list[float] = []
+        self._own_: Size | None = None
+        self._others_: tuple[Array | None, Size] = (None, _size(None))
 
     def tell(self, mean: float, std: float, value: float) -> None:
         """Take one forecast of the model (``std`` with the noise of the measurement) and its value into account.
@@ -144,11 +166,19 @@ class Recalibrator:
         """
         check_forecast(mean, std, value)
         self._z_ = [*self._z_, (value - mean) / std][-self._window :]
+        self._own_ = None
 
     def scale(self, leave_one_out: Sequence[float] | Array | None = None) -> float:
-        """Return the factor; ``leave_one_out`` are z-scores of the present fit. See `honest_scale`."""
+        """Return the factor; ``leave_one_out`` are z-scores of the present fit. See `honest_scale`.
+
+        Asked several times a decision, so sizes are kept: of an array given, for as long as it is the same object.
+        """
         others = None if leave_one_out is None else np.asarray(leave_one_out, dtype=np.float64)
-        return honest_scale(np.array(self._z_, dtype=np.float64), others, doubt=self._doubt)
+        if others is not self._others_[0]:
+            self._others_ = others, _size(others)
+        if self._own_ is None:
+            self._own_ = _size(np.array(self._z_, dtype=np.float64))
+        return _pooled_scale(self._own_, self._others_[1], SHARE, self._doubt)
 
     def state(self) -> dict[str, JsonValue]:
         """Return everything as JSON data."""
@@ -157,3 +187,4 @@ class Recalibrator:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up what `state` returned."""
         self._z_ = [float(z) for z in state["z"]]
+        self._own_ = None
