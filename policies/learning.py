@@ -18,6 +18,7 @@ from autoscope.acquisition.cost import CostConfig, measurement_costs
 from autoscope.acquisition.design import Spread
 from autoscope.acquisition.rule import AcquisitionRule
 from autoscope.acquisition.travel import ordered_by_travel
+from autoscope.chance import stream
 from autoscope.errors import ModelError
 from autoscope.protocols import JsonValue
 from autoscope.records import Decision, FitSummary, Measure, Result, View
@@ -49,6 +50,11 @@ class LearningConfig(FieldConfig):
     """Relearn hyperparameters after so many measurements; in between the posterior is updated, not relearnt."""
     refit_growth: float = Field(default=0.1, ge=0.0, le=1.0)
     """And not before the measurements have grown by this fraction: with many, five more teach little."""
+    rotation_invariant: bool = False
+    """Describe image patches so that structures turned in the plane look alike."""
+    encoder_dimensions: int = Field(default=0, ge=0, le=16)
+    """Further numbers for each pixel from a small network that learns from the overview, before the first
+    measurement, to tell textures apart; 0 means none. Training takes some seconds."""
 
 
 class LearningPolicy(FieldPolicy):
@@ -80,7 +86,7 @@ class LearningPolicy(FieldPolicy):
 
     def _columns(self, table: FeatureTable) -> tuple[int, ...]:
         """Return the columns in which initial points should differ: all, unless overridden."""
-        return (*table.components, *table.jets, *table.place)
+        return (*table.components, *table.jets, *table.encoder, *table.place)
 
     # --- features and model -------------------------------------------------------------------------
 
@@ -89,7 +95,27 @@ class LearningPolicy(FieldPolicy):
         scan = self._known_grid().scan
         if self._image_ is None:
             return describe_place(scan.height_px, scan.width_px)
-        return describe(self._image_, self._settings.patch_px, self.components)
+        return describe(
+            self._image_,
+            self._settings.patch_px,
+            self.components,
+            rotation_invariant=self._settings.rotation_invariant,
+            encoded=self._encoded(self._image_),
+        )
+
+    def _encoded(self, image: Array) -> NDArray[np.float32] | None:
+        """Return the encoder's columns of every pixel, or None where none are wanted."""
+        if not self._settings.encoder_dimensions:
+            return None
+        from autoscope.surrogates.encoder import encode  # torch takes long to load
+
+        return encode(
+            image,
+            self._settings.patch_px,
+            self._settings.encoder_dimensions,
+            stream(self._root_, "encoder"),
+            rotation_invariant=self._settings.rotation_invariant,
+        )
 
     @cached_property
     def _committee(self) -> Committee:

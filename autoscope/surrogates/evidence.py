@@ -30,6 +30,7 @@ from autoscope.surrogates.prior import (
 from autoscope.surrogates.threads import one_thread
 
 Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
 
 POSITIVE_BOUNDS = {"lengthscale": (0.05, 1e3), "outputscale": (1e-3, 1e2), "noise": (1e-6, 2.0)}
 """Where hyperparameters may go, for standardised inputs and targets."""
@@ -155,6 +156,17 @@ def _squared_distances(z: Array) -> Array:
     squared = norms[:, None] + norms[None] - 2.0 * (z @ z.T)
     np.fill_diagonal(squared, 0.0)
     return np.asarray(np.maximum(squared, 0.0))
+
+
+def thinned(count: int, total: int) -> Indices:
+    """Return ``count`` of ``total`` indices, or all if there are fewer, evenly spread.
+
+    Examples
+    --------
+    >>> thinned(4, 10).tolist()
+    [0, 2, 5, 7]
+    """
+    return np.linspace(0, total, min(count, total), endpoint=False).astype(np.int64)
 
 
 @one_thread()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from autoscope.errors import FitFailed
 from autoscope.protocols import JsonValue
-from autoscope.surrogates.evidence import maximise
+from autoscope.surrogates.evidence import maximise, thinned
 from autoscope.surrogates.posterior import ExactPosterior
 from autoscope.surrogates.prior import Features, Groups, Prior, Shape, default_prior
 from autoscope.surrogates.surrogate import ExactSurrogate
@@ -28,6 +28,9 @@ class GaussianProcess(ExactSurrogate):
         Kernel of every summand.
     cold_iterations, warm_iterations : int
         Bound on L-BFGS-B iterations of the first fit and of later ones, which start where the last ended.
+    fit_points : int
+        Hyperparameters are learnt from so many measurements at most, evenly spread in their order: with more, the
+        others would tell little of them and cost much. Predictions use all.
     device : str
         Where the pool is kept: ``"cpu"``, ``"cuda"``, or ``"auto"`` for a GPU where there is one.
 
@@ -49,11 +52,12 @@ class GaussianProcess(ExactSurrogate):
         shape: Shape = "rbf",
         cold_iterations: int = 60,
         warm_iterations: int = 10,
+        fit_points: int = 600,
         device: str = "cpu",
     ) -> None:
         super().__init__(device)
         self._default = default_prior(shape, groups)
-        self._iterations = (cold_iterations, warm_iterations)
+        self._iterations, self._fit_points = (cold_iterations, warm_iterations), fit_points
         self._prior_: Prior | None = None
 
     def _learn(self, x: Features, y: Array, noise_variance: Array) -> tuple[ExactPosterior, int]:
@@ -67,7 +71,8 @@ class GaussianProcess(ExactSurrogate):
     def _learn_from(
         self, start: Prior, x: Features, y: Array, noise_variance: Array, iterations: int
     ) -> tuple[ExactPosterior, int]:
-        prior, used = maximise(start, x, y, noise_variance, iterations)
+        at = thinned(self._fit_points, len(x))
+        prior, used = maximise(start, x[at], y[at], noise_variance[at], iterations)
         posterior = ExactPosterior(prior, x, y, noise_variance)
         self._prior_ = prior
         return posterior, used

@@ -12,43 +12,25 @@ from numpy.typing import NDArray
 from autoscope.errors import FitFailed, ModelError
 from autoscope.protocols import JsonValue
 from autoscope.records import FitSummary
-from autoscope.surrogates.evidence import maximise
+from autoscope.surrogates.evidence import maximise, thinned
 from autoscope.surrogates.pool import Held, Indices, home_of
 from autoscope.surrogates.prior import Features, Groups, Prior, Shape, default_prior
-from autoscope.surrogates.sparse_posterior import SparsePosterior, screened, select_inducing
+from autoscope.surrogates.sparse_posterior import SparsePosterior, select_inducing
 from autoscope.surrogates.surrogate import Scaling, Surrogate
 from autoscope.surrogates.threads import one_thread
 
 Array = NDArray[np.float64]
 
-
-def telling(x: Features, count: int) -> Indices:
-    """Return at most ``count`` of the measurements ``x`` (n, d) that tell hyperparameters: pairs, near and far.
-
-    Every so many-th measurement, and the nearest neighbour of each: pairs far apart tell long lengthscales, and near
-    ones tell the noise from short lengthscales, which a thinned set alone confounds. Only places decide, no values,
-    so the evidence of the chosen is that of honest data.
-
-    Examples
-    --------
-    >>> telling(np.array([[0.0], [5.0], [5.2], [9.0], [0.1]]), 4).tolist()
-    [0, 1, 2, 4]
-    """
-    if len(x) <= count:
-        return np.arange(len(x))
-    spread = np.linspace(0, len(x), (count + 1) // 2, endpoint=False).astype(np.int64)
-    single = np.asarray(x, dtype=np.float32)
-    distance = np.einsum("ij,ij->i", single, single) - 2.0 * (single[spread] @ single.T)
-    distance[np.arange(len(spread)), spread] = np.inf
-    return np.unique(np.concatenate([spread, distance.argmin(axis=1)]))[:count]
+SCREENED = 4
+"""Inducing points are sought among so many measurements for each that is wanted."""
 
 
 class InducingGaussianProcess:
     """The sum of ARD kernels of `gp.GaussianProcess`, approximated through inducing points; keeps `Surrogate`.
 
-    Hyperparameters maximise the exact evidence of the measurements that tell most of them (`telling`), or the bound
-    of Titsias 2009 on all; the posterior, of that bound, uses all. One more measurement costs O(u^2 + u m) for u
-    inducing points and a pool of m, however many were measured before. A measured place that the inducing points
+    Hyperparameters maximise the exact evidence of some measurements, evenly spread in their order, or the bound of
+    Titsias 2009 on all; the posterior, which is that of the bound, uses all. One more measurement costs O(u^2 + u m)
+    for u inducing points and a pool of m, however many were measured before. A measured place that the inducing points
     hardly know joins them until the next fit chooses them anew.
 
     Parameters
@@ -62,7 +44,7 @@ class InducingGaussianProcess:
     learn_by : {"evidence", "bound"}
         What hyperparameters maximise. The bound looks at all measurements, through GPyTorch, in about ten times the
         time.
-    telling, fit_inducing : int
+    fit_points, fit_inducing : int
         Measurements whose evidence is maximised, and inducing points of the bound.
     cold_iterations, warm_iterations : int
         Bound on L-BFGS-B iterations of the first fit and of later ones, which start where the last ended.
@@ -89,14 +71,14 @@ class InducingGaussianProcess:
         inducing: int = 256,
         spare: int = 64,
         learn_by: Literal["evidence", "bound"] = "evidence",
-        telling: int = 384,
+        fit_points: int = 384,
         fit_inducing: int = 96,
         cold_iterations: int = 40,
         warm_iterations: int = 5,
         device: str = "cpu",
     ) -> None:
         self._default = default_prior(shape, groups)
-        self._counts, self._telling = (inducing, spare, min(fit_inducing, inducing)), telling
+        self._counts, self._fit_points = (inducing, spare, min(fit_inducing, inducing)), fit_points
         self._iterations, self._learn_by = (cold_iterations, warm_iterations), learn_by
         self._home = home_of(device)
         self._store: Held | None = None
@@ -110,8 +92,8 @@ class InducingGaussianProcess:
         """Number of measurements the posterior knows."""
         return self._posterior_.n if self._posterior_ else 0
 
-    def take_over(self, prior: Prior) -> None:
-        """Let the next fit start, warm, from hyperparameters learnt by another model of the same kernel."""
+    def take_over(self, prior: Prior | None) -> None:
+        """Let the next fit start, warm, from hyperparameters of another model of the same kernel; afresh from none."""
         self._prior_ = prior
 
     def fit(self, x: Features, y: Array, noise_std: Array) -> FitSummary:
@@ -144,7 +126,7 @@ class InducingGaussianProcess:
         self, start: Prior, x: Array, y: Array, noise_variance: Array, iterations: int
     ) -> tuple[Prior, int]:
         if self._learn_by == "evidence":
-            at = telling(x, self._telling)
+            at = thinned(self._fit_points, len(x))
             return maximise(start, x[at], y[at], noise_variance[at], iterations)
         from autoscope.surrogates.sparse_evidence import maximise_bound  # GPyTorch: only when something is so fitted
 
@@ -153,7 +135,7 @@ class InducingGaussianProcess:
 
     def _condensed(self, prior: Prior, x: Array, y: Array, noise_variance: Array) -> SparsePosterior:
         count, spare, _ = self._counts
-        looked_at = x[screened(count, len(x))]
+        looked_at = x[thinned(SCREENED * count, len(x))]
         chosen = looked_at[select_inducing(prior, looked_at, count)]
         return SparsePosterior(prior, x, y, noise_variance, chosen, spare=spare)
 
@@ -285,7 +267,7 @@ class GrowingGaussianProcess:
 
     name = "growing_gaussian_process"
 
-    def __init__(self, exact: Surrogate, inducing: InducingGaussianProcess, limit: int = 1500) -> None:
+    def __init__(self, exact: Surrogate, inducing: InducingGaussianProcess, limit: int = 1000) -> None:
         self._exact, self._inducing, self._limit = exact, inducing, limit
         self._active: Surrogate = exact
         self._pool: Features | None = None
@@ -298,8 +280,7 @@ class GrowingGaussianProcess:
             return summary
         if self._active is self._exact:
             plain = self._exact.state().get("prior")
-            if isinstance(plain, dict):
-                self._inducing.take_over(Prior.from_plain(plain))
+            self._inducing.take_over(Prior.from_plain(plain) if isinstance(plain, dict) else None)
         summary = self._inducing.fit(x, y, noise_std)
         self._switch(self._inducing)
         return summary
@@ -374,7 +355,8 @@ class GrowingGaussianProcess:
 
     def forget(self) -> None:
         """Let the next fit start afresh; see `Surrogate.forget`."""
-        self._active.forget()
+        self._exact.forget()
+        self._inducing.forget()
 
 
 def _checked(x: Features, y: Features, noise_std: Features) -> tuple[Array, Array, Array]:

@@ -33,8 +33,6 @@ UNKNOWN = 0.02
 """A measured point whose variance, given the inducing points, is above this share of the prior's joins them."""
 RIDGE = 1e-10
 """Added to the diagonal of ``K_ZZ``, as a share of the prior variance."""
-SCREENED = 8
-"""Inducing points are sought among so many measurements for each that is wanted, evenly spread in their order."""
 
 
 class _Scaled:
@@ -74,17 +72,6 @@ def select_inducing(prior: Prior, x: Features, count: int) -> Indices:
         left[pivot] = 0.0
         chosen.append(pivot)
     return np.array(chosen, dtype=np.int64)
-
-
-def screened(count: int, total: int) -> Indices:
-    """Return which of ``total`` measurements are looked at when ``count`` inducing points are sought.
-
-    Examples
-    --------
-    >>> screened(2, 32).tolist()
-    [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30]
-    """
-    return np.unique(np.linspace(0, total, min(SCREENED * count, total), endpoint=False).astype(np.int64))
 
 
 class SparsePosterior:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from scipy.stats import multivariate_normal
+from scipy.stats import multivariate_normal, norm
 
 from autoscope.errors import FitFailed, ModelError
 from autoscope.surrogates.gp import GaussianProcess
@@ -294,10 +294,91 @@ def test_a_hand_over_that_fails_leaves_the_exact_model_in_force():
     assert growing.state()["stage"] == "exact"
 
 
-@pytest.mark.parametrize("device", ["auto", "cpu"])
-def test_automatic_choice_of_device_gives_the_same_predictions(device):
-    x, y, std = smooth(80)
-    learner, plain = model(device=device), model()
-    for m in (learner, plain):
-        m.fit(x, y, std)
-    np.testing.assert_allclose(learner.predict(x), plain.predict(x), rtol=1e-3)
+def test_leave_one_out_equals_leaving_each_out_with_the_same_inducing_points(prior):
+    x, y, noise, _ = data()
+    inducing = x[select_inducing(prior, x, 20)]
+    values, mean, variance = SparsePosterior(prior, x, y, noise, inducing).leave_one_out()
+    np.testing.assert_allclose(values, y, atol=1e-12)
+    for k in range(0, len(y), 7):
+        rest = np.arange(len(y)) != k
+        m, v = SparsePosterior(prior, x[rest], y[rest], noise[rest], inducing).predict(x[k : k + 1])
+        assert mean[k] == pytest.approx(m[0], abs=1e-8)
+        assert variance[k] == pytest.approx(v[0] + noise[k] + prior.jitter, abs=1e-8)
+
+
+def test_covariance_between_points_of_the_pool_is_that_with_each_of_them(prior):
+    x, y, noise, pool = data()
+    posterior = SparsePosterior(prior, x[:50], y[:50], noise[:50], x[select_inducing(prior, x[:50], 20)], spare=3)
+    posterior.attach(pool)
+    for k in range(50, 60):
+        posterior.extend(x[k], y[k], noise[k])
+    one, other = np.array([2, 30]), np.array([30, 1, 7])
+    between = posterior.covariance_between(one, other)
+    for k in range(2):
+        np.testing.assert_allclose(between[k], posterior.pool_covariance(pool[one[k]])[other], atol=2e-5)
+    assert between[1, 0] <= posterior.pool.variance[30] + 2e-5  # what inducing points do not know is not shared
+
+
+def test_a_pool_attached_late_equals_one_kept_from_the_start(prior):
+    x, y, noise, pool = data(n=90)
+    kept, late = (
+        SparsePosterior(prior, x[:50], y[:50], noise[:50], x[select_inducing(prior, x[:50], 20)], spare=5)
+        for _ in range(2)
+    )
+    kept.attach(pool)
+    for k in range(50, 90):
+        kept.extend(x[k], y[k], noise[k])
+        late.extend(x[k], y[k], noise[k])
+    late.attach(pool)
+    for one, other in zip(pool_of(kept), pool_of(late), strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-5)
+
+
+def planted(kind, n, seed):
+    """Return features (n, 4), of which two are the place, values and noise of a smooth or a rough field."""
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(-1.7, 1.7, size=(n, 4))
+    steep = {"smooth": 1.3, "rough": 4.0}[kind]
+    return x, np.sin(steep * x[:, 2]) * np.cos(steep * x[:, 3]) + 0.3 * x[:, 0] + 0.15 * rng.normal(size=n), 0.15
+
+
+@pytest.mark.parametrize("kind", ["smooth", "rough"])
+def test_learning_by_the_evidence_of_some_foretells_no_worse_than_by_the_bound_on_all(kind):
+    x, y, noise = planted(kind, 900, seed=1)
+    std, scores = np.full(len(y), noise), {}
+    for learn_by in ("evidence", "bound"):
+        learner = InducingGaussianProcess(groups=((0, 1), (2, 3)), inducing=128, fit_points=256, learn_by=learn_by)
+        learner.fit(x[:600], y[:600], std[:600])
+        mean, deviation = learner.predict(x[600:])
+        spread = np.sqrt(deviation**2 + noise**2 + learner.jitter_std**2)
+        scores[learn_by] = norm.logpdf(y[600:], mean, spread).mean()
+    assert scores["evidence"] > scores["bound"] - 0.02
+
+
+def test_the_two_models_of_a_growing_one_and_itself_answer_all_that_a_surrogate_must():
+    x, y, std = smooth(60)
+    growing = GrowingGaussianProcess(GaussianProcess(groups=((0, 1),)), model(), limit=50)
+    growing.attach(x)
+    noises = []
+    for n in (40, 60):
+        growing.fit(x[:n], y[:n], std[:n])
+        values, foretold, spread = growing.leave_one_out()
+        np.testing.assert_allclose(values, y[:n], rtol=1e-9)
+        assert np.abs((values - foretold) / spread).max() < 5.0
+        assert growing.pool_covariance(x[3])[3] == pytest.approx(
+            growing.covariance_between(np.array([3]), np.array([3]))[0, 0], rel=1e-3
+        )
+        noises.append(growing.typical_noise_std)
+        assert noises[-1] == pytest.approx(np.hypot(0.35, growing.jitter_std), rel=1e-6)
+    growing.forget()
+    assert growing.state() == {"stage": "inducing", "learnt": {"prior": None}}
+
+
+def test_more_is_learnt_of_a_rough_field_by_the_model_that_takes_over_as_it_grows():
+    x, y, noise = planted("rough", 900, seed=2)
+    errors = []
+    for n in (150, 600):
+        learner = InducingGaussianProcess(groups=((0, 1), (2, 3)))
+        learner.fit(x[:n], y[:n], np.full(n, noise))
+        errors.append(np.sqrt(np.mean((learner.predict(x[600:])[0] - y[600:]) ** 2)))
+    assert errors[1] < 0.75 * errors[0]
