@@ -196,3 +196,10 @@ def test_ladder_is_ordered_by_electrons_and_prices_are_what_they_say():
     assert Price("electron").of(dose, time).tolist() == [2.0, 4.0]
     assert Price("second").of(dose, time).tolist() == [1.0, 3.0]
     assert Price("both", 10.0).of(dose, time).tolist() == [12.0, 34.0]
+
+
+def test_ladder_holds_every_combination_once_and_looks_in_focus_before_others_of_the_same_dose():
+    found = ladder([0.01, 0.1], [1e-10, 1e-11], [0.0, -1e-6, 5e-7])
+    assert len(found) == len(set(found)) == 12
+    assert [e.defocus_m for e in found[:3]] == [0.0, 5e-7, -1e-6]
+    assert [e.dose_e for e in found] == sorted(e.dose_e for e in found)

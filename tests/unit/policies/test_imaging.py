@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoscope.acquisition.exposure_choice import CountingNoise, useful_electrons
+from autoscope.acquisition.exposure_choice import CountingNoise, Exposure, useful_electrons
 from autoscope.chance import stream
 from autoscope.exposure import electrons
 from autoscope.records import (
@@ -35,6 +35,7 @@ from autoscope.surrogates.features import describe
 from autoscope.surrogates.prior import Prior
 from autoscope.surrogates.surrogate import Scaling
 from policies.imaging import ImagingPolicy
+from policies.imaging_acts import Optics
 from policies.imaging_belief import Belief, Inputs, Learnt, learn
 from policies.imaging_footprint import (
     STENCIL,
@@ -353,6 +354,29 @@ def test_on_a_specimen_too_delicate_for_a_focused_look_the_probe_is_widened_and_
 
 def delicate(critical):
     return {"critical_dose_e_per_m2": critical, "dose_share": 0.5, "exposed_m": PITCH_M}
+
+
+def test_a_defocus_that_the_instrument_refuses_is_given_up():
+    critical = 1.5 * electrons(CURRENT_A, 0.03) / PITCH_M**2
+    world = Counting(particles(2, size=6), critical=critical)
+    policy = make(goal="map", dwells_s=(0.03,), defoci_m=(0.0, WIDE_M), initial=4, **delicate(critical))
+    world.run(policy, 1)
+    while isinstance(decision := policy.ask(world.view()), Decision):
+        assert isinstance(decision.action, SetOptics)
+        state = world.state()
+        refused = Outcome(act_id="a", status="refused", state_before=state, state=state)
+        policy.tell(decision, Result(refused, ()))
+        world.told.append((decision, refused))
+        assert len(world.told) < 10
+    assert "dose" in decision.reason
+
+
+def test_current_and_defocus_are_set_in_one_act_and_not_again_while_it_is_pending():
+    optics, exposure = Optics(3e-7, 0.025), Exposure(0.1, 2 * CURRENT_A, WIDE_M)
+    world = Counting(particles(size=4))
+    setting = optics.setting(exposure, world.view())
+    assert setting == SetOptics(beam_current_a=2 * CURRENT_A, defocus_m=3e-7 + WIDE_M)
+    assert optics.setting(exposure, world.view(pending=(setting,))) is None
 
 
 def test_a_robust_specimen_is_searched_in_focus():
