@@ -76,7 +76,6 @@ class LearningPolicy(FieldPolicy):
         self._fitted_n_ = 0
         self._learnt_n_ = 0
         self._earlier_n_ = 0
-        self._summary_: FitSummary | None = None
         self._queue_: list[int] = []
         self._to_restore_: Mapping[str, Any] | None = None
 
@@ -152,7 +151,7 @@ class LearningPolicy(FieldPolicy):
         return committee
 
     def _refit(self, committee: Committee) -> None:
-        self._summary_ = committee.fit()
+        committee.fit()
         self._fitted_n_ = committee.n
 
     def _next_epoch(self) -> int:
@@ -198,7 +197,7 @@ class LearningPolicy(FieldPolicy):
             return self._unlike(situation, why)
         committee = self._catch_up()
         if (why_not := self._why_no_model(situation, committee)) is not None:
-            return self._unlike(situation, why_not)
+            return self._unlike(situation, why_not, committee.summary())
         return self._modelled(situation, committee)
 
     def _why_no_model(self, situation: Situation, committee: Committee) -> str | None:
@@ -214,7 +213,7 @@ class LearningPolicy(FieldPolicy):
             return "For a map every other place is one unlike those measured so far, whatever the model believes."
         return None
 
-    def _unlike(self, situation: Situation, reason: str) -> Choice:
+    def _unlike(self, situation: Situation, reason: str, fit: FitSummary | None = None) -> Choice:
         """Return a place unlike those measured or pending."""
         spread = self._spread
         pixels = np.asarray(self._pixels_[spread.count :], dtype=np.int64)
@@ -225,7 +224,7 @@ class LearningPolicy(FieldPolicy):
         index, distance = spread.draw(situation.forbidden, situation.rng), spread.distance()
         others = runners_up(distance, index, situation.forbidden, RUNNERS_UP)
         best, *rest = (Estimate(i, value=float(distance[i])) for i in (index, *others))
-        return Choice(best, reason, "diverse", {}, rest, self._summary_)
+        return Choice(best, reason, "diverse", {}, rest, fit)
 
     @cached_property
     def _spread(self) -> Spread:
@@ -235,6 +234,8 @@ class LearningPolicy(FieldPolicy):
         rule = self._settings.acquisition
         mean, std = committee.posterior()
         here = mean[self._places_of(self._pixels_)]
+        if not len(here):  # all that is known lies between the candidates
+            here, _ = committee.leader.predict(self._table.values[np.asarray(self._pixels_, dtype=np.int64)])
         if len(situation.pending):
             noise = np.full(len(situation.pending), float(np.median(self._stds_)))
             mean, std = committee.posterior_given(self._table.values[situation.pending], noise)
@@ -256,9 +257,8 @@ class LearningPolicy(FieldPolicy):
         ranked = [*left, *others][: max(len(left), RUNNERS_UP)]
         best, *rest = (Estimate(i, float(mean[i]), float(std[i]), float(values[i])) for i in (index, *ranked))
         reason = self._explain(best, int((~situation.forbidden).sum()), len(left))
-        summary = None if self._summary_ is None else self._summary_.replace(model=committee.chosen)
         parameters = rule.parameters | ({LEFT: float(len(left))} if self._settings.batch > 1 else {})
-        return Choice(best, reason, rule.name, parameters, rest, summary, committee.calibration())
+        return Choice(best, reason, rule.name, parameters, rest, committee.summary(), committee.calibration())
 
     def _next_of_batch(self, situation: Situation, committee: Committee, here: Array) -> list[int]:
         """Return the next candidate of the batch and those that follow it, in the order of a short way."""
@@ -327,12 +327,10 @@ class LearningPolicy(FieldPolicy):
         learnt: Any = self._to_restore_
         if learnt is None and self._fitted_n_:
             learnt = self._committee.state()
-        summary = None if self._summary_ is None else self._summary_.model_dump(mode="json")
         model: dict[str, JsonValue] = {
             "fitted_n": self._fitted_n_,
             "learnt_n": self._learnt_n_,
             "earlier_n": self._earlier_n_,
-            "summary": summary,
             "learnt": learnt,
         }
         return super().state() | {"model": model, "queue": list(self._queue_)}
@@ -343,6 +341,5 @@ class LearningPolicy(FieldPolicy):
         model, self._queue_ = state["model"], list(state["queue"])
         self._fitted_n_, self._learnt_n_, self._earlier_n_ = (model[k] for k in ("fitted_n", "learnt_n", "earlier_n"))
         self._to_restore_ = model["learnt"]
-        self._summary_ = None if model["summary"] is None else FitSummary.model_validate(model["summary"])
         for name in ("_table", "_pool", "_committee", "_spread"):
             self.__dict__.pop(name, None)

@@ -91,11 +91,12 @@ class Committee:
         self._left_out_: dict[str, Array | None] = {}
         self._track = Prequential()
         self._health = HealthMonitor()
-        self._good_: dict[str, dict[str, JsonValue]] = {}
+        self._good_: dict[str, dict[str, Any]] = {}
         self._known_ = Measurements()
         self._fitted_n_ = 0
         self._asked_: tuple[str, ...] = ()
         self._rested_: dict[str, int] = {}
+        self._summaries_: dict[str, FitSummary] = {}
 
     # --- what is asked ---
 
@@ -134,6 +135,15 @@ class Committee:
         """Return how honest what was published has been lately, or None before the first forecast."""
         card = self._track.recent()
         return None if card is None or not self.usable else card.record(self._scale(self.chosen))
+
+    def summary(self) -> FitSummary:
+        """Return how the member believed most was last fitted, under its name, and which rung decides now."""
+        if not self.usable:
+            return FitSummary(model=SPACE_FILLING, n=self._fitted_n_, rung=SPACE_FILLING)
+        chosen, rung = self.chosen, self.verdict.rung
+        if rung == OK and next(iter(self._members)) not in self._fitted_:
+            rung = chosen
+        return self._summaries_[chosen].replace(model=chosen, rung=rung)
 
     def weights(self) -> dict[str, float]:
         """Return the belief in each member that is asked, summing to one.
@@ -207,24 +217,24 @@ class Committee:
             try:
                 if name in rest:
                     member.recall(member.state(), x, y, noise)
-                    summaries[name] = FitSummary(model=name, n=len(y))
+                    summaries[name] = self._summaries_[name]
                 else:
                     summaries[name] = member.fit(x, y, noise)
             except ModelError:  # the summary's rung tells; the other members are the remedy
                 member.forget()  # what the state does not hold must not matter to the next fit
                 continue
-        self._fitted_ = tuple(summaries)
+        self._fitted_, self._summaries_ = tuple(summaries), summaries
         if not summaries:
             self._asked_ = ()
-            return FitSummary(model=SPACE_FILLING, n=len(y), rung=SPACE_FILLING)
+            return self.summary()
         self._appraise()
         self._settle_who_is_asked()
         if self.verdict.rung == OK and len(self._members) > 1:
-            self._good_ = {name: self._members[name].state() for name in summaries}
-        chosen = self.chosen
-        first = next(iter(self._members))
-        rung = self.verdict.rung if self.verdict.rung != OK or first in summaries else chosen
-        return summaries[chosen].replace(rung=rung)
+            self._good_ = {
+                name: {"member": self._members[name].state(), "summary": summary.model_dump(mode="json")}
+                for name, summary in summaries.items()
+            }
+        return self.summary()
 
     def _left_to_rest(self) -> set[str]:
         """Return members so little believed that their hyperparameters can stay as they are, two times in three."""
@@ -311,7 +321,9 @@ class Committee:
         """Do what the new rung asks for; a rung regained or given up needs new posteriors as well."""
         if rung == ROLL_BACK and set(self._good_) >= set(self._fitted_):
             for name in self._fitted_:
-                self._members[name].recall(self._good_[name], *self._data())
+                good = self._good_[name]
+                self._members[name].recall(good["member"], *self._data())
+                self._summaries_[name] = FitSummary.model_validate(good["summary"])
             self._fitted_n_ = self.n
             self._settle_who_is_asked()
             return
@@ -336,6 +348,7 @@ class Committee:
             "rested": dict(self._rested_),
             "members": {name: self._members[name].state() for name in self._fitted_},
             "good": dict(self._good_),
+            "summaries": {name: summary.model_dump(mode="json") for name, summary in self._summaries_.items()},
             "left_out": left_out,
             "factors": {name: factor.state() for name, factor in self._factors.items()},
             "contest": self._contest.state(),
@@ -349,6 +362,7 @@ class Committee:
         self._known_.add(x, y, noise_std)
         self._fitted_, self._asked_ = tuple(state["fitted"]), tuple(state["asked"])
         self._fitted_n_, self._good_, self._rested_ = state["fitted_n"], dict(state["good"]), dict(state["rested"])
+        self._summaries_ = {k: FitSummary.model_validate(s) for k, s in state["summaries"].items()}
         self._left_out_ = {k: None if z is None else np.array(z) for k, z in state["left_out"].items()}
         for name, factor in self._factors.items():
             factor.restore(state["factors"][name])

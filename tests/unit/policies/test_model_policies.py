@@ -8,11 +8,12 @@ import pytest
 
 from autoscope.acquisition.rule import AcquisitionRule
 from autoscope.errors import FitFailed, ModelError
-from autoscope.records import Finish
+from autoscope.records import Finish, Measure
 from autoscope.surrogates.features import coordinates
 from autoscope.surrogates.gp import GaussianProcess
 from policies.deep_kernel import DeepKernelPolicy
 from policies.gp import GaussianProcessPolicy
+from policies.pixels import PixelGrid
 from policies.random import RandomPolicy
 
 DATA = Path(os.environ.get("AUTOSCOPE_DATA", Path(__file__).parents[4] / "shared" / "data"))
@@ -186,3 +187,161 @@ def test_on_plasmonic_nanocubes_the_process_reaches_the_maximum_early(make, make
     *_, last = world.run(make(GaussianProcessPolicy, points=45), 70)
     assert isinstance(last, Finish)
     assert found_at(world) <= 45
+
+
+# --- nothing but what was told decides ---
+
+
+class Anticipated:
+    """A policy that is always prepared while its act is under way."""
+
+    def __init__(self, policy, world):
+        self.policy, self.world, self.prepared = policy, world, 0
+
+    def ask(self, view):
+        return self.policy.ask(view)
+
+    def tell(self, decision, result):
+        if self.world.told:
+            self.policy.prepare(self.world.view([decision.action]))
+            self.prepared += 1
+        self.policy.tell(decision, result)
+
+
+@pytest.mark.parametrize("rule", ["upper_confidence_bound", "integrated_variance", "thompson"])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_decision_is_the_same_whether_it_was_prepared_or_not(make, make_world, same, seed, rule):
+    settings = {"initial": 4, "refit_every": 3, "acquisition": AcquisitionRule(name=rule)}
+    failing = set(np.random.default_rng(seed).permutation(396)[:130].tolist())
+    runs = []
+    for prepared in (True, False):
+        world = make_world(failing=failing)
+        policy = make(GaussianProcessPolicy, seed, **settings)
+        runs.append(world.run(Anticipated(policy, world) if prepared else policy, 26))
+        assert 4 <= len(policy._values_) < 25
+    for one, other in zip(*runs, strict=True):
+        same(one, other)
+
+
+@pytest.mark.parametrize("told_at_once", [False, True])
+def test_decisions_made_ahead_of_an_outcome_follow_from_what_was_told_before(make, make_world, same, told_at_once):
+    world = make_world(failing=set(range(0, 396, 5)))
+    original, prepared = (make(GaussianProcessPolicy, initial=4, refit_every=3) for _ in range(2))
+    pending = []
+    for _ in range(22):
+        view = world.view([d.action for d in pending])
+        decision = original.ask(view)
+        same(prepared.ask(view), decision)
+        if not told_at_once:
+            prepared.prepare(world.view([d.action for d in (*pending, decision)]))
+        pending.append(decision)
+        while len(pending) > 1 or not isinstance(pending[0].action, Measure):
+            done = pending.pop(0)
+            result = world.do(done)
+            original.tell(done, result)
+            prepared.tell(done, result)
+            world.told.append((done, result))
+            if not pending:
+                break
+    assert len(set(world.measured())) >= 15
+
+
+class SickPolicy(GaussianProcessPolicy):
+    """Its models are certain of a pattern that has nothing to do with the target."""
+
+    def _make_members(self, table):
+        groups = {"gp": (table.components, table.place), "coordinates": (table.place,)}
+        return {name: SickProcess(columns, "matern52") for name, columns in groups.items()}
+
+
+class SickProcess(GaussianProcess):
+    def predict(self, x):
+        spread = self._scaling_.factor
+        pattern = self._scaling_.shift + 2.0 * spread * np.sin(40.0 * x.sum(axis=1, dtype=np.float64))
+        return pattern, np.full(len(x), 0.02 * spread)
+
+
+def test_a_restored_policy_goes_on_as_one_told_everything_also_after_remedies(make, make_world, same, through_json):
+    world = make_world(failing=set(range(0, 396, 7)))
+    settings = {"initial": 4, "refit_every": 4, "patch_px": 5}
+    original, states = make(SickPolicy, **settings), {}
+    for n in range(1, 41):
+        world.run(original, 1)
+        states[n] = through_json(original.state())
+    rungs = {state["model"]["learnt"]["health"]["verdict"]["rung"] for n, state in states.items() if n > 8}
+    assert rungs >= {"ok", "refit_cold", "roll_back", "space_filling"}
+    told, end = list(world.told), original.ask(world.view())
+    for n in (6, 13, 19, 20, 26, 33, 40):
+        restored, folded = make(SickPolicy, seed=77, **settings), make(SickPolicy, **settings)
+        restored.restore(states[n])
+        for k, (decision, result) in enumerate(told):
+            folded.tell(decision, result)
+            if k >= n:
+                restored.tell(decision, result)
+        same(restored.ask(world.view()), end)
+        same(folded.ask(world.view()), end)
+
+
+@pytest.mark.parametrize("cls", [GaussianProcessPolicy, DeepKernelPolicy])
+def test_every_decision_of_a_model_but_the_first_says_how_honest_its_forecasts_were(make, world, cls):
+    settings = TINY if cls is DeepKernelPolicy else {"initial": 5}
+    modelled = [d for d in world.run(make(cls, **settings), 18) if getattr(d, "predicted_mean", None) is not None]
+    assert len(modelled) == 12
+    assert modelled[0].calibration is None
+    assert [d.calibration.n for d in modelled[1:]] == list(range(1, 12))
+
+
+def test_calibration_in_decisions_is_recomputed_from_the_journal_alone(make, world):
+    world.target = world.target + 0.2 * np.random.default_rng(5).normal(size=world.target.shape)
+    policy = make(GaussianProcessPolicy, features="coordinates", initial=6, refit_every=1000)
+    decisions = world.run(policy, 40)
+    values = world.target.ravel()[world.measured()]
+    z, inside = [], []
+    for n in range(6, 38):
+        decision, after = decisions[n + 1], decisions[n + 2]
+        jitter = decision.fit.hyperparameters["jitter"] * np.var(values[: decision.fit.n])
+        if decision.calibration is None:  # the factor in force at the first forecast is not written down
+            z.append(after.calibration.mean_z)
+        else:
+            noise = decision.calibration.scale * np.sqrt(world.std**2 + jitter)
+            z.append((values[n] - decision.predicted_mean) / np.hypot(decision.predicted_std, noise))
+        inside.append(abs(z[-1]) < 1.6448536)
+        card = after.calibration
+        assert card.n == len(z)
+        assert card.mean_z == pytest.approx(np.mean(z), abs=1e-3)
+        assert card.std_z == pytest.approx(np.std(z), rel=1e-3, abs=1e-3)
+        assert card.coverage_90 == pytest.approx(np.mean(inside))
+
+
+def test_a_model_told_of_places_that_are_no_candidates_decides_all_the_same(make, world):
+    policy = make(GaussianProcessPolicy, initial=4, stride_px=2)
+    world.run(policy, 1)
+    grid = PixelGrid(world.scan)
+    template = policy.ask(world.view())
+    for pixel in (23, 31, 101, 155, 207, 343):  # odd rows and columns: between the candidates
+        x_m, y_m = grid.position(pixel)
+        by_hand = template.replace(action=template.action.replace(x_m=x_m, y_m=y_m), decided_by="human")
+        result = world.do(by_hand)
+        policy.tell(by_hand, result)
+        world.told.append((by_hand, result))
+    taken = set(grid.strided(2).tolist())
+    assert not taken & set(world.measured())
+    decisions = world.run(policy, 4)
+    assert any(d.predicted_mean is not None for d in decisions)
+    assert all(world.pixel(d.action) in taken for d in decisions)
+
+
+def test_the_fit_of_a_decision_is_that_of_the_member_it_names_on_the_rung_that_decides(make, world):
+    policy = make(SickPolicy, initial=4, refit_every=1000, patch_px=5)
+    world.run(policy, 5)
+    rungs = set()
+    for _ in range(36):
+        (decision,) = world.run(policy, 1)
+        committee = policy._committee
+        assert decision.fit.rung == committee.verdict.rung
+        if decision.predicted_mean is not None:
+            learnt = committee.leader.state()["prior"]
+            assert decision.fit.hyperparameters["jitter"] == learnt["jitter"]
+            assert sum(k.startswith("outputscale") for k in decision.fit.hyperparameters) == len(learnt["groups"])
+        rungs.add(decision.fit.rung)
+    assert rungs >= {"ok", "refit_cold", "roll_back", "space_filling"}
