@@ -76,9 +76,7 @@ def test_a_pool_of_tensors_equals_one_of_arrays_built_and_updated(prior, tensors
     for k in range(25, 40):
         for posterior in (one, other):
             posterior.extend(x[k], y[k], noise[k])
-        for held, array in zip(
-            (other.pool.mean, other.pool.variance), (one.pool.mean, one.pool.variance), strict=True
-        ):
+        for held, array in zip((other.pool.mean, other.pool.variance), (one.pool.mean, one.pool.variance), strict=True):
             assert isinstance(held, np.ndarray)
             np.testing.assert_allclose(held, array, atol=SINGLE)
     pending = np.array([0.01, 0.02])
