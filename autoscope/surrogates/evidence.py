@@ -1,7 +1,7 @@
 """Hyperparameters of an exact Gaussian process by maximum a posteriori, with closed-form gradients and L-BFGS-B.
 
-The same model as `gpytorch_evidence`, which is its oracle in the tests, at a hundredth of the time: the matrices are
-small, so an automatic differentiator spends most of its time on itself.
+The matrices are small, so an automatic differentiator would spend most of its time on itself; GPyTorch's model of the
+same prior is the oracle in the tests.
 """
 
 from __future__ import annotations

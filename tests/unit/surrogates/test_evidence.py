@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from autoscope.errors import FitFailed
-from autoscope.surrogates import gpytorch_evidence
 from autoscope.surrogates.evidence import Evidence, maximise
 from autoscope.surrogates.prior import default_prior
+from tests import gpytorch_oracle
 
 GROUPS = ((0, 1, 2), (3, 4))
 
@@ -28,8 +28,8 @@ def somewhere(evidence, seed=1):
 def test_the_loss_is_that_of_gpytorch(shape):
     evidence = problem(shape)
     flat = somewhere(evidence)
-    with gpytorch_evidence.exact_numerics():
-        oracle = gpytorch_evidence.Evidence(evidence.unpack(flat), evidence.x, evidence.y, evidence.noise_variance)
+    with gpytorch_oracle.exact_numerics():
+        oracle = gpytorch_oracle.Evidence(evidence.unpack(flat), evidence.x, evidence.y, evidence.noise_variance)
         assert evidence.loss(flat)[0] == pytest.approx(float(oracle.loss().detach()), abs=1e-7)
 
 

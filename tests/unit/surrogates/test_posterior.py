@@ -6,10 +6,10 @@ import torch
 from scipy.stats import multivariate_normal
 
 from autoscope.errors import FitFailed, ModelError
-from autoscope.surrogates.gpytorch_evidence import Evidence, exact_numerics
 from autoscope.surrogates.paths import PriorPath
 from autoscope.surrogates.posterior import CHUNK, ExactPosterior
 from autoscope.surrogates.prior import Prior, default_prior
+from tests.gpytorch_oracle import Evidence, exact_numerics
 
 SINGLE = 2e-5
 """The pool is kept in single precision: rounding of some 1e-7 of the prior's spread for each measurement."""

@@ -1,4 +1,4 @@
-"""The evidence of a prior as a GPyTorch model: what a deep kernel is trained on, and the oracle of `evidence`."""
+"""The evidence of a prior as a GPyTorch model: the oracle of `autoscope.surrogates.evidence`."""
 
 from __future__ import annotations
 
