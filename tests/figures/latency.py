@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -40,6 +41,8 @@ def figures(slow: bool) -> Iterator[Figure]:
     """Yield every latency figure; with ``slow`` peers on 40,000 candidates, and refits at every step compared."""
     for policy in REFIT_MS:
         yield from guarded(f"latency_{policy}", functools.partial(_table, policy, "cpu"))
+        if policy == "deep_kernel":
+            yield from guarded("latency_deep_kernel_alone", _deep_kernel_alone)
         yield from guarded(f"amortised_{policy}", functools.partial(_amortised, policy, SIDE if slow else QUICK_SIDE))
     yield from guarded("latency_1000000_candidates", _million)
     yield from guarded("latency_5000_measured", functools.partial(_many, "cpu"))
@@ -76,6 +79,15 @@ def _table(policy: str, device: str) -> Iterator[Figure]:
     yield Figure(f"peak_memory_{policy}{tail}", round(peak), "MB", f"< {MEMORY_MB:g}", peak < MEMORY_MB, 1, how)
     if device == "cpu":
         yield from _floors(policy, whole, updates, refits)
+
+
+def _deep_kernel_alone() -> Iterator[Figure]:
+    """Yield the same without the rivals, which may be believed instead."""
+    answer = run("whole_run", policy="deep_kernel", side=SIDE, last=max(AROUND), alone=True, **OFTEN)
+    how = f"the deep kernel without rivals; {_conditions(answer, 'deep_kernel')}"
+    for kind, goal, refit in (("incremental", INCREMENTAL_MS, False), ("refit", REFIT_MS["deep_kernel"], True)):
+        rows = _near([row for row in answer["rows"] if row["refit"] is refit])
+        yield _timed(f"latency_{kind}_deep_kernel_alone", rows, "cpu_s", goal, how)
 
 
 def _floors(policy: str, whole: dict[str, Any], updates: Sequence[Row], refits: Sequence[Row]) -> Iterator[Figure]:
@@ -118,7 +130,12 @@ def _timed(name: str, rows: Sequence[Row], clock: str, goal_ms: float | None, ho
 
 def _conditions(answer: dict[str, Any], policy: str) -> str:
     asked = f"members asked: {', '.join(answer['asked'])} of {', '.join(answer['members'])}"
-    return f"{policy}, {_size(SIDE, SIDE)}, {AROUND[0]} to {AROUND[-1]} measured, one thread, {asked}"
+    return f"{policy}, {_size(SIDE, SIDE)}, {AROUND[0]} to {AROUND[-1]} measured, one thread, {asked}; {_load(answer)}"
+
+
+def _load(answer: dict[str, Any]) -> str:
+    """Return how busy the machine was: neighbours slow memory down, in CPU seconds too."""
+    return f"load {answer['load']:.1f} on {os.cpu_count()} cores"
 
 
 def _size(height: int, width: int) -> str:
@@ -137,7 +154,7 @@ def _amortised(policy: str, side: int) -> Iterator[Figure]:
     where = f"{policy}, {_size(side, side)}, from {INITIAL} to {MEASURED} measured, one thread"
     how = (
         f"mean of tell + ask over all decisions of the default schedule, {refits} refits included; {where}; "
-        f"features and starting points before that: {before * 1e3:.0f} ms in all"
+        f"all before that, features and starting points included: {before * 1e3:.0f} ms; {_load(whole)}"
     )
     yield Figure(f"amortised_{policy}", round(mean_s * 1e3, 2), "ms CPU", "", None, len(decided), how)
     for method, goal in FASTER.items():
@@ -170,7 +187,8 @@ def _million() -> Iterator[Figure]:
     answer = run("given_then_decide", policy="gp", height=1000, width=1000, given=190, decisions=16, refit_every=1000)
     rows = [row for row in answer["rows"] if not row["refit"] and row["n"] > 190]
     asked = f"members asked: {', '.join(answer['asked'])}"
-    how = f"gp, {_size(1000, 1000)}, 190 given at random, then decided; {asked}; peak {answer['peak_mb']:.0f} MB"
+    asked = f"{asked}; peak {answer['peak_mb']:.0f} MB; {_load(answer)}"
+    how = f"gp, {_size(1000, 1000)}, 190 given at random, then decided; {asked}"
     yield _timed("latency_incremental_1000000_candidates", rows, "cpu_s", MILLION_MS, how)
     first = [row for row in answer["rows"] if row["refit"]]
     yield _timed("latency_first_fit_1000000_candidates", first, "cpu_s", None, how)
@@ -184,14 +202,13 @@ def _many(device: str) -> Iterator[Figure]:
     options, clock, tail = _on(device)
     size: dict[str, Any] = {"height": 250, "width": 400, "given": 5000}
     if grows:
-        often = {"refit_every": 5, "refit_growth": 0.0}
-        answer = run("given_then_decide", policy="gp", decisions=16, **size, **often, **options)
+        answer = run("given_then_decide", policy="gp", decisions=26, **size, **OFTEN, **options)
         what = "gp, tell + ask"
     else:
         answer = run("through_inducing", decisions=15, **size, **options)
         what = "the surrogate with inducing points alone: fit or condition, pool posterior, confidence bound"
     later = [row for row in answer["rows"] if row["n"] > 5000]
-    where = f"{what}; 5,000 measured, {_size(250, 400)}, one thread; peak {answer['peak_mb']:.0f} MB"
+    where = f"{what}; 5,000 measured, {_size(250, 400)}, one thread; peak {answer['peak_mb']:.0f} MB; {_load(answer)}"
     for kind, refit in (("incremental", False), ("refit", True)):
         rows = [row for row in later if row["refit"] is refit]
         yield _timed(f"latency_{kind}_5000_measured{tail}", rows, clock, MANY_MS, where)

@@ -111,7 +111,8 @@ class Timed:
         """Return rows, members of the committee with the columns of their kernels, and those that are asked."""
         committee = self.policy._committee
         members = {name: _groups(member) for name, member in committee._members.items()}
-        return {"rows": self.rows, "members": members, "asked": list(committee.weights()), "peak_mb": peak_mb()}
+        asked = list(committee.weights())
+        return {"rows": self.rows, "members": members, "asked": asked, "peak_mb": peak_mb(), "load": os.getloadavg()[0]}
 
 
 def _groups(member: Any) -> list[int]:
@@ -120,12 +121,19 @@ def _groups(member: Any) -> list[int]:
     return [len(group) for group in model._fitted().prior.groups]
 
 
-def whole_run(policy: str, side: int, last: int, ahead: int = 0, **options: Any) -> dict[str, Any]:
-    """Run a policy from the overview on to ``last`` measurements; then some decisions ahead; then the floor."""
+def whole_run(policy: str, side: int, last: int, ahead: int = 0, alone: bool = False, **options: Any) -> dict[str, Any]:
+    """Run a policy from the overview on to ``last`` measurements; then some decisions ahead; then the floor.
+
+    With ``alone`` its first model has no rivals, so that it decides whatever it foretells.
+    """
     timed = Timed(policy, synthetic(side, side), options)
-    timed.decide(last + 1)
+    if alone:
+        make = timed.policy._make_members
+        timed.policy._make_members = lambda table: dict([next(iter(make(table).items()))])
+    timed.decide(last + 2)  # the overview, and one with none measured
     peak = peak_mb()
-    timed.decide_ahead(ahead)
+    if ahead:
+        timed.decide_ahead(ahead)
     answer = timed.answer() | {"peak_mb": peak}
     machine = Machine.measured()
     members = answer["members"]
@@ -186,7 +194,7 @@ def through_inducing(height: int, width: int, given: int, decisions: int, device
         row = {"cpu_s": time.process_time() - cpu_s, "wall_s": time.perf_counter() - wall_s, "refit": refit}
         rows.append(row | {"n": given + step, "iterations": 0, "ahead": False})
         taken[best] = True
-    return {"rows": rows, "peak_mb": peak_mb(), "members": {}, "asked": []}
+    return {"rows": rows, "peak_mb": peak_mb(), "members": {}, "asked": [], "load": os.getloadavg()[0]}
 
 
 def _decide(learn: Callable[[], None], model: Any, taken: NDArray[np.bool_]) -> int:
