@@ -1,4 +1,4 @@
-"""``python -m tests.figures [main_job] [--slow]``: measure and print; exit status 1 where a goal is missed."""
+"""``python -m tests.figures [decision ...] [--slow]``: measure and print; exit status 1 where a goal is missed."""
 
 from __future__ import annotations
 

@@ -247,8 +247,8 @@ def _schedule() -> Iterator[Figure]:
             if gap is None:
                 continue
             how = (
-                f"{name}, {QUALITY_LIMIT} measurements: mean with the default schedule {_mean(scheduled):.4g}, refit at every step "
-                f"{_mean(every):.4g}; {'median' if metric == 'to_95' else 'mean'} difference {gap.value:.4g}, 95 % "
+                f"{name}, {QUALITY_LIMIT} measurements: mean {_mean(scheduled):.4g} with the default schedule, "
+                f"{_mean(every):.4g} with refits at every step; {'median' if metric == 'to_95' else 'mean'} difference {gap.value:.4g}, 95 % "
                 f"interval [{gap.low:.4g}, {gap.high:.4g}], {'paired' if gap.paired else 'not paired'}"
             )
             ok = not gap.worse(lower_is_better=lower)
