@@ -45,10 +45,6 @@ MAP_ERROR = 0.04
 BUDGET_E = {"maximise": 2e10, "map": 4e8}
 STEPS = {"maximise": 400, "map": 120}
 DEFOCI = "policy.options.defoci=[0 nm, 400 nm, 800 nm]"
-SURVEY = (
-    "policy.options.survey={width_px: 16, height_px: 16, dwell: 0.2 ms, "
-    "scalarizer: {name: band_integral, options: {signal: EDS, band: [2.8 keV, 3.5 keV]}}}"
-)
 NEVER_E = 1e15
 """Stands for a result that was not reached, so that medians and ratios stay defined."""
 
@@ -157,7 +153,7 @@ def ways_of(goal: str) -> dict[str, tuple[str, ...]]:
     ways: dict[str, tuple[str, ...]] = {"joint": ()} | {f"fixed_{ms}ms": fixed(ms, False) for ms in dwells}
     if goal != "map":
         ways |= {f"few_fixed_{ms}ms": fixed(ms, False, FEW) for ms in FIXED_MS}
-        ways |= {"joint_with_survey": (SURVEY,), "joint_with_defocus": (DEFOCI,)}
+        ways["joint_with_defocus"] = (DEFOCI,)
     return ways
 
 
