@@ -246,9 +246,10 @@ def _schedule() -> Iterator[Figure]:
             gap = difference(_known(scheduled), _known(every), np.median if metric == "to_95" else np.mean)
             if gap is None:
                 continue
+            statistic = "median" if metric == "to_95" else "mean"
             how = (
                 f"{name}, {QUALITY_LIMIT} measurements: mean {_mean(scheduled):.4g} with the default schedule, "
-                f"{_mean(every):.4g} with refits at every step; {'median' if metric == 'to_95' else 'mean'} difference {gap.value:.4g}, 95 % "
+                f"{_mean(every):.4g} with refits at every step; {statistic} difference {gap.value:.4g}, 95 % "
                 f"interval [{gap.low:.4g}, {gap.high:.4g}], {'paired' if gap.paired else 'not paired'}"
             )
             ok = not gap.worse(lower_is_better=lower)
