@@ -208,8 +208,10 @@ class Anticipated:
         self.policy.tell(decision, result)
 
 
-@pytest.mark.parametrize("rule", ["upper_confidence_bound", "integrated_variance", "thompson"])
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("rule", "seed"),
+    [*[("upper_confidence_bound", seed) for seed in (1, 2, 3)], ("integrated_variance", 4), ("thompson", 5)],
+)
 def test_a_decision_is_the_same_whether_it_was_prepared_or_not(make, make_world, same, seed, rule):
     settings = {"initial": 4, "refit_every": 3, "acquisition": AcquisitionRule(name=rule)}
     failing = set(np.random.default_rng(seed).permutation(396)[:130].tolist())
@@ -271,7 +273,7 @@ def test_a_restored_policy_goes_on_as_one_told_everything_also_after_remedies(ma
     rungs = {state["model"]["learnt"]["health"]["verdict"]["rung"] for n, state in states.items() if n > 8}
     assert rungs >= {"ok", "refit_cold", "roll_back", "space_filling"}
     told, end = list(world.told), original.ask(world.view())
-    for n in (6, 13, 19, 20, 26, 33, 40):
+    for n in (6, 13, 20, 33, 40):
         restored, folded = make(SickPolicy, seed=77, **settings), make(SickPolicy, **settings)
         restored.restore(states[n])
         for k, (decision, result) in enumerate(told):
