@@ -26,6 +26,7 @@ from autoscope.surrogates.committee import Committee
 from autoscope.surrogates.features import FeatureTable, describe, describe_place
 from autoscope.surrogates.prior import Features
 from autoscope.surrogates.surrogate import Surrogate
+from autoscope.surrogates.threads import one_thread
 from policies.field import RUNNERS_UP, Choice, Estimate, FieldConfig, FieldPolicy, Situation
 from policies.pixels import Indices
 
@@ -190,6 +191,7 @@ class LearningPolicy(FieldPolicy):
 
     # --- the choice ---------------------------------------------------------------------------------
 
+    @one_thread()
     def _choose(self, situation: Situation) -> Choice:
         if len(self._values_) < self._settings.initial:
             nth, of = len(self._values_) + len(situation.pending) + 1, self._settings.initial

@@ -228,6 +228,7 @@ class PoolPosterior:
         self._mean, self._variance = home.full(len(points), prior.mean), home.full(len(points), prior.variance)
         self.store: Held = store if home.fits(store, capacity, len(points)) else home.empty(capacity, len(points))
         self._n = 0
+        self._last: tuple[tuple[int, bytes], Held] | None = None
 
     @property
     def mean(self) -> Single:
@@ -264,10 +265,19 @@ class PoolPosterior:
         pivot : float
             New diagonal entry of ``L``.
         """
-        cross = self.kernel.rows(x)[0]
-        cross -= self.home.put(column) @ self._rows
-        cross /= pivot
-        return cross
+        return self._unscaled(x, column) / pivot
+
+    def _unscaled(self, x: Features, column: Array) -> Held:
+        """Return the posterior covariance of the pool with ``x`` (1, d): the costly part of a row.
+
+        Kept for the last point, because one that is under way is asked about before it is learnt.
+        """
+        key = (self._n, np.asarray(x, dtype=np.float32).tobytes())
+        if self._last is None or self._last[0] != key:
+            cross = self.kernel.rows(x)[0]
+            cross -= self.home.put(column) @ self._rows
+            self._last = (key, cross)
+        return self._last[1]
 
     def variance_given(self, x: Features, column: Array, inverse_factor: Array) -> Single:
         """Return the variance as if ``x`` (q, d) had been measured too, shape (m,); nothing is changed.
@@ -279,14 +289,17 @@ class PoolPosterior:
         inverse_factor : array
             (q, q), inverse of the Cholesky factor of what is unknown at ``x``, noise included.
         """
-        cross = self.kernel.rows(x)
-        cross -= self.home.put(column.T) @ self._rows
+        if len(x) == 1:
+            cross = self._unscaled(x, column[:, 0])[None]
+        else:
+            cross = self.kernel.rows(x)
+            cross -= self.home.put(column.T) @ self._rows
         known = self.home.sum_of_squares(self.home.put(inverse_factor) @ cross)
         return np.asarray(np.maximum(self.home.get(self._variance - known), np.float32(0.0)))
 
     def covariance_with(self, x: Features, column: Array) -> Single:
         """Return the posterior covariance of the pool with a point ``x`` (1, d), shape (m,); ``column`` as in `row`."""
-        return self.home.get(self.row(x, column, 1.0))
+        return self.home.get(self._unscaled(x, column) * 1.0)
 
     def covariance(self, one: Indices, other: Indices) -> Single:
         """Return the posterior covariance between points of the pool, given by indices (a,), (b,); shape (a, b)."""

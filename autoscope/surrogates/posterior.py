@@ -19,7 +19,8 @@ Array = NDArray[np.float64]
 CHUNK = 4096
 """Points handled at once: bounds the temporary memory of a prediction."""
 ROOM = 16
-"""Measurements a newly built pool has room for before it must move."""
+"""Measurements a newly built pool has room for at least; an eighth of what is known, if that is more, outlasts the
+usual wait for the next fit."""
 
 
 class ExactPosterior:
@@ -40,6 +41,7 @@ class ExactPosterior:
         self._lower = _factorise(prior.covariance(self.x, self.x) + np.diag(noise_variance + prior.jitter))
         self._whitened = _solve_lower(self._lower, y - prior.mean)
         self.pool: PoolPosterior | None = None
+        self._last: tuple[tuple[int, bytes], Array] | None = None
 
     @property
     def n(self) -> int:
@@ -52,6 +54,10 @@ class ExactPosterior:
 
     def predict(self, x: Features) -> tuple[Array, Array]:
         """Return mean and variance of the function at ``x`` (m, d), each (m,), in chunks."""
+        if len(x) == 1:
+            column = self._column(x)
+            known = max(self.prior.variance - float(column @ column), 0.0)
+            return np.array([self.prior.mean + self._whitened @ column]), np.array([known])
         mean, variance = np.empty(len(x)), np.empty(len(x))
         for block in blocks(len(x), CHUNK):
             solved = self._solve(x[block])
@@ -61,7 +67,7 @@ class ExactPosterior:
 
     def attach(self, points: Features, store: Held | None = None, home: Home = MAIN_MEMORY) -> None:
         """Build the posterior over a pool (m, d), which `extend` then maintains; in old memory if given."""
-        self.pool = PoolPosterior(points, self.prior, self.n + ROOM, store, home)
+        self.pool = PoolPosterior(points, self.prior, self.n + max(ROOM, self.n // 8), store, home)
         inverse, _ = dtrtri(self._factor, lower=1)
         self.pool.build(self.x, inverse, self._whitened)
 
@@ -83,7 +89,7 @@ class ExactPosterior:
         The variance of a GP does not depend on the values measured, so pending points need no guess.
         """
         pool = self._pool()
-        column = self._solve(np.asarray(x, dtype=np.float64))
+        column = self._column(x)[:, None] if len(x) == 1 else self._solve(np.asarray(x, dtype=np.float64))
         noisy = self.prior.covariance(x, x) + np.diag(noise_variance + self.prior.jitter)
         lower = _factorise(noisy - column.T @ column)
         return pool.variance_given(x, column, _solve_lower(lower, np.eye(len(x))))
@@ -91,7 +97,7 @@ class ExactPosterior:
     def pool_covariance(self, x: Features) -> Single:
         """Return the posterior covariance between one point ``x`` (d,) and every point of the pool, shape (m,)."""
         pool, point = self._pool(), np.asarray(x, dtype=np.float64)[None]
-        return pool.covariance_with(point, self._solve(point)[:, 0])
+        return pool.covariance_with(point, self._column(point))
 
     def leave_one_out(self) -> tuple[Array, Array]:
         """Return mean and variance of each observation predicted from all others, each (n,).
@@ -122,9 +128,17 @@ class ExactPosterior:
     def _solve(self, x: Features) -> Array:
         return _solve_lower(self._factor, self.prior.covariance(self.x, x))
 
+    def _column(self, x: Features) -> Array:
+        """Return ``L^-1 k(X, x)`` of one point (1, d), shape (n,); kept, because it is foretold before it is learnt."""
+        point = np.asarray(x, dtype=np.float64)
+        key = (self.n, point.tobytes())
+        if self._last is None or self._last[0] != key:
+            self._last = (key, self._solve(point)[:, 0])
+        return self._last[1]
+
     def _border(self, x: Features, noise_variance: float) -> tuple[Array, float]:
         """Return the new column and diagonal entry of the factor for one more point ``x`` (1, d)."""
-        column = self._solve(x)[:, 0]
+        column = self._column(x)
         squared = self.prior.variance + noise_variance + self.prior.jitter - column @ column
         if not squared > 0.0:
             raise FitFailed("the covariance of the data cannot be factorised", value=float(squared))
