@@ -52,7 +52,8 @@ def stencil_on_lattice(rows: int, columns: int, pitch_m: float, radius_m: float)
     >>> stencil_on_lattice(1, 3, 1.0, 1.0)[1].tolist()
     [1, 2, 2, 0, 0, 0, 2]
     """
-    steps = np.rint(STENCIL * radius_m / pitch_m).astype(np.int64)
+    halves_outward = 1.0 + 1e-9  # else round-off decides between neighbours, differently left and right
+    steps = np.rint(STENCIL * (halves_outward * radius_m / pitch_m)).astype(np.int64)
     i, j = np.divmod(np.arange(rows * columns), columns)
     to_row = np.clip(i[:, None] + steps[:, 1], 0, rows - 1)
     to_column = np.clip(j[:, None] + steps[:, 0], 0, columns - 1)
