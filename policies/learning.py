@@ -26,7 +26,6 @@ from autoscope.surrogates.committee import Committee
 from autoscope.surrogates.features import FeatureTable, describe, describe_place
 from autoscope.surrogates.prior import Features
 from autoscope.surrogates.surrogate import Surrogate
-from autoscope.surrogates.threads import one_thread
 from policies.field import RUNNERS_UP, Choice, Estimate, FieldConfig, FieldPolicy, Situation
 from policies.pixels import Indices
 
@@ -191,7 +190,6 @@ class LearningPolicy(FieldPolicy):
 
     # --- the choice ---------------------------------------------------------------------------------
 
-    @one_thread()
     def _choose(self, situation: Situation) -> Choice:
         if len(self._values_) < self._settings.initial:
             nth, of = len(self._values_) + len(situation.pending) + 1, self._settings.initial
@@ -250,6 +248,7 @@ class LearningPolicy(FieldPolicy):
             rng=situation.rng,
             cost=self._cost(situation),
             forbidden=situation.forbidden,
+            pending=self._places_of(situation.pending),
         )
         if self._settings.batch > 1:
             index, *left = self._next_of_batch(situation, committee, here)
@@ -304,7 +303,7 @@ class LearningPolicy(FieldPolicy):
             )
         )
 
-    def _places_of(self, pixels: Sequence[int]) -> Indices:
+    def _places_of(self, pixels: Sequence[int] | Indices) -> Indices:
         """Return which candidates these pixels are; pixels that are none are left out."""
         wanted = np.asarray(pixels, dtype=np.int64)
         at = np.minimum(np.searchsorted(self._candidates, wanted), len(self._candidates) - 1)

@@ -81,7 +81,15 @@ def choose_batch(
         if len(known):
             std = model.pool_std_given(known, np.full(len(known), noise_std))
         values = rule.evaluate(
-            mean, std, measured_mean=measured_mean, seen=seen, model=model, rng=rng, cost=cost, forbidden=closed
+            mean,
+            std,
+            measured_mean=measured_mean,
+            seen=seen,
+            model=model,
+            rng=rng,
+            cost=cost,
+            forbidden=closed,
+            pending=np.array([pick.index for pick in picks], dtype=np.int64),
         )
         index = choose(values, rng, closed)
         picks.append(Pick(index, float(mean[index]), float(std[index]), float(values[index])))

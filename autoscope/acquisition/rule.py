@@ -16,6 +16,7 @@ from autoscope.acquisition.tabulated import Array, Floats
 from autoscope.config import ConfigModel
 from autoscope.surrogates.surrogate import Surrogate
 
+Indices = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Name = Literal[
     "upper_confidence_bound",
@@ -91,6 +92,7 @@ class AcquisitionRule(ConfigModel):
         rng: np.random.Generator,
         cost: Floats | None = None,
         forbidden: Mask | None = None,
+        pending: Indices | None = None,
     ) -> Floats:
         """Return the value of each candidate, shape (m,); higher is better, whatever the goal.
 
@@ -109,6 +111,8 @@ class AcquisitionRule(ConfigModel):
             Chance for the draw.
         forbidden : array of bool, optional
             Candidates that will not be chosen, (m,): rules that look at a random few of them pass these over.
+        pending : array of int64, optional
+            Candidates being measured now, by index; ``std`` knows of them already.
         cost : array, optional
             Positive cost of each candidate, (m,); values are then per unit of it, see `cost.per_cost`. A confidence
             bound or a drawn function counts from the best of ``measured_mean`` on.
@@ -116,7 +120,7 @@ class AcquisitionRule(ConfigModel):
         best = float(np.max(self.sign * measured_mean))
         if self.name == "integrated_variance":
             barred = np.zeros(len(mean), dtype=np.bool_) if forbidden is None else forbidden
-            values: Floats = integrated_variance(model, np.asarray(std, dtype=np.float64), barred, rng)
+            values: Floats = integrated_variance(model, np.asarray(std, dtype=np.float64), barred, rng, pending)
         else:
             values = self._worth(mean, std, best, seen, model, rng)
         if cost is None:

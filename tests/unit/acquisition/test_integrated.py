@@ -96,6 +96,18 @@ def test_values_are_the_falls_of_variance_that_measuring_each_candidate_really_b
     assert (values > 0.0).all()
 
 
+def test_beside_pending_candidates_values_are_the_falls_that_are_left_once_those_are_measured(shape, pool):
+    model, _ = model_over(shape, pool)
+    pending, noise = np.array([4, 40, 7]), model.typical_noise_std
+    stated = np.full(3, NOISE_STD)
+    std = model.pool_std_given(pool[pending], stated)
+    nothing, rng = np.zeros(60, dtype=bool), np.random.default_rng(0)
+    values = integrated_variance(model, std, nothing, rng, pending)
+    assert noise == pytest.approx(np.hypot(NOISE_STD, SPREAD * np.sqrt(PRIORS[shape].jitter)))
+    model.condition(pool[pending], np.zeros(3), stated)
+    np.testing.assert_allclose(values, values_of(model, nothing), rtol=5e-3, atol=1e-5)
+
+
 def test_forbidden_candidates_have_no_value_but_their_places_still_count(shape, pool):
     model, _ = model_over(shape, pool)
     forbidden = np.zeros(60, dtype=bool)
