@@ -57,7 +57,7 @@ class AlignPolicy:
         if isinstance(decision.action, SetOptics) and decision.target == "best":
             self._word = f"{decision.reason}; set: {_words(_setting(outcome.state))}"
         elif isinstance(decision.action, Scan) and result.frames:
-            self._search.taken.append(taken(self._config, decision.action, outcome.state, result.frames[0]))
+            self._search.add(taken(self._config, decision.action, outcome.state, result.frames[0]))
 
     def state(self) -> dict[str, JsonValue]:
         """Return what was learnt as plain data."""
@@ -121,5 +121,7 @@ def _summary(found: Aberrations | None, n: int) -> FitSummary | None:
     if found is None:
         return None
     numbers = dict(zip(("defocus_m", "astigmatism_a_m", "astigmatism_b_m"), map(float, found.offset_m), strict=True))
+    stds = (math.sqrt(float(v)) for v in np.diag(found.covariance_m2))
+    numbers |= dict(zip(("defocus_std_m", "astigmatism_a_std_m", "astigmatism_b_std_m"), stds, strict=True))
     more = {"std_m": found.std_m, "width_factor": found.width_factor, "misfit": found.misfit}
     return FitSummary(model="probe from power spectra", n=n, hyperparameters=numbers | more)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import math
-from dataclasses import dataclass
+import zlib
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,8 @@ from pydantic import Field, model_validator
 from scipy.ndimage import gaussian_filter
 
 from autoscope.config import ConfigModel
-from autoscope.perception.aberrations import Aberrations, Look, PolarPower, estimate, polar_power
+from autoscope.perception.aberrations import Aberrations, Look, estimate, polar_power
+from autoscope.perception.focus_pair import estimate_pair
 from autoscope.perception.sharpness import sharpness
 from autoscope.quantities import Angle, PositiveDuration, PositiveLength
 from autoscope.records import (
@@ -29,10 +32,14 @@ BLOCKS = 32
 """Structure is remembered on a map of this many blocks a side, to choose where the next, smaller field lies."""
 SAME = 1e-12
 """Settings closer than this are one setting (m)."""
-MODEL_ERROR = 0.08
-"""Part of the distance between the images of a pair by which a calculated offset may be wrong though it looks exact."""
-FALLBACK = 0.8
-"""A verifying image less sharp than this part of another one of its field loses against it."""
+APART = 4.0
+"""Half the distance of a pair over the uncertainty it starts from."""
+LEAST = 0.04
+"""The same over the half distance of the pair before, at least."""
+DOUBT = 3.0
+"""True over stated uncertainty, at most, of what the power spectra of a pair say."""
+ENOUGH_M = 1e-9
+"""No further pair is taken once the closest said it all within this."""
 
 
 class AlignConfig(ConfigModel):
@@ -49,7 +56,7 @@ class AlignConfig(ConfigModel):
     """Defocus is within this of the start; the first two images lie this far below and above it."""
     stigmator_span_m: PositiveLength = 1e-6
     """Each astigmatism is within about this of the start."""
-    finest_m: PositiveLength = 20e-9
+    finest_m: PositiveLength = 30e-9
     """The closest pair: less than this below and above focus hardly widens the probe."""
     blur_px: float = Field(default=2.5, gt=0.5)
     """Standard deviation of the probe, in pixels, that the defocus of a pair makes: it decides the field of view."""
@@ -72,17 +79,20 @@ class Taken:
     setting_m: Setting
     fov_m: float
     centre_m: tuple[float, float]
-    power: tuple[float, ...]
-    noise: float
     sharpness: float
     convergence_rad: float
     interest: tuple[float, ...]
     """Structure of each of `BLOCKS` squared blocks, row by row."""
+    image: str = ""
+    """The image itself (`packed`), kept until its pair is complete."""
+    result: tuple[float, ...] = ()
+    """In the second of a pair, what the pair says: offset, covariance, width factor, misfit."""
 
     @property
-    def spectrum(self) -> PolarPower:
-        """Return the power spectrum as the estimate takes it."""
-        return PolarPower(np.array(self.power), self.noise)
+    def found(self) -> Aberrations:
+        """Return what a complete pair says."""
+        values = np.array(self.result)
+        return Aberrations(values[:3], values[3:12].reshape(3, 3), float(values[12]), float(values[13]))
 
     @property
     def field(self) -> tuple[float, float, float]:
@@ -116,7 +126,16 @@ class AlignSearch:
     def __init__(self, config: AlignConfig, start_m: Setting) -> None:
         self.config, self.start_m = config, start_m
         self.taken: list[Taken] = []
-        self._found: dict[int, Aberrations] = {}
+
+    def add(self, taken: Taken) -> None:
+        """Take up an image; two of them are a pair, which is judged at once, and only what it says is kept."""
+        self.taken.append(taken)
+        if len(self.taken) % 2 == 0:
+            number = len(self.taken) // 2 - 1
+            found = self._judged(number)
+            values = [*found.offset_m, *found.covariance_m2.ravel(), found.width_factor, found.misfit]
+            first, second = self.taken[-2:]
+            self.taken[-2:] = [replace(first, image=""), replace(second, image="", result=tuple(map(float, values)))]
 
     def plan(self, affordable: bool = True) -> Plan:
         """Return the next image, or the last setting where enough is known or no further image can be paid for."""
@@ -138,86 +157,62 @@ class AlignSearch:
 
     def _closer(self) -> Plan:
         count = len(self.taken)
-        pairs = self._pairs(count)
-        if count < 2 * pairs:
-            centre, radius_m = self._stage(pairs - 1)
-            taken, before = self.taken[-1], self.found(count - 1)
-            reason = f"{self._said(before)}: now {in_nm(radius_m)} to the other side of that"
-            return Plan(self._shifted(centre, -radius_m), taken.fov_m, taken.centre_m, reason, before)
         found = self.found()
-        if self._enough(pairs):
-            return self._verify(found, 2 * pairs)
-        radius_m = self._stage(pairs)[1]
+        if count % 2:
+            centre, radius_m = self._stage(count // 2)
+            taken = self.taken[-1]
+            reason = f"{self._said(found)}: now {in_nm(radius_m)} to the other side of that"
+            return Plan(self._shifted(centre, -radius_m), taken.fov_m, taken.centre_m, reason, found)
+        close = self._stage(count // 2 - 1)[1] <= self.config.finest_m * 1.001
+        if close and found.std_m <= ENOUGH_M:
+            return self._last("as close as is useful")
+        if count + 2 > self.config.max_images:
+            return self._last("no more images are allowed")
+        centre, radius_m = self._stage(count // 2)
         fov_m, centre_m = self._field(radius_m)
         reason = f"{self._said(found)}: {in_nm(radius_m)} to each side of that tells most, at {in_nm(fov_m)} field"
-        return Plan(self._shifted(self._focus(found), radius_m), fov_m, centre_m, reason, found)
-
-    def _verify(self, found: Aberrations, paired: int) -> Plan:
-        focus, latest = self._focus(found), self.taken[-1]
-        verified = self.taken[paired:]
-        if not verified:
-            reason = f"{self._said(found)}: an image there verifies it"
-            return Plan(focus, latest.fov_m, latest.centre_m, reason, found)
-        moved_m = math.dist(focus, verified[-1].setting_m)
-        if moved_m > max(0.1 * self.config.finest_m, found.std_m) and len(self.taken) < self.config.max_images:
-            reason = f"the last image moved it by {in_nm(moved_m)}: {self._said(found)}: once more"
-            return Plan(focus, latest.fov_m, latest.centre_m, reason, found)
-        return self._last("verified by an image")
+        return Plan(self._shifted(centre, radius_m), fov_m, centre_m, reason, found)
 
     def _last(self, why: str) -> Plan:
         if len(self.taken) < 2:
             return Plan(self.start_m, final=f"{why} before a pair of images; the start was set again")
-        found, latest = self.found(), self.taken[-1]
-        focus = self._focus(found)
-        rivals = [t for t in self.taken if t.field == latest.field]
-        best = max(rivals, key=lambda t: t.sharpness)
-        near = min(rivals, key=lambda t: math.dist(t.setting_m, focus))
-        far = math.dist(near.setting_m, focus) > max(self.config.finest_m / 2.0, 3.0 * found.std_m)
-        if len(rivals) > 2 and (far or near.sharpness < FALLBACK * best.sharpness):
-            word = (
-                f"{why}: the sharpest image taken, {in_nm(math.dist(best.setting_m, focus))} from the calculated focus"
-            )
-            return Plan(best.setting_m, found=found, final=word)
-        return Plan(focus, found=found, final=f"{why}: {self._said(found)}")
+        found = self.found()
+        return Plan(self._focus(found), found=found, final=f"{why}: {self._said(found)}")
 
     # --- what is known ---------------------------------------------------------------------------
 
     def found(self, images: int | None = None) -> Aberrations:
-        """Return what is known after some images (all): from the closest pair on, within what those before it left.
+        """Return what is known after some images (all): what the last complete pair said."""
+        last = max((len(self.taken) if images is None else images) // 2 - 1, 0)
+        return self.taken[2 * last + 1].found
 
-        The wide images are fitted alone, and only their result is kept, as a prior: what is imperfect in the model
-        grows with the width of the probe, and must not weigh on the close images.
+    def _judged(self, number: int) -> Aberrations:
+        """Return what a pair says: where its power spectra point to, then by matching the images themselves.
+
+        The pair before it only says where to look, since the specimen may be higher or lower in another field. Two
+        pairs as close as useful are told together.
         """
-        number = len(self.taken) if images is None else images
-        if number not in self._found:
-            last = max(self._pairs(number) - 1, 0)
-            centre, radius_m = self._stage(last)
-            taken = self.taken[2 * last : number]
-            std_m = [radius_m] * 3 if last else [self.config.span_m] + [self.config.stigmator_span_m] * 2
-            looks = [_look(t, self.config.size_px) for t in taken]
-            self._found[number] = estimate(looks, taken[0].convergence_rad, [-s for s in centre], std_m)
-        return self._found[number]
-
-    def _pairs(self, images: int) -> int:
-        """Return how many pairs the first images are, a half one included; those that verify belong to none."""
-        pairs = 0
-        while 2 * pairs < images and not self._enough(pairs):
-            pairs += 1
-        return pairs
-
-    def _enough(self, pairs: int) -> bool:
-        """Return whether no closer pair follows these: as close as useful, or too few images left to verify it."""
-        if pairs == 0:
-            return False
-        return self._stage(pairs - 1)[1] <= self.config.finest_m * 1.001 or 2 * pairs + 3 > self.config.max_images
+        config, pair = self.config, self.taken[2 * number : 2 * number + 2]
+        centre, radius_m = self._stage(number)
+        settings, alpha = [t.setting_m for t in pair], pair[0].convergence_rad
+        images, pixel_m = (unpacked(pair[0].image), unpacked(pair[1].image)), pair[0].fov_m / config.size_px
+        std_m = [radius_m] * 3 if number else [config.span_m] + [config.stigmator_span_m] * 2
+        spectra, shape = [polar_power(image) for image in images], (config.size_px, config.size_px)
+        looks = [Look(t.setting_m, t.field, pixel_m, shape, s) for t, s in zip(pair, spectra, strict=True)]
+        near = estimate(looks, alpha, [-s for s in centre], std_m)
+        around = [DOUBT * math.sqrt(v) for v in np.diag(near.covariance_m2)]
+        found = estimate_pair(images, settings, pixel_m, alpha, [float(o) for o in near.offset_m], around)
+        if number and self._stage(number - 1)[1] <= config.finest_m * 1.001:
+            return _together(self.found(2 * number), found)
+        return found
 
     def _stage(self, number: int) -> tuple[Setting, float]:
         """Return the middle of a pair, and how far to each side its images lie."""
         if number == 0:
             return self.start_m, self.config.span_m
         found, before_m = self.found(2 * number), self._stage(number - 1)[1]
-        radius_m = 2.0 * math.hypot(2.0 * found.std_m, MODEL_ERROR * before_m)
-        return self._focus(found), max(self.config.finest_m, min(radius_m, before_m / 2.0))
+        radius_m = min(max(APART * found.std_m, LEAST * before_m), before_m / 2.0)
+        return self._focus(found), max(self.config.finest_m, radius_m)
 
     def _field(self, radius_m: float) -> tuple[float, tuple[float, float]]:
         """Return size and centre of the field whose pixels suit a pair of that distance."""
@@ -249,8 +244,32 @@ class AlignSearch:
         return f"the start was out of focus by {d * 1e9:+.3g} +- {in_nm(float(std_m[0]))}, {blur}"
 
 
-def _look(taken: Taken, size_px: int) -> Look:
-    return Look(taken.setting_m, taken.field, taken.fov_m / size_px, (size_px, size_px), taken.spectrum)
+def _together(first: Aberrations, second: Aberrations) -> Aberrations:
+    """Return what two independent results say together."""
+    weights = [np.linalg.inv(found.covariance_m2) for found in (first, second)]
+    covariance = np.asarray(np.linalg.inv(weights[0] + weights[1]), dtype=np.float64)
+    offset_m = covariance @ (weights[0] @ first.offset_m + weights[1] @ second.offset_m)
+    return Aberrations(offset_m, covariance, second.width_factor, second.misfit)
+
+
+def packed(image: NDArray[Any]) -> str:
+    """Return an image as text, in single precision.
+
+    Examples
+    --------
+    >>> unpacked(packed(np.eye(2)))
+    array([[1., 0.],
+           [0., 1.]])
+    """
+    data = np.ascontiguousarray(image, dtype="<f4")
+    return f"{data.shape[0]} {data.shape[1]} {base64.b64encode(zlib.compress(data.tobytes(), 1)).decode('ascii')}"
+
+
+def unpacked(text: str) -> Array:
+    """Return the image that `packed` made text."""
+    height, width, body = text.split(" ")
+    data = np.frombuffer(zlib.decompress(base64.b64decode(body)), dtype="<f4")
+    return data.reshape(int(height), int(width)).astype(np.float64)
 
 
 def in_nm(length_m: float) -> str:
@@ -287,14 +306,12 @@ def _place(taken: Taken, fov_m: float) -> tuple[float, float]:
 
 def taken(config: AlignConfig, scan: Scan, state: MicroscopeState, frame: Frame) -> Taken:
     """Return what is kept of an image."""
-    spectrum = polar_power(frame.data)
     return Taken(
         setting_m=(state.defocus_m, state.stigmator_a_m, state.stigmator_b_m),
         fov_m=scan.fov_m,
         centre_m=(scan.centre_x_m, scan.centre_y_m),
-        power=tuple(float(v) for v in spectrum.power),
-        noise=spectrum.noise,
         sharpness=sharpness(frame),
         convergence_rad=state.convergence_rad or config.convergence_rad,
         interest=_interest(frame.data),
+        image=packed(frame.data),
     )

@@ -13,6 +13,7 @@ import yaml
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.signal.windows import hann
+from scipy.stats import binomtest
 
 from autoscope.config import Document
 from autoscope.engine.assemble import Job, assemble, resolve
@@ -32,6 +33,9 @@ SPECIMENS: dict[str, dict[str, Any]] = {
     "catalyst": {"kind": "catalyst", "extent": ["8 um", "8 um"]},
     "nanoparticles": {"kind": "nanoparticles"},
 }
+STATED = ("defocus_std_m", "astigmatism_a_std_m", "astigmatism_b_std_m")
+CENTRAL = 1.6448536269514722
+"""Standard deviations to each side that hold 90 % of a normal variable."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ class Alignment:
     """Root of the summed squares of true defocus and astigmatisms in the middle of the last field."""
     probe: float
     """Best rms radius of the probe over the one left."""
+    z: tuple[float, ...]
+    """True aberration left, in the middle of the last field, over the stated uncertainty of each of the three."""
     reason: str
 
 
@@ -53,8 +59,12 @@ class _Images:
     def __init__(self) -> None:
         self.scans: list[Scan] = []
         self.dose_e = 0.0
+        self.std_m: tuple[float, ...] = (math.nan,) * 3
 
     def on_step(self, event: StepEvent) -> None:
+        if event.decision.fit is not None:
+            said = event.decision.fit.hyperparameters
+            self.std_m = tuple(float(said[name]) for name in STATED)
         if isinstance(event.decision.action, Scan):
             self.scans.append(event.decision.action)
             self.dose_e += event.outcome.dose_e
@@ -99,9 +109,10 @@ def _compared(job: Job, images: _Images, reason: str) -> Alignment:
     most = max(-float(best.fun), sharp(focused, -middle_m))
     residual_m = math.sqrt(middle_m**2 + probe.stigmator_a_m**2 + probe.stigmator_b_m**2)
     ratio = probe.rms_m(0.0) if probe.is_round else focused.rms_m(0.0)
-    return Alignment(
-        len(images.scans), images.dose_e, sharp(probe, 0.0) / most, residual_m, ratio / probe.rms_m(middle_m), reason
-    )
+    left_m = (middle_m, probe.stigmator_a_m, probe.stigmator_b_m)
+    z = tuple(left / std for left, std in zip(left_m, images.std_m, strict=True))
+    share, width = sharp(probe, 0.0) / most, ratio / probe.rms_m(middle_m)
+    return Alignment(len(images.scans), images.dose_e, share, residual_m, width, z, reason)
 
 
 def true_sharpness(image: NDArray[Any]) -> float:
@@ -123,16 +134,22 @@ def figures(slow: bool) -> Iterator[Figure]:
 
 def _of(name: str, specimen: dict[str, Any], stigmator_m: float) -> Iterator[Figure]:
     runs = [alignment(specimen, seed, stigmator_m) for seed in range(STARTS)]
-    good = sum(r.sharpness >= NEAR and r.images <= 8 for r in runs) / STARTS
+    hits = sum(r.sharpness >= NEAR and r.images <= 8 for r in runs)
+    good, interval = hits / STARTS, binomtest(hits, STARTS).proportion_ci(0.95, method="exact")
     counts = [r.images for r in runs]
     where = f"{name}, defocus within +-1 um, stigmators within +-{stigmator_m * 1e9:.0f} nm of focus"
     probes = np.quantile([r.probe for r in runs], [0.05, 0.5])
     residual = np.quantile([r.residual_m for r in runs], [0.5, 0.95]) * 1e9
     how = (
         f"{where}; noise-free image at the end over the best of any setting, mean square spatial frequency >= {NEAR}; "
+        f"95 % interval of the share (Clopper-Pearson): {interval.low:.3f} to {interval.high:.3f}; "
         f"images: median {np.median(counts):g}, most {max(counts)}; dose {np.median([r.dose_e for r in runs]):.2g} e; "
         f"aberration left: median {residual[0]:.2g} nm, 95 % below {residual[1]:.2g} nm; "
         f"best probe over the one left: median {probes[1]:.2f}, 95 % above {probes[0]:.2f}"
     )
     tag = f"{name}_{stigmator_m * 1e9:.0f}nm"
     yield Figure(f"align_sharp_{tag}", good, "share of starts", ">= 0.95", good >= 0.95, STARTS, how)
+    covered = float(np.mean(np.abs([r.z for r in runs]) < CENTRAL))
+    goal, honest = "0.80 to 0.97", 0.8 <= covered <= 0.97
+    how = f"{where}; share of aberrations left (three a start) within the stated 90 % interval about zero"
+    yield Figure(f"align_coverage_{tag}", covered, "share", goal, honest, 3 * STARTS, how)
