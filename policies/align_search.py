@@ -1,4 +1,4 @@
-"""Which image tells most about focus and stigmation: pairs through focus, ever closer, and one to verify."""
+"""Which image tells most about focus and stigmation: pairs through focus, ever closer."""
 
 from __future__ import annotations
 
@@ -26,12 +26,9 @@ from autoscope.records import (
 
 Array = NDArray[np.float64]
 Setting = tuple[float, float, float]
-FIELDS = ("defocus_m", "stigmator_a_m", "stigmator_b_m")
 
 BLOCKS = 32
 """Structure is remembered on a map of this many blocks a side, to choose where the next, smaller field lies."""
-SAME = 1e-12
-"""Settings closer than this are one setting (m)."""
 APART = 4.0
 """Half the distance of a pair over the uncertainty it starts from."""
 LEAST = 0.04
@@ -63,7 +60,7 @@ class AlignConfig(ConfigModel):
     convergence_rad: Angle = 25e-3
     """Taken where the instrument does not read its convergence angle back."""
     max_images: int = Field(default=8, ge=4)
-    """At most this many, the verifying one included."""
+    """At most this many; they are taken in pairs, so an odd one is left over."""
 
     @model_validator(mode="after")
     def _shrinks(self) -> AlignConfig:

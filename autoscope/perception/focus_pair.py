@@ -42,7 +42,7 @@ CHANCE = 3.0
 SHIFT_STD_PX = 5.0
 """Standard deviation of a displacement beyond the one found by cross correlation."""
 INFLATION = 1.5
-"""True over calculated standard deviation, found on synthetic series."""
+"""True over calculated standard deviation, about, in simulated alignments with development seeds."""
 SYSTEMATIC = 0.005
 """Standard deviation that remains, over half the distance of the settings: the true probe is not quite Gaussian."""
 STEPS = 12
