@@ -57,6 +57,6 @@ class DeepKernelPolicy(LearningPolicy):
             warm_steps=config.warm_steps,
             learning_rate=config.learning_rate,
         )
-        image = (*table.components, *table.jets, *table.encoder)
-        plain = GaussianProcess(groups=(image, table.place), shape="matern52")
+        image = tuple(group for group in (table.components, table.jets, table.encoder) if group)
+        plain = GaussianProcess(groups=(*image, table.place), shape="matern52")
         return {"deep_kernel": deep, "gp": plain, "coordinates": place}

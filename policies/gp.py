@@ -67,11 +67,11 @@ class GaussianProcessPolicy(LearningPolicy):
         return GrowingGaussianProcess(few, many, min(self.config.measured_limit, EXACT * inducing // 2))
 
     def _groups(self, table: FeatureTable) -> tuple[Columns, ...]:
-        """Return column groups whose kernels are added: what the image shows, and place."""
-        image = (*table.components, *table.jets, *table.encoder)
+        """Return column groups whose kernels are added: components of patches, jets, encoder, place."""
+        image = tuple(group for group in (table.components, table.jets, table.encoder) if group)
         if self.config.features == "coordinates" or not image:
             return (table.place,)
-        return (image,) if self.config.features == "image" else (image, table.place)
+        return image if self.config.features == "image" else (*image, table.place)
 
     def _columns(self, table: FeatureTable) -> Columns:
         return tuple(column for group in self._groups(table) for column in group)
