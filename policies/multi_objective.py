@@ -120,6 +120,7 @@ class _Learner:
         self._to_recall: Mapping[str, Any] | None = None
 
     def catch_up(self, x: Features, y: Array, noise_std: Array) -> Surrogate | None:
+        """Bring the model to all measurements (n, d), (n,), (n,); None when none could be fitted."""
         if self._to_recall is not None:
             n = self.fitted_n
             self._ladder.recall(self._to_recall, x[:n], y[:n], noise_std[:n])
@@ -137,6 +138,7 @@ class _Learner:
         return model
 
     def state(self) -> dict[str, JsonValue]:
+        """Return what was learnt as JSON data."""
         learnt: Any = self._to_recall
         if learnt is None and self.fitted_n:
             learnt = self._ladder.state()

@@ -53,18 +53,12 @@ def choose_batch(
         Features of all candidates, (m, d).
     count : int
         How many are wanted.
-    forbidden : array of bool
-        Candidates that cannot be chosen, (m,): measured, pending or given up.
     noise_std : float
         Expected of one measurement, in the unit of the target.
-    measured_mean, seen : array
-        As in `AcquisitionRule.evaluate`, (n,).
-    rng : numpy.random.Generator
-        Chance for draws and ties.
     pending : array, optional
         Features of measurements under way, (p, d).
-    cost : array, optional
-        Of each candidate, (m,).
+    forbidden, measured_mean, seen, rng, cost
+        As in `AcquisitionRule.evaluate`.
 
     Raises
     ------

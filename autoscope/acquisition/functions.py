@@ -118,6 +118,7 @@ class _Nearest:
         self._bounds = np.append(self._middles, np.inf)
 
     def distance(self, x: Array) -> Array:
+        """Return the distance of every ``x`` (m,) to the nearest known value, shape (m,)."""
         if self._passes > MOST_PER_BIN:
             at = np.searchsorted(self._middles, x)
         else:
