@@ -51,8 +51,6 @@ def choose_batch(
         Fitted and attached to ``pool``; it is not changed.
     pool : array
         Features of all candidates, (m, d).
-    count : int
-        How many are wanted.
     noise_std : float
         Expected of one measurement, in the unit of the target.
     pending : array, optional
@@ -66,28 +64,20 @@ def choose_batch(
         Nothing is open.
     """
     known = np.empty((0, pool.shape[1]), dtype=pool.dtype) if pending is None else pending
-    if len(known):
-        believed, _ = model.predict(known)
-        measured_mean, seen = np.append(measured_mean, believed), np.append(seen, believed)
+    believed = model.predict(known)[0] if len(known) else np.empty(0)
+    here, seen = np.append(measured_mean, believed), np.append(seen, believed)
     mean, std = model.pool_posterior()
     closed, picks = forbidden.copy(), list[Pick]()
     for _ in range(max(min(count, int((~forbidden).sum())), 1)):
         if len(known):
             std = model.pool_std_given(known, np.full(len(known), noise_std))
+        so_far = np.array([pick.index for pick in picks], dtype=np.int64)
         values = rule.evaluate(
-            mean,
-            std,
-            measured_mean=measured_mean,
-            seen=seen,
-            model=model,
-            rng=rng,
-            cost=cost,
-            forbidden=closed,
-            pending=np.array([pick.index for pick in picks], dtype=np.int64),
+            mean, std, measured_mean=here, seen=seen, model=model, rng=rng, cost=cost, forbidden=closed, pending=so_far
         )
         index = choose(values, rng, closed)
         picks.append(Pick(index, float(mean[index]), float(std[index]), float(values[index])))
         closed[index] = True
         known = np.concatenate([known, pool[index : index + 1]])
-        measured_mean, seen = np.append(measured_mean, mean[index]), np.append(seen, mean[index])
+        here, seen = np.append(here, mean[index]), np.append(seen, mean[index])
     return picks
