@@ -77,6 +77,35 @@ class Truthful(Protocol):
 
 
 @runtime_checkable
+class Remembering(Protocol):
+    """An instrument, or an environment around one, that can tell what came of an act asked for earlier."""
+
+    def recall(self, act_id: str) -> Observation | None:
+        """Return the observation of an act that was done, or None if it was never begun; does nothing itself.
+
+        Raises
+        ------
+        OutcomeUnknown
+            It was begun, or may have been, and nobody can say whether it was done; read the instrument back.
+        InstrumentError
+            That with which it failed.
+        """
+
+
+@runtime_checkable
+class Reproducible(Protocol):
+    """A simulated instrument that lives and dies with the agent's process.
+
+    Where ``reproducible`` is true, one made anew from the same configuration and seed answers the same acts at the
+    same times with the same frames, so that a run that was cut off can be walked again; nothing physical is repeated.
+    """
+
+    @property
+    def reproducible(self) -> bool:
+        """Whether it does the same again."""
+
+
+@runtime_checkable
 class Policy(Protocol):
     """A decision rule: a fold over what it was told, with all chance from a given generator.
 

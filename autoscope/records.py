@@ -36,6 +36,7 @@ class Act(Value):
     """An action on its way to an instrument: executing the same ``act_id`` twice returns the first result."""
 
     act_id: str
+    """Unique over all runs of an installation: the run's own id and the number of the step."""
     action: Action
     deadline_s: PositiveFloat = 3600.0
     lease: str = ""
@@ -295,6 +296,10 @@ class Outcome(Value):
     status: Literal["done", "refused", "rejected", "failed"]
     state_before: MicroscopeState
     state: MicroscopeState
+    begun_s: float | None = Field(default=None, exclude_if=lambda value: value is None)
+    """When the act was sent to the instrument, on the clock of the run; absent where it never was, or nobody knows."""
+    ended_s: float | None = Field(default=None, exclude_if=lambda value: value is None)
+    """When the instrument had answered."""
     dose_e: NonNegativeFloat = 0.0
     frames: tuple[FrameRef, ...] = ()
     values: tuple[Scalar, ...] = ()

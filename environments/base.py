@@ -11,8 +11,8 @@ import numpy as np
 
 from autoscope.chance import stream
 from autoscope.clock import SimClock
-from autoscope.errors import AutoscopeError
-from autoscope.protocols import Clock, Instrument, Truthful
+from autoscope.errors import AutoscopeError, OutcomeUnknown
+from autoscope.protocols import Clock, Instrument, Remembering, Truthful
 from autoscope.records import Act, Action, Capabilities, MicroscopeState, Observation
 from environments.task import Arrays, Task, TaskConfig
 
@@ -112,6 +112,30 @@ class InstrumentEnvironment(gymnasium.Env[Arrays, Any]):
         """Read the instrument back."""
         state: MicroscopeState = self._require(self._instrument).state()
         return state
+
+    @property
+    def reproducible(self) -> bool:
+        """Whether the instrument lives in this process and, made anew, does the same again; see `Reproducible`."""
+        return bool(getattr(self._instrument, "reproducible", False))
+
+    def recall(self, act_id: str) -> Observation | None:
+        """Return what came of an act asked for earlier, or None if it was never begun; see `Remembering`.
+
+        Raises
+        ------
+        OutcomeUnknown
+            Nobody can say, as with every instrument that does not remember its acts.
+        InstrumentError
+            The act failed.
+        """
+        instrument = self._require(self._instrument)
+        if isinstance(instrument, Remembering):
+            return instrument.recall(act_id)
+        raise OutcomeUnknown(
+            "the instrument does not remember its acts, so whether this one was done cannot be told",
+            where=act_id,
+            remedy="Read the instrument back; the act is not sent again",
+        )
 
     def truth(self) -> dict[str, Any]:
         """Return the hidden truth of a simulated instrument (empty otherwise); for benchmarks only."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def run_config(path: Path, overrides: list[str], runs: Path, *, smoke: bool, qui
     inbox = QueueInbox()
     progress = Silence() if quiet else LiveProgress(resolved.config, console)
     with stop_on_interrupt(inbox, who="terminal"), progress if isinstance(progress, LiveProgress) else nullcontext():
-        end = Engine(job, journal, inbox=inbox, listener=progress).run()
+        end = Engine(job, journal, run_id=run_id_of(folder), inbox=inbox, listener=progress).run()
     _tell_end(console, end, folder)
     if with_report:
         write_report(folder)
@@ -62,6 +63,11 @@ def _new_folder(runs: Path, name: str) -> Path:
     base = f"{stamp}Z-{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}"
     taken = {p.name for p in runs.glob(f"{base}*")}
     return runs / next(n for n in (base, *(f"{base}-{k}" for k in range(2, 1000))) if n not in taken)
+
+
+def run_id_of(folder: Path) -> str:
+    """Return an id for the run of a new folder that no other run of any installation has."""
+    return f"{folder.name}-{secrets.token_hex(4)}"
 
 
 def _tell_end(console: Console, end: RunEnd, folder: Path) -> None:

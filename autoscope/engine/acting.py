@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from autoscope.engine.assemble import Job
@@ -12,6 +13,26 @@ from autoscope.journal import Recorder
 from autoscope.records import Act, Fault, Frame, MicroscopeState, Observation, Outcome, Result, Scalar
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Span:
+    """When an act was sent and when it was answered, on the clock of the run; None: never, or nobody knows."""
+
+    begun_s: float | None = None
+    ended_s: float | None = None
+
+    def until(self, ended_s: float) -> Span:
+        """Return the span with its end."""
+        return replace(self, ended_s=ended_s)
+
+    def plain(self) -> dict[str, float | None]:
+        """Return the span as fields of an outcome."""
+        return {"begun_s": self.begun_s, "ended_s": self.ended_s}
+
+
+NEVER = Span()
+"""Of an act that was not sent."""
 
 
 def guarded(where: str, call: Callable[[], T]) -> T:
@@ -46,7 +67,9 @@ def execute(job: Job, act: Act) -> Observation:
     return observation
 
 
-def take_in(job: Job, guard: Guard, recorder: Recorder, act: Act, step: int, observation: Observation) -> Result:
+def take_in(
+    job: Job, guard: Guard, recorder: Recorder, act: Act, step: int, observation: Observation, span: Span = NEVER
+) -> Result:
     """Check the frames of an act, keep them all, and turn the good ones into values.
 
     Raises
@@ -71,6 +94,8 @@ def take_in(job: Job, guard: Guard, recorder: Recorder, act: Act, step: int, obs
         status="done" if fault is None else "rejected",
         state_before=observation.state_before,
         state=observation.state,
+        begun_s=span.begun_s,
+        ended_s=span.ended_s,
         dose_e=observation.dose_e,
         frames=tuple(refs),
         values=values,
@@ -92,12 +117,15 @@ def _scalarize(job: Job, frames: tuple[Frame, ...]) -> tuple[tuple[Scalar, ...],
     return tuple(values), None
 
 
-def came_to(status: str, act: Act, before: MicroscopeState, state: MicroscopeState, error: Exception) -> Result:
+def came_to(
+    status: str, act: Act, before: MicroscopeState, state: MicroscopeState, error: Exception, span: Span = NEVER
+) -> Result:
     """Return the result of an act that was ``refused`` or ``failed``."""
     dose_e = max(0.0, state.dose_e - before.dose_e)
     outcome = Outcome.model_validate(
         {"act_id": act.act_id, "status": status, "state_before": before, "state": state}
         | {"dose_e": dose_e, "fault": fault_of(error)}
+        | span.plain()
     )
     return Result(outcome)
 

@@ -60,6 +60,10 @@ class Job:
         """Return the run's configuration."""
         return self.resolved.config
 
+    def plugins(self) -> tuple[Any, ...]:
+        """Return the living plug-ins: environment, policy, scalarizers."""
+        return (self.environment, self.policy, *self.scalarizers.values())
+
 
 def resolve(document: Document) -> Resolved:
     """Validate a run's document down to every plug-in option.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from autoscope.clock import SimClock
 from autoscope.engine.acting import guarded
+from autoscope.engine.asking import Answer, Asked, Evidence
 from autoscope.engine.assemble import Job
 from autoscope.engine.events import Ended, Listener, RunStatus, StepEvent
 from autoscope.engine.foresight import expected_state
@@ -55,14 +57,21 @@ class Desk:
         Told about each step.
     stopwatch : callable
         Real seconds, for the latency of decisions only.
+    run_id : str
+        Begins the id of every act.
     """
 
-    def __init__(self, job: Job, recorder: Recorder, listener: Listener, stopwatch: Callable[[], float]) -> None:
-        self.job, self.recorder = job, recorder
+    def __init__(
+        self, job: Job, recorder: Recorder, listener: Listener, stopwatch: Callable[[], float], run_id: str
+    ) -> None:
+        self.job, self.recorder, self.run_id = job, recorder, run_id
         self._listener, self._stopwatch = listener, stopwatch
         config = job.config
         self.start_s = job.clock.now_s()
-        self._start_dose_e = job.environment.read_state().dose_e
+        self.start = job.environment.read_state()
+        self._start_dose_e = self.start.dose_e
+        self._evidence = Evidence()
+        self._unused: list[Asked] = []
         self.capabilities = job.environment.describe()
         self.guard = Guard(config.limits, self.capabilities, saturated_fraction=config.engine.saturated_fraction)
         self._spending = Spending(config.budget)
@@ -140,8 +149,12 @@ class Desk:
             step=step, time_s=time_s, budget=left, state=after, capabilities=self.capabilities, pending=(action,)
         )
 
-    def ask(self, view: View) -> tuple[Decision | Finish, float]:
-        """Return the policy's answer and the real time it took.
+    def act_id(self, step: int) -> str:
+        """Return the id of the act of a step."""
+        return f"{self.run_id}-{step:06d}"
+
+    def ask(self, view: View) -> Answer:
+        """Return the policy's answer, with what it was asked and the real time it took.
 
         Raises
         ------
@@ -155,30 +168,41 @@ class Desk:
             raise PluginError(
                 "a policy must answer Decision or Finish", where="policy.ask", value=type(answer).__name__
             )
-        return answer, latency_s
+        return Answer(answer, latency_s, Asked.of(view, self._evidence, self.act_id))
+
+    def leave_unused(self, answer: Answer) -> None:
+        """Note, for the next intent to tell, that a policy was asked and nothing came of its answer."""
+        self._unused.append(answer.asked)
 
     def spend_decision_time(self, passed_s: float = 0.0) -> None:
         """Let the simulated clock pass what deciding is declared to cost, less what has passed meanwhile."""
         if isinstance(self.job.clock, SimClock):
             self.job.clock.wait(max(0.0, self.job.config.engine.decision_time_s - passed_s))
 
-    def intend(self, step: int, decision: Decision, state: MicroscopeState, latency_s: float) -> Intent:
-        """Write an intent down, durably, and return it."""
-        act = Act(act_id=f"{self.job.config.name}-{step:06d}", action=decision.action)
+    def intend(self, step: int, decision: Decision, state: MicroscopeState, answer: Answer | None = None) -> Intent:
+        """Write an intent down, durably, and return it; ``answer`` is absent where it was not the policy's."""
+        act = Act(act_id=self.act_id(step), action=decision.action)
         cost = predict(decision.action, state, self.capabilities)
-        body = {
+        latency_s = answer.latency_s if answer else 0.0
+        body: dict[str, Any] = {
             "act_id": act.act_id,
             "decision": decision.model_dump(mode="json"),
             "cost": cost.model_dump(mode="json"),
             "latency_s": round(latency_s, 6),
         }
+        if answer is not None:
+            body["asked"] = answer.asked.plain()
+        if self._unused:
+            body["unused"] = [asked.plain() for asked in self._unused]
         self.recorder.append("intent", body, step=step)
+        self._unused = []
         return Intent(step, act, decision, cost, latency_s)
 
     # --- after an act -------------------------------------------------------------------------------
 
     def tell(self, intent: Intent, result: Result) -> None:
         """Tell the policy, and whoever watches, what came of an act that is written down."""
+        self._evidence = self._evidence.with_(intent.decision, result.outcome)
         guarded("policy.tell", lambda: self.job.policy.tell(intent.decision, result))
         spent = Budget(time_s=self.elapsed_s(), dose_e=self.dose_e(result.outcome.state), steps=intent.step + 1)
         self._listener.on_step(StepEvent(intent.step, intent.decision, result.outcome, spent, intent.latency_s))

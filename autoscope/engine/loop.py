@@ -18,7 +18,8 @@ from typing import NoReturn
 
 from autoscope.clock import SimClock
 from autoscope.config import config_hash
-from autoscope.engine.acting import came_to, execute, guarded, take_in
+from autoscope.engine.acting import Span, came_to, execute, guarded, take_in
+from autoscope.engine.asking import Answer
 from autoscope.engine.assemble import Job
 from autoscope.engine.desk import Desk, Intent
 from autoscope.engine.events import Ended, Listener, RunEnd, RunStatus, Silence
@@ -29,7 +30,8 @@ from autoscope.errors import AutoscopeError, BusError, GuardViolation, Instrumen
 from autoscope.exposure import Cost
 from autoscope.journal import Recorder
 from autoscope.protocols import Anticipating
-from autoscope.records import Action, Budget, Decision, Finish, MicroscopeState, Result
+from autoscope.provenance import provenance
+from autoscope.records import Action, Budget, Decision, MicroscopeState, Result
 
 
 class Engine:
@@ -43,6 +45,9 @@ class Engine:
         The assembled parts.
     recorder : Recorder
         Where everything is written before and after it happens.
+    run_id : str, optional
+        Begins the id of every act; must be unique over all runs of an installation where the instrument outlives the
+        run. The configuration's name by default, so that runs in memory repeat to the bit.
     inbox : Inbox, optional
         Interventions of people.
     listener : Listener, optional
@@ -56,11 +61,13 @@ class Engine:
         job: Job,
         recorder: Recorder,
         *,
+        run_id: str = "",
         inbox: Inbox | None = None,
         listener: Listener | None = None,
         stopwatch: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._job, self._recorder = job, recorder
+        self._run_id = run_id or job.config.name
         self._inbox: Inbox = inbox or QueueInbox()
         self._listener: Listener = listener or Silence()
         self._stopwatch = stopwatch
@@ -97,9 +104,10 @@ class Engine:
         self._job.environment.reset(seed=self._job.config.seed, options={"bare": True})
         self._opened = True
         self._start_s = self._job.clock.now_s()
-        desk = self._desk = Desk(self._job, self._recorder, self._listener, self._stopwatch)
+        desk = self._desk = Desk(self._job, self._recorder, self._listener, self._stopwatch, self._run_id)
         header = self._header(self._job.resolved.plain())
-        self._recorder.append("run_started", header | {"capabilities": desk.capabilities.model_dump(mode="json")})
+        seen = {"capabilities": desk.capabilities.model_dump(mode="json"), "state": desk.start.model_dump(mode="json")}
+        self._recorder.append("run_started", header | seen)
         return desk
 
     def _header(self, plain: dict[str, object]) -> dict[str, object]:
@@ -107,12 +115,14 @@ class Engine:
 
         config = self._job.config
         return {
+            "run_id": self._run_id,
             "name": config.name,
             "operator": config.operator,
             "sample": config.sample,
             "config": plain,
             "config_sha256": config_hash(plain),
             "version": __version__,
+            "made_by": provenance(self._job.plugins()),
             "scalarizers": {name: s.identity for name, s in self._job.scalarizers.items()},
         }
 
@@ -164,8 +174,8 @@ class Engine:
             desk.heed(intervention, desk.steps)
         state = self._job.environment.read_state()
         left = desk.left(state, desk.steps)
-        decision, latency_s = self._decide(desk, state, left)
-        intent = desk.intend(desk.steps, decision, state, latency_s)
+        decision, answer = self._decide(desk, state, left)
+        intent = desk.intend(desk.steps, decision, state, answer)
         result, preparing = self._act(desk, intent, state, left)
         self._recorder.append("outcome", result.outcome, step=intent.step)
         if preparing is not None:
@@ -174,13 +184,11 @@ class Engine:
         if (ended := desk.count(result.outcome, intent.cost, left)) is not None:
             raise ended
 
-    def _decide(self, desk: Desk, state: MicroscopeState, left: Budget) -> tuple[Decision, float]:
+    def _decide(self, desk: Desk, state: MicroscopeState, left: Budget) -> tuple[Decision, Answer]:
         view = desk.view(desk.steps, state, left)
-        answer, latency_s = self._calls.submit(lambda: desk.ask(view)).result()
+        answer = self._calls.submit(lambda: desk.ask(view)).result()
         desk.spend_decision_time()
-        if isinstance(answer, Finish):
-            raise Ended(RunStatus.COMPLETED, answer.reason)
-        return answer, latency_s
+        return answer.decision(), answer
 
     def _act(
         self, desk: Desk, intent: Intent, state: MicroscopeState, left: Budget
@@ -191,11 +199,14 @@ class Engine:
         except (GuardViolation, InstrumentError) as error:
             return came_to("refused", act, state, state, error), None
         preparing = self._prepare(desk, intent, state, cost)
+        span = Span(self._job.clock.now_s())
         try:
             observation = execute(self._job, act)
         except (InstrumentError, BusError, PluginError) as error:
-            return came_to("failed", act, state, self._job.environment.read_state(), error), preparing
-        return take_in(self._job, desk.guard, self._recorder, act, intent.step, observation), preparing
+            span = span.until(self._job.clock.now_s())
+            return came_to("failed", act, state, self._job.environment.read_state(), error, span), preparing
+        span = span.until(self._job.clock.now_s())
+        return take_in(self._job, desk.guard, self._recorder, act, intent.step, observation, span), preparing
 
     def _prepare(self, desk: Desk, running: Intent, state: MicroscopeState, cost: Cost) -> Future[None] | None:
         policy = self._job.policy

@@ -30,7 +30,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
 
-from autoscope.engine.acting import came_to, execute, take_in
+from autoscope.engine.acting import NEVER, Span, came_to, execute, take_in
+from autoscope.engine.asking import Answer
 from autoscope.engine.desk import Desk, Intent
 from autoscope.engine.events import Ended, RunStatus
 from autoscope.engine.policy_thread import Calls, InLine, PolicyThread
@@ -38,7 +39,7 @@ from autoscope.engine.stand_in import StandIns
 from autoscope.engine.steering import Inbox
 from autoscope.errors import BusError, GuardViolation, InstrumentError, JournalError, PluginError
 from autoscope.exposure import Cost
-from autoscope.records import Budget, Decision, Finish, MicroscopeState, Observation, Result, Wait
+from autoscope.records import Budget, Decision, MicroscopeState, Observation, Result, Wait
 
 T = TypeVar("T")
 
@@ -51,6 +52,7 @@ class _Done:
     state: MicroscopeState
     left: Budget
     answer: Observation | Result
+    span: Span = NEVER
 
 
 @dataclass
@@ -93,7 +95,7 @@ class Overlap:
         self._next: Intent | None = None
         self._intents = 0
         self._purpose = ""
-        self._late: tuple[Decision, float] | None = None
+        self._late: Answer | None = None
         self._broken: BaseException | None = None
         self._ended: Ended | None = None
         self._state = MicroscopeState(time_s=0.0)
@@ -128,24 +130,29 @@ class Overlap:
             self._finished.append(_Done(intent, state, left, came_to("refused", intent.act, state, state, error)))
             return None
         turn = self._begin_turn(_Turn(intent, state, cost, self._desk.elapsed_s()))
-        self._finished.append(_Done(intent, state, left, self._execute(intent, state, left)))
+        self._finished.append(self._execute(intent, state, left))
         if turn.asked:  # on a simulated clock, the only one that counts this, the turn is over
             self._desk.spend_decision_time(self._desk.elapsed_s() - turn.begun_s)
         following = self._await(turn)
         self._heed()
         return following
 
-    def _execute(self, intent: Intent, state: MicroscopeState, left: Budget) -> Observation | Result:
+    def _execute(self, intent: Intent, state: MicroscopeState, left: Budget) -> _Done:
+        clock = self._desk.job.clock
+        span = Span(clock.now_s())
         try:
             try:
                 answer: Observation | Result = execute(self._desk.job, intent.act)
+                span = span.until(clock.now_s())
             except (InstrumentError, BusError, PluginError) as error:
-                answer = came_to("failed", intent.act, state, self._environment.read_state(), error)
+                span = span.until(clock.now_s())
+                answer = came_to("failed", intent.act, state, self._environment.read_state(), error, span)
         except Exception as error:  # beyond what an act may run into: the run ends, but the act has its outcome
-            self._finished.append(_Done(intent, state, left, came_to("failed", intent.act, state, state, error)))
+            failed = came_to("failed", intent.act, state, state, error, span)
+            self._finished.append(_Done(intent, state, left, failed))
             raise
         self._state = answer.state if isinstance(answer, Observation) else answer.outcome.state
-        return answer
+        return _Done(intent, state, left, answer, span)
 
     def _begin_turn(self, turn: _Turn) -> _Turn:
         self._next = None
@@ -168,7 +175,7 @@ class Overlap:
             with self._pen:
                 if not (turn.answered or turn.future.done()):
                     turn.overtaken.set()
-                    intent = self._intend(decision, self._state, 0.0)
+                    intent = self._intend(decision, self._state)
                     self._clerk = self._clerk or PolicyThread("clerk")
                     self._clerk.submit(lambda: self._keep_before(intent.step))
                     return intent
@@ -196,12 +203,11 @@ class Overlap:
         self._heed()
         state = self._state = self._environment.read_state()
         view = self._desk.view(self._intents, state, self._desk.left(state, self._intents))
-        answer, latency_s = self._submit(lambda: self._desk.ask(view)).result()
+        answer = self._submit(lambda: self._desk.ask(view)).result()
         self._desk.spend_decision_time()
-        if isinstance(answer, Finish):
-            raise Ended(RunStatus.COMPLETED, answer.reason)
+        decision = answer.decision()
         with self._pen:
-            return self._intend(answer, state, latency_s)
+            return self._intend(decision, state, answer)
 
     def wind_up(self, status: RunStatus, reason: str) -> tuple[RunStatus, str]:
         """Write down what came of every act that is over, and that an act decided ahead was never started.
@@ -273,10 +279,10 @@ class Overlap:
             return self._conclude(done, done.answer)
         desk, act, seen = self._desk, done.intent.act, done.answer
         try:
-            result = take_in(desk.job, desk.guard, desk.recorder, act, done.intent.step, seen)
+            result = take_in(desk.job, desk.guard, desk.recorder, act, done.intent.step, seen, done.span)
         except Exception as error:  # the act was done: say so, with what its frames ran into, before the run ends
             with suppress(JournalError):
-                self._conclude(done, came_to("failed", act, seen.state_before, seen.state, error))
+                self._conclude(done, came_to("failed", act, seen.state_before, seen.state, error, done.span))
             raise
         return self._conclude(done, result)
 
@@ -297,28 +303,36 @@ class Overlap:
         except Ended:
             return None  # nothing will be left; whether that is true is seen when the act is done
         turn.asked = True
-        answer, latency_s = self._take_late() or self._desk.ask(view)
+        answer = self._take_late() or self._desk.ask(view)
+        decision = answer.what
         with self._pen:
             turn.answered = True
-            if not isinstance(answer, Decision) or isinstance(answer.action, Wait):
+            if not isinstance(decision, Decision) or isinstance(decision.action, Wait):
+                self._desk.leave_unused(answer)
                 return None
             if turn.overtaken.is_set() or self._over:
-                self._late = (answer, latency_s)
+                self._late = answer
                 return None
             try:
-                self._desk.guard.permit(answer.action, view.state, view.budget)
+                self._desk.guard.permit(decision.action, view.state, view.budget)
             except (GuardViolation, InstrumentError):
+                self._desk.leave_unused(answer)
                 return None
-            return self._intend(answer, view.state, latency_s)
+            return self._intend(decision, view.state, answer)
 
-    def _take_late(self) -> tuple[Decision, float] | None:
+    def _take_late(self) -> Answer | None:
         """Return the answer that came too late for its act, if nobody has decided for the same since."""
         late, self._late = self._late, None
-        return late if late is not None and self._stand_ins.is_open(late[0].action) else None
+        if late is None:
+            return None
+        if isinstance(late.what, Decision) and self._stand_ins.is_open(late.what.action):
+            return late
+        self._desk.leave_unused(late)
+        return None
 
-    def _intend(self, decision: Decision, state: MicroscopeState, latency_s: float) -> Intent:
+    def _intend(self, decision: Decision, state: MicroscopeState, answer: Answer | None = None) -> Intent:
         """Write an intent down; the pen is held."""
-        intent = self._desk.intend(self._intents, decision, state, latency_s)
+        intent = self._desk.intend(self._intents, decision, state, answer)
         self._next = intent
         self._intents += 1
         self._purpose = decision.purpose

@@ -20,7 +20,7 @@ FORMAT = "autoscope-journal/1"
 GENESIS = "0" * 64
 """What the first record gives as the hash of the one before."""
 
-RecordKind = Literal["run_started", "intent", "outcome", "intervention", "note", "fault", "run_ended"]
+RecordKind = Literal["run_started", "run_resumed", "intent", "outcome", "intervention", "note", "fault", "run_ended"]
 KINDS: tuple[str, ...] = get_args(RecordKind)
 
 _LARGEST_INTEGER = 2**63 - 1  # what an SQLite INTEGER holds

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -57,6 +57,9 @@ class ReplayInstrument:
     The stage stands at the origin, the centre of the image. The only image is ``describe().native_scan``.
     A dwell time other than the stored one is refused, since no stored data can answer it.
     """
+
+    reproducible: ClassVar[bool] = True
+    """Stored data answer the same for ever."""
 
     class Config(ConfigModel):
         """The data and their nominal conditions."""
@@ -117,6 +120,10 @@ class ReplayInstrument:
         if act.act_id not in self._done:
             self._done[act.act_id] = self._execute(act)
         return self._done[act.act_id]
+
+    def recall(self, act_id: str) -> Observation | None:
+        """Return the observation of an act that was done, or None if it never was."""
+        return self._done.get(act_id)
 
     def _execute(self, act: Act) -> Observation:
         before, action = self.state(), act.action

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +71,9 @@ class SimulatedInstrument:
     rng : numpy.random.Generator
         One number is drawn, from which all chance of this instrument follows.
     """
+
+    reproducible: ClassVar[bool] = True
+    """Made anew it does the same acts at the same times with the same frames."""
 
     class Config(MicroscopeConfig):
         """The microscope, and what is in its carousel."""
@@ -166,7 +169,7 @@ class SimulatedInstrument:
         InstrumentError
             The act was done so long ago that its answer is no longer kept.
         """
-        known = self._memory.recall(act.act_id)
+        known = self.recall(act.act_id)
         if known is not None:
             return known
         admit(act.action, self._can, self._carousel.specimen, self._config.scan.max_frame_bytes)
@@ -183,6 +186,18 @@ class SimulatedInstrument:
         observation = Observation(act.act_id, before, after, frames)
         self._memory.keep(act.act_id, observation)
         return observation
+
+    def recall(self, act_id: str) -> Observation | None:
+        """Return the observation of an act that was done, or None if it was never begun.
+
+        Raises
+        ------
+        NotReached
+            The act failed so.
+        InstrumentError
+            The act was done so long ago that its answer is no longer kept.
+        """
+        return self._memory.recall(act_id)
 
     def make_safe(self) -> None:
         """Blank the beam. Never raises."""

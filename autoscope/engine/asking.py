@@ -1,0 +1,98 @@
+"""What a policy was asked and had been told by then, as an intent keeps it, so that it can be asked the same again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from autoscope.engine.events import Ended, RunStatus
+from autoscope.journal.chain import canonical
+from autoscope.records import Action, Budget, Capabilities, Decision, Finish, MicroscopeState, Outcome, View
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How many outcomes a policy has been told, and a digest of all of them in their order.
+
+    Two runs whose digests agree have told their policies the same actions, states, values and frames.
+    """
+
+    told: int = 0
+    sha256: str = ""
+
+    def with_(self, decision: Decision, outcome: Outcome) -> Evidence:
+        """Return the evidence after one more outcome."""
+        why = decision.model_dump(mode="json", include={"action", "purpose", "target"})
+        what = outcome.model_dump(mode="json", include={"status", "state_before", "state", "values", "fault"})
+        frames = [frame.sha256 for frame in outcome.frames]
+        text = canonical([self.sha256, why, what, frames])
+        return Evidence(self.told + 1, hashlib.sha256(text.encode("utf-8")).hexdigest())
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question to a policy: what it saw, except what the run's first record tells, and what it had been told."""
+
+    view: dict[str, Any]
+    evidence: Evidence
+
+    @classmethod
+    def of(cls, view: View, evidence: Evidence, act_id: Callable[[int], str]) -> Asked:
+        """Return a question as it is written down; a pending act is named by its id."""
+        pending = [act_id(view.step - len(view.pending) + k) for k in range(len(view.pending))]
+        seen = {
+            "step": view.step,
+            "time_s": view.time_s,
+            "budget": view.budget.model_dump(mode="json", exclude_none=True),
+            "state": view.state.model_dump(mode="json", exclude_defaults=True),
+        }
+        return cls(seen | ({"pending": pending} if pending else {}), evidence)
+
+    def plain(self) -> dict[str, Any]:
+        """Return the question as plain data."""
+        return {"told": self.evidence.told, "evidence_sha256": self.evidence.sha256, "view": self.view}
+
+    @classmethod
+    def read(cls, plain: Mapping[str, Any]) -> Asked:
+        """Return a question that was written down.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            It is none.
+        """
+        return cls(dict(plain["view"]), Evidence(int(plain["told"]), str(plain["evidence_sha256"])))
+
+    def again(self, capabilities: Capabilities, actions: Mapping[str, Action]) -> View:
+        """Return what the policy saw, with the actions of pending acts by their ids."""
+        return View(
+            step=self.view["step"],
+            time_s=self.view["time_s"],
+            budget=Budget.model_validate(self.view["budget"]),
+            state=MicroscopeState.model_validate(self.view["state"]),
+            capabilities=capabilities,
+            pending=tuple(actions[act_id] for act_id in self.view.get("pending", ())),
+        )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a policy answered, how long it took in real time, and to which question."""
+
+    what: Decision | Finish
+    latency_s: float
+    asked: Asked
+
+    def decision(self) -> Decision:
+        """Return the decision.
+
+        Raises
+        ------
+        Ended
+            The policy sees nothing worth doing.
+        """
+        if isinstance(self.what, Finish):
+            raise Ended(RunStatus.COMPLETED, self.what.reason)
+        return self.what
