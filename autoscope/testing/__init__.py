@@ -1,1 +1,27 @@
-"""What others need to test against autoscope: disks that fail on purpose; conformance kits will live here."""
+"""What others need to test against autoscope: disks that fail on purpose, and the conformance kit for instruments.
+
+>>> from autoscope.testing import check_instrument
+>>> check_instrument.__name__
+'check_instrument'
+"""
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "Check": "autoscope.testing.conformance.report",
+    "FaultyDisk": "autoscope.testing.disk",
+    "GENTLE": "autoscope.testing.conformance.bench",
+    "Report": "autoscope.testing.conformance.report",
+    "Steps": "autoscope.testing.conformance.bench",
+    "check_instrument": "autoscope.testing.conformance.kit",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its home, so that a faulty disk costs no numpy."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'autoscope.testing' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
