@@ -16,6 +16,7 @@
     │   ├── Unreachable
     │   ├── Unauthenticated
     │   ├── Refused
+    │   ├── SelfTestFailed     a server let a stranger in, or its own key not
     │   └── OutcomeUnknown     accepted, but nobody can say whether it was done
     ├── FrameRejected          a frame is unfit to learn from (NaN, empty, saturated, wrong shape)
     ├── JournalError           the record
@@ -120,6 +121,10 @@ class Unauthenticated(BusError):
 
 class Refused(BusError):
     """The other side understood and said no."""
+
+
+class SelfTestFailed(BusError):
+    """A server that was about to start let a stranger in, or kept its own key out."""
 
 
 class OutcomeUnknown(BusError):

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from autoscope import __version__
+from autoscope.cli import keys_commands
 from autoscope.errors import AutoscopeError
 
 app = typer.Typer(
@@ -29,6 +30,8 @@ A run is described by one YAML file (see configs/). Everything that happens is w
   autoscope verify runs/RUN                         prove that nothing in the record was altered
 """,
 )
+
+keys_commands.register(app)
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file that describes the run (see configs/).")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, e.g. runs/20260101T200000Z-my_run.")]
