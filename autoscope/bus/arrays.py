@@ -9,10 +9,13 @@ Sending copies nothing where the array is contiguous. Receiving copies nothing w
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
+import os
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -91,7 +94,8 @@ class ArrayHeader(ArrayLayout):
     """A layout and the digest of its bytes: all that must be known before a byte is taken."""
 
     sha256: Sha256
-    """Of all parts in their order."""
+    """Of the bytes, where there is one part or none; of the parts' digests (32 bytes each) one after the other, where
+    there are more, so that all cores can share the work and parts can be compared as they come."""
 
 
 def layout_of(array: Array, part_bytes: int = PART_BYTES) -> ArrayLayout:
@@ -145,8 +149,8 @@ def to_parts(array: Array, *, part_bytes: int = PART_BYTES) -> tuple[ArrayHeader
     """
     layout = layout_of(array, part_bytes)
     data = raw_bytes(array)
-    header = ArrayHeader(**layout.model_dump(), sha256=hashlib.sha256(data).hexdigest())
-    return header, list(cut(data, layout))
+    parts = list(cut(data, layout))
+    return ArrayHeader(**layout.model_dump(), sha256=whole_digest(part_digests(parts))), parts
 
 
 def from_parts(
@@ -171,12 +175,41 @@ def from_parts(
     header.require(max_bytes)
     views = [memoryview(part) for part in parts]
     _check_sizes(header, views)
-    data = _joined(header, views)
-    if verify and hashlib.sha256(data).hexdigest() != header.sha256:
+    if verify and whole_digest(part_digests(views)) != header.sha256:
         raise mismatch(header, "array")
-    array: Array = np.frombuffer(data, dtype=header.dtype).reshape(header.shape, order=header.order)
+    return as_array(header, _joined(header, views))
+
+
+def as_array(layout: ArrayLayout, data: Buffer) -> Array:
+    """Return the array that lies in all of its bytes, read-only, without copying."""
+    array: Array = np.frombuffer(data, dtype=layout.dtype).reshape(layout.shape, order=layout.order)
     array.setflags(write=False)
     return array
+
+
+def part_digests(parts: Sequence[Buffer]) -> list[bytes]:
+    """Return the sha256 of each part, worked out on all cores."""
+    if len(parts) < 2:
+        return [part_digest(part) for part in parts]
+    return list(digesters().map(part_digest, parts))
+
+
+def part_digest(part: Buffer) -> bytes:
+    """Return the sha256 of one part, 32 bytes."""
+    return hashlib.sha256(part).digest()
+
+
+def whole_digest(digests: Sequence[bytes]) -> str:
+    """Return the digest of an array from those of its parts."""
+    if len(digests) == 1:
+        return digests[0].hex()
+    return hashlib.sha256(b"".join(digests)).hexdigest()
+
+
+@functools.cache
+def digesters() -> ThreadPoolExecutor:
+    """Return the threads that work digests out (hashlib lets go of the interpreter meanwhile)."""
+    return ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="sha256")
 
 
 def _check_sizes(header: ArrayLayout, parts: Sequence[memoryview]) -> None:

@@ -37,6 +37,10 @@ class Verb(enum.StrEnum):
     """Ask who holds the lease."""
     SUBSCRIBE = "subscribe"
     """Listen to what is published."""
+    LIMITS = "limits"
+    """Ask what is permitted and what is left of the dose."""
+    LEDGER = "ledger"
+    """Ask how many acts came to what, and what happened lately."""
     FETCH = "fetch"
     """Take the parts of an array or of an acquisition, and say how many more may come."""
     ACQUIRE = "acquire"
@@ -51,20 +55,24 @@ class Verb(enum.StrEnum):
     """End the running act before its time."""
     TAKE_OVER = "take_over"
     """Take the lease from whoever holds it."""
+    MAKE_SAFE = "make_safe"
+    """Blank the beam and stop everything, whoever holds the lease; acts may follow."""
     EMERGENCY_STOP = "emergency_stop"
-    """Blank the beam and stop everything, whoever holds the lease."""
+    """The same, and permit no act until it is cleared."""
     CLEAR_EMERGENCY = "clear_emergency"
     """Permit acts again after an emergency stop."""
+    STOP = "stop"
+    """Make the instrument safe and end the server."""
 
 
 class Duty(enum.Enum):
     """Verbs that go together."""
 
     LIVENESS = frozenset({Verb.HELLO, Verb.PING, Verb.STATE, Verb.HOLDER, Verb.SUBSCRIBE})
-    LOOKING = frozenset({Verb.DESCRIBE, Verb.RECALL, Verb.FETCH})
+    LOOKING = frozenset({Verb.DESCRIBE, Verb.RECALL, Verb.LIMITS, Verb.LEDGER, Verb.FETCH})
     CONTROLLING = frozenset({Verb.ACQUIRE, Verb.RENEW, Verb.RELEASE, Verb.EXECUTE, Verb.ABORT})
-    STOPPING = frozenset({Verb.EMERGENCY_STOP})
-    OVERRULING = frozenset({Verb.TAKE_OVER, Verb.CLEAR_EMERGENCY})
+    STOPPING = frozenset({Verb.MAKE_SAFE, Verb.EMERGENCY_STOP})
+    OVERRULING = frozenset({Verb.TAKE_OVER, Verb.CLEAR_EMERGENCY, Verb.STOP})
 
 
 DUTIES: dict[Role, tuple[Duty, ...]] = {
