@@ -249,7 +249,7 @@ class Ledger:
         with self._lock:
             rows = self._db.execute(
                 "SELECT act_id, session, seq, user, digest, act, status, begun_s, answer FROM acts "
-                f"WHERE status IN ({marks}) ORDER BY number",  # noqa: S608 - question marks only
+                f"WHERE status IN ({marks}) ORDER BY number",
                 statuses,
             ).fetchall()
         return [_entry(row) for row in rows]

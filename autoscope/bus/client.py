@@ -1,0 +1,363 @@
+"""The instrument at the other end of the bus: the same protocol as any other, so one line of configuration changes it."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Any, TypeVar
+
+import numpy as np
+from pydantic import PositiveInt
+
+from autoscope.bus import messages as say
+from autoscope.bus.calling import Caller, Keeper
+from autoscope.bus.messages import Answer
+from autoscope.bus.transport import Transport, ZmqTransport
+from autoscope.bus.wire import Parts, error_of, unpack
+from autoscope.clock import SimClock, SystemClock
+from autoscope.config import ConfigModel
+from autoscope.errors import AutoscopeError, BusError, ConfigError, OutcomeUnknown, PluginError, Refused, Unreachable
+from autoscope.protocols import Clock
+from autoscope.quantities import PositiveDuration
+from autoscope.records import Act, Capabilities, MicroscopeState, Observation
+
+A = TypeVar("A")
+ACKNOWLEDGED_AFTER = 4
+"""An act is acknowledged when this many later ones have begun: its frames are in the record by then."""
+TRIES = 20
+"""How often an act may be asked for again after refusals that can be mended."""
+
+
+class BusInstrument:
+    """An instrument on another computer, over the bus; its server has the last word on limits, dose and blanking.
+
+    Holds the server's lease from the first act to `close`, and renews it from a thread of its own: as long as this
+    process lives and can be heard, the agent counts as alive. Nothing is ever done twice: an act whose answer does not come
+    is asked for again under the same identifier, and the server's ledger answers it.
+
+    Parameters
+    ----------
+    config : BusInstrument.Config
+        Where the server is, and how long to wait.
+    clock : Clock
+        The run's clock; a `SimClock` follows the server's simulated time.
+    rng : numpy.random.Generator
+        Not used: all chance is at the other end.
+    transport : Transport, optional
+        Another network.
+    timer : Clock, optional
+        Monotonic time for waiting.
+
+    Raises
+    ------
+    Unreachable
+        Nobody answers.
+    ConfigError
+        The run's clock is not of the server's kind.
+    """
+
+    class Config(ConfigModel):
+        """Where the server is, who we are, and how long we wait."""
+
+        address: str = "tcp://127.0.0.1:5560"
+        """Of the server: ``tcp://host:port`` or ``ipc://path``."""
+        who: str = "agent"
+        """Our name, for people."""
+        connect_s: PositiveDuration = 10.0
+        """How long the first answer may take."""
+        answer_s: PositiveDuration = 5.0
+        """How long the answer to a question may take."""
+        resend_s: PositiveDuration = 2.0
+        """An act that is not answered is asked for again, under its identifier, after this time."""
+        patience_s: PositiveDuration = 60.0
+        """How long the server may be silent, e.g. because it is restarted, before an act's outcome counts as unknown."""
+        max_frame_bytes: PositiveInt = 4 * 1024**3
+        """A larger frame is refused before memory is taken for it."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Clock,
+        rng: np.random.Generator | None = None,
+        transport: Transport | None = None,
+        timer: Clock | None = None,
+    ) -> None:
+        self._config, self._clock = config, clock
+        self._timer = timer or SystemClock()
+        self._transport = transport or ZmqTransport(config.address)
+        self._asking = Caller(self._transport, "ask", self._timer)
+        self._acting = Caller(self._transport, "act", self._timer)
+        self._control, self._control_lock = Caller(self._transport, "control", self._timer), threading.Lock()
+        self._keeper = Keeper(Caller(self._transport, "renew", self._timer), self._timer, threaded=timer is None)
+        self._recent: deque[str] = deque()
+        self._seq = 1
+        self._welcome = self._hello(None, config.connect_s)
+        self._require_clock()
+        described = self._question(say.Describe(), config.connect_s)
+        self._capabilities = _expect(described, say.Described).capabilities
+
+    # --- the protocol -------------------------------------------------------------------------------
+
+    def describe(self) -> Capabilities:
+        """Return what the instrument can do; constant during its life."""
+        return self._capabilities
+
+    def state(self) -> MicroscopeState:
+        """Read the instrument back.
+
+        Raises
+        ------
+        Unreachable
+            The server does not answer, or the driver is busy for longer than may be waited: no old state is given out.
+        """
+        until_s = self._timer.now_s() + self._config.patience_s
+        while True:
+            read = _expect(self._question(say.ReadState()), say.StateRead)
+            if not read.busy:
+                return read.state
+            if self._timer.now_s() >= until_s:
+                what = "the instrument cannot be read back while its driver is busy"
+                raise Unreachable(what, where=read.busy, limit=f"{self._config.patience_s:g} s")
+            self._timer.wait(min(self._config.resend_s, 0.2))
+
+    def execute(self, act: Act) -> Observation:
+        """Have one act done at most once, and return the state really reached and the frames.
+
+        Raises
+        ------
+        OutcomeUnknown
+            The act may or may not have been done; it is not done again, read the instrument back.
+        Unreachable
+            The server is gone; the act was not done.
+        Refused
+            Somebody else holds the instrument, or an emergency stop holds.
+        AutoscopeError
+            Whatever the server's guard and the instrument say, as the class they raised.
+        """
+        until_s = self._timer.now_s() + act.deadline_s + self._config.patience_s
+        for _ in range(TRIES):
+            self._hold()
+            answer, parts = self._ask_for(act, until_s)
+            if not (isinstance(answer, say.Trouble) and self._mend(answer)):
+                return self._observation(act, answer, parts)
+        raise Refused("the server refuses the act again and again", where=act.act_id, limit=f"{TRIES} times")
+
+    def recall(self, act_id: str) -> Observation | None:
+        """Return what came of an act asked for before, perhaps by an agent that died; None if it was never begun.
+
+        Takes the lease first, so that nobody else can begin it afterwards, and waits while it is still under way.
+
+        Raises
+        ------
+        OutcomeUnknown
+            Nobody can say whether it was done.
+        AutoscopeError
+            It was refused or failed with this error.
+        """
+        self._hold()
+        until_s = self._timer.now_s() + self._config.patience_s
+        while True:
+            answer, parts = self._ask(self._asking, say.Recall(act_id=act_id), self._config.answer_s)
+            if isinstance(answer, say.NotBegun):
+                return None
+            if not isinstance(answer, say.Accepted):
+                return self._result(act_id, answer, parts)
+            if self._timer.now_s() >= until_s:
+                raise OutcomeUnknown("the act is still under way", where=act_id, remedy="Ask again later")
+            self._timer.wait(0.2)
+
+    def make_safe(self) -> None:
+        """Have the beam blanked and scan and stage stopped, past everything else. Never raises."""
+        try:
+            with self._control_lock:
+                for _ in range(3):
+                    reply = self._control.call(say.MakeSafe(), self._config.answer_s / 2, self._now_s())
+                    if reply is not None and isinstance(reply[0].answer, say.Fine):
+                        return
+        except (AutoscopeError, OSError):  # whoever needs to know reads the state back
+            return
+
+    def emergency_stop(self, why: str) -> bool:
+        """Blank at once and let no act begin until a person clears it; return whether the server confirmed it."""
+        with self._control_lock:
+            reply = self._control.call(say.EmergencyStop(why=why[:500]), self._config.answer_s)
+        return reply is not None and isinstance(reply[0].answer, say.Fine)
+
+    def close(self) -> None:
+        """Give the lease back, which makes the instrument safe, and let go of the network."""
+        lease = self._keeper.stop()
+        if lease:
+            with self._control_lock:
+                self._control.call(say.Release(lease=lease), self._config.answer_s / 2)
+        self._transport.close()
+
+    @property
+    def late_replies(self) -> int:
+        """How many replies came after their question had been given up, and were not used."""
+        callers = (self._asking, self._acting, self._control)
+        return sum(caller.late for caller in callers)
+
+    # --- acts ---------------------------------------------------------------------------------------
+
+    def _ask_for(self, act: Act, until_s: float) -> tuple[Answer, Parts]:
+        """Ask until there is an answer that settles the act, always under the same identifier."""
+        ask = say.Execute(
+            session=self._welcome.session,
+            seq=self._seq,
+            act=act.replace(lease=self._keeper.lease),
+            acknowledge=tuple(self._recent)[: max(len(self._recent) - ACKNOWLEDGED_AFTER, 0)][-16:],
+        )
+        request = self._acting.request(ask, self._now_s())
+        heard_s = self._timer.now_s()
+        while self._timer.now_s() < min(until_s, heard_s + self._config.patience_s):
+            self._keeper.renew_if_due()
+            self._acting.send(request)
+            got = self._acting.wait(request.id, self._config.resend_s)
+            if got is None:
+                continue
+            heard_s = self._timer.now_s()
+            while got is not None and isinstance(got[0].answer, say.Accepted):
+                self._keeper.renew_if_due()
+                got = self._acting.wait(request.id, self._config.resend_s)
+            if got is not None:
+                return self._taken(got)
+        return self._give_up(act)
+
+    def _give_up(self, act: Act) -> tuple[Answer, Parts]:
+        """End the session, so that the act can never begin any more, and ask what has come of it."""
+        unknown = OutcomeUnknown(
+            "the server has not said what came of this act",
+            where=act.act_id,
+            limit=f"{self._config.patience_s:g} s",
+            remedy="Look at the server and the instrument; the act is not repeated",
+        )
+        try:
+            self._new_session()
+            answer, parts = self._ask(self._asking, say.Recall(act_id=act.act_id), self._config.answer_s)
+        except BusError as error:
+            raise unknown from error
+        if isinstance(answer, say.Accepted):
+            raise unknown
+        return answer, parts
+
+    def _mend(self, trouble: say.Trouble) -> bool:
+        """Return whether the act may be asked for again, after mending what it was refused for."""
+        match trouble.code:
+            case "sequence" if trouble.next_seq is not None:
+                self._seq = trouble.next_seq
+            case "session":
+                self._new_session()
+            case "lease":
+                self._keeper.lose()
+            case "busy":
+                self._timer.wait(min(self._config.resend_s, 0.5))
+            case _:
+                return False
+        return True
+
+    def _observation(self, act: Act, answer: Answer, parts: Parts) -> Observation:
+        if isinstance(answer, say.NotBegun):
+            what = "the act was not begun: the server could not be reached in time"
+            raise Unreachable(what, where=act.act_id, remedy="Look at the server and the network")
+        if isinstance(answer, (say.Done, say.Failed)):
+            self._seq += 1
+            self._recent.append(act.act_id)
+            while len(self._recent) > ACKNOWLEDGED_AFTER + 16:
+                self._recent.popleft()
+        return self._result(act.act_id, answer, parts)
+
+    def _result(self, act_id: str, answer: Answer, parts: Parts) -> Observation:
+        match answer:
+            case say.Done() if answer.act_id != act_id:
+                raise BusError("an answer to another act", where=act_id, value=answer.act_id)
+            case say.Done() if not answer.kept:
+                what = "the act was done, but so long ago that its frames are no longer kept"
+                raise OutcomeUnknown(what, where=act_id, remedy="Read the instrument back; it is not done again")
+            case say.Done():
+                return unpack(answer, parts, max_bytes=self._config.max_frame_bytes)
+            case say.Failed():
+                raise error_of(answer.trouble)
+            case say.Trouble():
+                raise error_of(answer)
+            case _:
+                raise _unexpected(answer)
+
+    # --- session, lease, questions ------------------------------------------------------------------
+
+    def _hello(self, replaces: str | None, timeout_s: float) -> say.Welcome:
+        hello = say.Hello(client=self._config.who, replaces=replaces)
+        return _expect(self._question(hello, timeout_s), say.Welcome)
+
+    def _new_session(self) -> None:
+        self._keeper.lose()
+        self._welcome, self._seq = self._hello(self._welcome.session, self._config.connect_s), 1
+
+    def _require_clock(self) -> None:
+        simulated = isinstance(self._clock, SimClock)
+        if simulated != (self._welcome.clock == "simulated"):
+            raise ConfigError(
+                "the run's clock is not of the server's kind, so budgets would not count instrument time",
+                where="clock",
+                value="simulated" if simulated else "system",
+                limit=self._welcome.clock,
+                remedy=f"Write 'clock: {self._welcome.clock}' in the run, or serve with another --clock",
+            )
+
+    def _hold(self) -> None:
+        """Hold the lease; wait for one that is about to lapse, such as that of an agent that died."""
+        self._keeper.renew_if_due()
+        if self._keeper.lease:
+            return
+        until_s = self._timer.now_s() + 2.0 * self._welcome.lease_s + self._config.answer_s
+        while True:
+            answer, _ = self._ask(self._asking, say.Acquire(session=self._welcome.session), self._config.answer_s)
+            if isinstance(answer, say.Leased):
+                self._keeper.start(answer.lease, self._welcome.lease_s)
+                return
+            if isinstance(answer, say.Trouble) and answer.code == "session":
+                self._new_session()
+            elif self._timer.now_s() >= until_s or not isinstance(answer, say.Trouble) or answer.error != "Refused":
+                raise error_of(answer) if isinstance(answer, say.Trouble) else _unexpected(answer)
+            self._timer.wait(min(self._config.resend_s, 0.2))
+
+    def _question(self, ask: say.Ask, timeout_s: float | None = None) -> Answer:
+        answer, _ = self._ask(self._asking, ask, timeout_s or self._config.answer_s)
+        if isinstance(answer, say.Trouble):
+            raise error_of(answer)
+        return answer
+
+    def _ask(self, caller: Caller, ask: say.Ask, timeout_s: float) -> tuple[Answer, Parts]:
+        self._keeper.renew_if_due()
+        until_s = self._timer.now_s() + timeout_s
+        while True:  # a question may be asked any number of times
+            wait_s = max(min(self._config.resend_s, until_s - self._timer.now_s()), 0.0)
+            got = caller.call(ask, wait_s, self._now_s())
+            if got is not None:
+                return self._taken(got)
+            if self._timer.now_s() >= until_s:
+                raise Unreachable(
+                    "the bus server does not answer",
+                    where=self._config.address,
+                    limit=f"{timeout_s:g} s",
+                    remedy="Is 'autoscope serve' running there, and does it know our key?",
+                )
+
+    def _taken(self, got: tuple[say.Reply, Parts]) -> tuple[Answer, Parts]:
+        reply, parts = got
+        if reply.clock_s is not None and isinstance(self._clock, SimClock):
+            self._clock.wait(max(reply.clock_s - self._clock.now_s(), 0.0))
+        return reply.answer, parts
+
+    def _now_s(self) -> float | None:
+        return self._clock.now_s() if isinstance(self._clock, SimClock) else None
+
+
+def _expect(answer: Answer, kind: type[A]) -> A:
+    if not isinstance(answer, kind):
+        raise _unexpected(answer)
+    return answer
+
+
+def _unexpected(answer: Any) -> PluginError:
+    return PluginError("the server answered something else than the protocol says", value=type(answer).__name__)
