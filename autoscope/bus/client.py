@@ -1,9 +1,10 @@
-"""The instrument at the other end of the bus: the same protocol as any other, so one line of configuration changes it."""
+"""The instrument at the other end of the bus, behind the same protocol as any other."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import numpy as np
@@ -32,8 +33,8 @@ class BusInstrument:
     """An instrument on another computer, over the bus; its server has the last word on limits, dose and blanking.
 
     Holds the server's lease from the first act to `close`, and renews it from a thread of its own: as long as this
-    process lives and can be heard, the agent counts as alive. Nothing is ever done twice: an act whose answer does not come
-    is asked for again under the same identifier, and the server's ledger answers it.
+    process lives and can be heard, the agent counts as alive. Nothing is ever done twice: an act whose answer does not
+    come is asked for again under the same identifier, and the server's ledger answers it.
 
     Parameters
     ----------
@@ -70,7 +71,7 @@ class BusInstrument:
         resend_s: PositiveDuration = 2.0
         """An act that is not answered is asked for again, under its identifier, after this time."""
         patience_s: PositiveDuration = 60.0
-        """How long the server may be silent, e.g. because it is restarted, before an act's outcome counts as unknown."""
+        """How long the server may be silent, e.g. while it is restarted, before an act's outcome counts as unknown."""
         max_frame_bytes: PositiveInt = 4 * 1024**3
         """A larger frame is refused before memory is taken for it."""
 
@@ -91,7 +92,8 @@ class BusInstrument:
         self._control, self._control_lock = Caller(self._transport, "control", self._timer), threading.Lock()
         self._keeper = Keeper(Caller(self._transport, "renew", self._timer), self._timer, threaded=timer is None)
         self._recent: deque[str] = deque()
-        self._seq = 1
+        self._unsettled: set[str] = set()
+        self._seq, self._burnt = 1, False
         self._welcome = self._hello(None, config.connect_s)
         self._require_clock()
         described = self._question(say.Describe(), config.connect_s)
@@ -135,13 +137,12 @@ class BusInstrument:
         AutoscopeError
             Whatever the server's guard and the instrument say, as the class they raised.
         """
-        until_s = self._timer.now_s() + act.deadline_s + self._config.patience_s
-        for _ in range(TRIES):
-            self._hold()
-            answer, parts = self._ask_for(act, until_s)
-            if not (isinstance(answer, say.Trouble) and self._mend(answer)):
-                return self._observation(act, answer, parts)
-        raise Refused("the server refuses the act again and again", where=act.act_id, limit=f"{TRIES} times")
+        try:
+            return self._execute(act)
+        except Unreachable as error:
+            if act.act_id in self._unsettled:
+                raise self._unknown(act) from error
+            raise
 
     def recall(self, act_id: str) -> Observation | None:
         """Return what came of an act asked for before, perhaps by an agent that died; None if it was never begun.
@@ -200,6 +201,16 @@ class BusInstrument:
 
     # --- acts ---------------------------------------------------------------------------------------
 
+    def _execute(self, act: Act) -> Observation:
+        until_s = self._timer.now_s() + act.deadline_s + self._config.patience_s
+        for _ in range(TRIES):
+            self._hold()
+            answer, parts = self._ask_for(act, until_s)
+            if not (isinstance(answer, say.Trouble) and self._mend(answer)):
+                return self._observation(act, answer, parts)
+        self._burn()
+        raise Refused("the server refuses the act again and again", where=act.act_id, limit=f"{TRIES} times")
+
     def _ask_for(self, act: Act, until_s: float) -> tuple[Answer, Parts]:
         """Ask until there is an answer that settles the act, always under the same identifier."""
         ask = say.Execute(
@@ -209,6 +220,7 @@ class BusInstrument:
             acknowledge=tuple(self._recent)[: max(len(self._recent) - ACKNOWLEDGED_AFTER, 0)][-16:],
         )
         request = self._acting.request(ask, self._now_s())
+        self._unsettled.add(act.act_id)
         heard_s = self._timer.now_s()
         while self._timer.now_s() < min(until_s, heard_s + self._config.patience_s):
             self._keeper.renew_if_due()
@@ -226,20 +238,23 @@ class BusInstrument:
 
     def _give_up(self, act: Act) -> tuple[Answer, Parts]:
         """End the session, so that the act can never begin any more, and ask what has come of it."""
-        unknown = OutcomeUnknown(
+        self._burnt = True
+        try:
+            self._new_session()
+            answer, parts = self._ask(self._asking, say.Recall(act_id=act.act_id), self._config.answer_s)
+        except BusError as error:
+            raise self._unknown(act) from error
+        if isinstance(answer, say.Accepted):
+            raise self._unknown(act)
+        return answer, parts
+
+    def _unknown(self, act: Act) -> OutcomeUnknown:
+        return OutcomeUnknown(
             "the server has not said what came of this act",
             where=act.act_id,
             limit=f"{self._config.patience_s:g} s",
             remedy="Look at the server and the instrument; the act is not repeated",
         )
-        try:
-            self._new_session()
-            answer, parts = self._ask(self._asking, say.Recall(act_id=act.act_id), self._config.answer_s)
-        except BusError as error:
-            raise unknown from error
-        if isinstance(answer, say.Accepted):
-            raise unknown
-        return answer, parts
 
     def _mend(self, trouble: say.Trouble) -> bool:
         """Return whether the act may be asked for again, after mending what it was refused for."""
@@ -260,6 +275,10 @@ class BusInstrument:
         if isinstance(answer, say.NotBegun):
             what = "the act was not begun: the server could not be reached in time"
             raise Unreachable(what, where=act.act_id, remedy="Look at the server and the network")
+        if isinstance(answer, say.Trouble):
+            self._burn()
+        else:
+            self._unsettled.discard(act.act_id)
         if isinstance(answer, (say.Done, say.Failed)):
             self._seq += 1
             self._recent.append(act.act_id)
@@ -292,6 +311,13 @@ class BusInstrument:
     def _new_session(self) -> None:
         self._keeper.lose()
         self._welcome, self._seq = self._hello(self._welcome.session, self._config.connect_s), 1
+        self._burnt = False
+
+    def _burn(self) -> None:
+        """End the session: a copy of the request that is still on its way must not be taken later."""
+        self._burnt = True
+        with suppress(BusError):
+            self._new_session()
 
     def _require_clock(self) -> None:
         simulated = isinstance(self._clock, SimClock)
@@ -306,6 +332,8 @@ class BusInstrument:
 
     def _hold(self) -> None:
         """Hold the lease; wait for one that is about to lapse, such as that of an agent that died."""
+        if self._burnt:
+            self._new_session()
         self._keeper.renew_if_due()
         if self._keeper.lease:
             return
@@ -330,9 +358,11 @@ class BusInstrument:
     def _ask(self, caller: Caller, ask: say.Ask, timeout_s: float) -> tuple[Answer, Parts]:
         self._keeper.renew_if_due()
         until_s = self._timer.now_s() + timeout_s
+        request = caller.request(ask, self._now_s())
         while True:  # a question may be asked any number of times
+            caller.send(request)
             wait_s = max(min(self._config.resend_s, until_s - self._timer.now_s()), 0.0)
-            got = caller.call(ask, wait_s, self._now_s())
+            got = caller.wait(request.id, wait_s)
             if got is not None:
                 return self._taken(got)
             if self._timer.now_s() >= until_s:

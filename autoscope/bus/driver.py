@@ -170,7 +170,7 @@ class Driver:
         if timeout_s is None:
             return False
         share_s = timeout_s / max(len(orders), 1)
-        return any([line.wait(number, share_s) for line, number in orders])
+        return any(line.wait(number, share_s) for line, number in orders)
 
     def close(self) -> None:
         """Make safe and end the threads; a driver that hangs is left behind."""

@@ -1,4 +1,4 @@
-"""The ledger: every act that got a number, what was asked and what came of it, durable before the act and before the reply.
+"""The ledger: every act that got a number and what came of it, durable before the act and before the reply.
 
 ::
 
@@ -6,8 +6,8 @@
                       -> unknown                          nobody can say whether it was done; never done again
                       -> void                             provably not done; may be asked for again
 
-One SQLite file. Small arrays lie in it; larger ones in files beside it, written and fsynced before the row that refers to
-them. Identifiers are kept for ever, frames until the client says that it has them, or until there is no room.
+One SQLite file. Small arrays lie in it; larger ones in files beside it, written and fsynced before the row that refers
+to them. Identifiers are kept for ever, frames until the client says that it has them, or until there is no room.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ CREATE TABLE acts (number INTEGER PRIMARY KEY, act_id TEXT UNIQUE NOT NULL, sess
 CREATE INDEX acts_with_arrays ON acts (number) WHERE bytes > 0;
 CREATE INDEX acts_by_status ON acts (status);
 CREATE TABLE doses (place TEXT PRIMARY KEY, dose_e REAL NOT NULL);
-CREATE TABLE events (number INTEGER PRIMARY KEY, wall TEXT NOT NULL, clock_s REAL, kind TEXT NOT NULL, text TEXT NOT NULL);
+CREATE TABLE events (number INTEGER PRIMARY KEY, wall TEXT NOT NULL, clock_s REAL, kind TEXT NOT NULL,
+    text TEXT NOT NULL);
 """
 T = TypeVar("T")
 
@@ -255,7 +256,7 @@ class Ledger:
         return [_entry(row) for row in rows]
 
     def resolve(self, act_id: str, status: Status, answer: Failed | None = None, place: str = "") -> None:
-        """Give an act that was accepted and never answered its status; an ``unknown`` one is charged what it may have cost."""
+        """Give an act that was never answered its status; an ``unknown`` one is charged what it may have cost."""
         text = answer.model_dump_json() if answer else None
         with self._transaction():
             if status == "unknown" and place:

@@ -18,8 +18,8 @@ SAFE = "safe"
 def settle_unanswered(ledger: Ledger, state: MicroscopeState, tolerances: dict[str, float], doses: Doses) -> list[str]:
     """Resolve acts that were accepted by an earlier life of the server and never answered, by reading back.
 
-    A setting whose read-back is what was asked for counts as done. Anything else is unknown, is charged what it may have
-    cost, and is never done again.
+    A setting whose read-back is what was asked for counts as done. Anything else is unknown, is charged what it may
+    have cost, and is never done again.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def _was_reached(entry: Entry, state: MicroscopeState, tolerances: dict[str, flo
 
 
 def void_unanswered(ledger: Ledger) -> list[str]:
-    """Resolve unanswered acts of an instrument that died with its server: they left no trace and may be asked for again."""
+    """Resolve acts of an instrument that died with its server: they left no trace and may be asked for again."""
     entries = ledger.with_status("accepted", "unknown")
     for entry in entries:
         ledger.resolve(entry.act_id, "void")

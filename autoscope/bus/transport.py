@@ -1,7 +1,7 @@
 """The seam between the client and the network: messages out on a line, messages in from a line.
 
-Four lines, so that nothing urgent ever waits behind something large: *ask* for questions, *act* for acts and their frames,
-*renew* and *control* for the lease and for commands to make safe (two connections to one socket).
+Four lines, so that nothing urgent ever waits behind something large: *ask* for questions, *act* for acts and their
+frames, *renew* and *control* for the lease and for commands to make safe (two connections to one socket).
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def is_loopback(address: str) -> bool:
 
 
 def tune(socket: zmq.Socket[bytes], *, largest_bytes: int) -> None:
-    """Set what every socket of the bus has: nothing lingers, queues stay short, silence is noticed, sizes are bounded."""
+    """Set what every socket of the bus has: nothing lingers, queues stay short, silence is noticed, sizes bounded."""
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.SNDHWM, QUEUE)
     socket.setsockopt(zmq.RCVHWM, QUEUE)

@@ -1,4 +1,4 @@
-"""What others need to test against autoscope: disks that fail on purpose, and the conformance kit for instruments.
+"""What others need to test against autoscope: disks and networks that fail on purpose, and the conformance kit for instruments.
 
 >>> from autoscope.testing import check_instrument
 >>> check_instrument.__name__
@@ -11,7 +11,10 @@ from typing import Any
 _HOMES = {
     "Check": "autoscope.testing.conformance.report",
     "FaultyDisk": "autoscope.testing.disk",
+    "FaultyTransport": "autoscope.testing.transport",
+    "Fate": "autoscope.testing.transport",
     "GENTLE": "autoscope.testing.conformance.bench",
+    "MemoryTransport": "autoscope.testing.transport",
     "Report": "autoscope.testing.conformance.report",
     "Steps": "autoscope.testing.conformance.bench",
     "check_instrument": "autoscope.testing.conformance.kit",

@@ -1,0 +1,38 @@
+"""From the bytes of a request to the bytes of its answers: the part that all networks share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from autoscope.bus.arrays import Buffer
+from autoscope.bus.messages import Answer, Reply
+from autoscope.bus.roles import Role
+from autoscope.bus.service import Peer, Service
+from autoscope.bus.wire import Parts, decode_request, encode, trouble_of
+from autoscope.errors import Refused
+
+Send = Callable[[Parts], None]
+
+
+def take_message(service: Service, parts: Sequence[Buffer], who: tuple[str, Role], send: Send, source: str) -> None:
+    """Have the service answer a message, whatever is in it.
+
+    Parameters
+    ----------
+    who : tuple
+        Name and role of the key it came under.
+    send : callable
+        Takes each answer's parts, perhaps from another thread and perhaps later.
+    source : str
+        Names the connection, to know a repeated request by.
+    """
+    try:
+        request = decode_request(parts)
+    except Refused as error:
+        send(encode(Reply(id="", answer=trouble_of(error, "message"))))
+        return
+
+    def respond(answer: Answer, arrays: list[Buffer]) -> None:
+        send([*encode(Reply(id=request.id, clock_s=service.clock_s(), answer=answer)), *arrays])
+
+    service.handle(request, Peer(*who), respond, source)
