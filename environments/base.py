@@ -49,7 +49,7 @@ class InstrumentEnvironment(gymnasium.Env[Arrays, Any]):
         self.observation_space = Task.observation_space(task)  # type: ignore[assignment]  # Dict of Box is a space
         self._instrument: Instrument | None = None
         self._task: Task | None = None
-        self._acts = 0
+        self._acts, self._closed = 0, True
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Arrays, dict[str, Any]]:
         """Build the instrument and take an overview (``options={"bare": True}``: no act at all).
@@ -63,7 +63,10 @@ class InstrumentEnvironment(gymnasium.Env[Arrays, Any]):
         chosen = seed if seed is not None else self._seed
         if chosen is None:
             chosen = int(self.np_random.integers(2**31))
+        if not self._closed:
+            self.close()  # the one before
         self._instrument = self._build(self._clock or SimClock(), stream(chosen, "environment"))
+        self._closed = False
         self._task, self._acts = Task(self._task_config, self._instrument.describe()), 0
         info: dict[str, Any] = {}
         if not (options or {}).get("bare", False):
@@ -148,5 +151,11 @@ class InstrumentEnvironment(gymnasium.Env[Arrays, Any]):
             self._instrument.make_safe()
 
     def close(self) -> None:
-        """Make safe and let go of the instrument."""
+        """Make safe and let go of the instrument; one that holds connections is closed."""
+        if self._closed:
+            return
         self.make_safe()
+        self._closed = True
+        close = getattr(self._instrument, "close", None)
+        if callable(close):
+            close()

@@ -1,13 +1,18 @@
 """Run every file of configs/ for a few acts, check its plan first, and verify its record.
 
-A configuration whose data are not on this machine is reported as skipped, never as passed.
+Files of configs/instrument/ are served for a moment; runs over the bus get a server of their own. A configuration whose
+data are not on this machine is reported as skipped, never as passed.
 """
 
 from __future__ import annotations
 
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +21,7 @@ import yaml
 OWN_MAP = "data/my_map.npz"
 """What configs/replay_npz.yaml names in place of a user's own file."""
 ROOT = Path(__file__).resolve().parents[1]
+INSTRUMENT = ROOT / "configs" / "instrument" / "simulated.yaml"
 AUTOSCOPE = str(Path(sys.executable).with_name("autoscope"))
 
 
@@ -30,11 +36,70 @@ def main() -> int:
 
 
 def _smoke(path: Path) -> str:
-    data = yaml.safe_load(path.read_text()).get("environment", {}).get("options", {}).get("data", {})
+    document = yaml.safe_load(path.read_text())
+    if document.get("job") == "serve":
+        return _serve_for_a_moment(path)
+    options = document.get("environment", {}).get("options", {})
+    if options.get("instrument", {}).get("name") == "bus":
+        return _over_the_bus(path)
+    return _run(path, options.get("data", {}))
+
+
+def _over_the_bus(path: Path) -> str:
+    address = f"tcp://127.0.0.1:{free_ports()}"
+    with tempfile.TemporaryDirectory() as ledger, served(INSTRUMENT, address, Path(ledger)) as said:
+        if not said:
+            return "FAILED: serve"
+        return _run(path, {}, "--set", f"environment.options.instrument.options.address={address}")
+
+
+def _serve_for_a_moment(path: Path) -> str:
+    address = f"tcp://127.0.0.1:{free_ports()}"
+    with tempfile.TemporaryDirectory() as ledger, served(path, address, Path(ledger)) as said:
+        if not said:
+            return "FAILED: serve"
+        shown = subprocess.run([AUTOSCOPE, "bus", "--address", address], capture_output=True, text=True, timeout=60)
+    return "FAILED: bus" if shown.returncode else "passed"
+
+
+@contextmanager
+def served(config: Path, address: str, ledger: Path) -> Iterator[list[str]]:
+    """Serve an instrument without keys; yields what the server has said, nothing where it does not get ready."""
+    command = [AUTOSCOPE, "serve", "--config", str(config), "--address", address, "--insecure-loopback"]
+    process = subprocess.Popen([*command, "--ledger", str(ledger)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        said = list[str]()
+        for line in process.stdout or ():
+            said.append(line)
+            if line.startswith("ready"):
+                break
+        else:
+            print(*said)
+            said = []
+        yield said
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+
+
+def free_ports(count: int = 4) -> int:
+    """Return the first of some ports in a row that nobody listens on."""
+    for first in range(20000, 30000, count):
+        with ExitStack() as stack:
+            try:
+                for port in range(first, first + count):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return first
+    raise RuntimeError("no free ports")
+
+
+def _run(path: Path, data: dict[str, str], *overrides: str) -> str:
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as own:
-        chosen = []
+        chosen = list(overrides)
         if data.get("path") == OWN_MAP:
-            chosen = ["--set", f"environment.options.data.path={_own_map(Path(own))}"]
+            chosen += ["--set", f"environment.options.data.path={_own_map(Path(own))}"]
         elif data.get("path") and not (ROOT / data["path"]).exists():
             return f"skipped: no {data['path']}"
         run_it = ["run", str(path), "--smoke", "--quiet", "--runs", folder, *chosen]

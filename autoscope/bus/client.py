@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 from collections import deque
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import PositiveInt
 
 from autoscope.bus import messages as say
+from autoscope.bus.authentication import ClientSecurity, CurveClient, OpenClient
 from autoscope.bus.calling import Caller, Keeper
+from autoscope.bus.keys import KeyPair
 from autoscope.bus.messages import Answer
 from autoscope.bus.transport import Transport, ZmqTransport
 from autoscope.bus.wire import Parts, error_of, unpack
@@ -62,8 +65,10 @@ class BusInstrument:
 
         address: str = "tcp://127.0.0.1:5560"
         """Of the server: ``tcp://host:port`` or ``ipc://path``."""
+        key: Path | None = None
+        """File of our key, made by 'autoscope keys new'; none where the server is served without keys."""
         who: str = "agent"
-        """Our name, for people."""
+        """Our name, for people; the server knows us by our key."""
         connect_s: PositiveDuration = 10.0
         """How long the first answer may take."""
         answer_s: PositiveDuration = 5.0
@@ -86,14 +91,14 @@ class BusInstrument:
     ) -> None:
         self._config, self._clock = config, clock
         self._timer = timer or SystemClock()
-        self._transport = transport or ZmqTransport(config.address)
+        self._transport = transport or ZmqTransport(config.address, _security(config.key))
         self._asking = Caller(self._transport, "ask", self._timer)
         self._acting = Caller(self._transport, "act", self._timer)
         self._control, self._control_lock = Caller(self._transport, "control", self._timer), threading.Lock()
         self._keeper = Keeper(Caller(self._transport, "renew", self._timer), self._timer, threaded=timer is None)
         self._recent: deque[str] = deque()
         self._unsettled: set[str] = set()
-        self._seq, self._burnt = 1, False
+        self._seq, self._burnt, self._closed = 1, False, False
         self._welcome = self._hello(None, config.connect_s)
         self._require_clock()
         described = self._question(say.Describe(), config.connect_s)
@@ -131,7 +136,7 @@ class BusInstrument:
         OutcomeUnknown
             The act may or may not have been done; it is not done again, read the instrument back.
         Unreachable
-            The server is gone; the act was not done.
+            The server is gone; the act was not begun.
         Refused
             Somebody else holds the instrument, or an emergency stop holds.
         AutoscopeError
@@ -170,6 +175,8 @@ class BusInstrument:
 
     def make_safe(self) -> None:
         """Have the beam blanked and scan and stage stopped, past everything else. Never raises."""
+        if self._closed:
+            return  # the lease was given back, which makes safe
         try:
             with self._control_lock:
                 for _ in range(3):
@@ -186,7 +193,10 @@ class BusInstrument:
         return reply is not None and isinstance(reply[0].answer, say.Fine)
 
     def close(self) -> None:
-        """Give the lease back, which makes the instrument safe, and let go of the network."""
+        """Give the lease back, which makes the instrument safe, and let go of the network. Twice is fine."""
+        if self._closed:
+            return
+        self._closed = True
         lease = self._keeper.stop()
         if lease:
             with self._control_lock:
@@ -381,6 +391,10 @@ class BusInstrument:
 
     def _now_s(self) -> float | None:
         return self._clock.now_s() if isinstance(self._clock, SimClock) else None
+
+
+def _security(key: Path | None) -> ClientSecurity:
+    return CurveClient(KeyPair.load(key)) if key else OpenClient()
 
 
 def _expect(answer: Answer, kind: type[A]) -> A:

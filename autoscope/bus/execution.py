@@ -51,6 +51,10 @@ class Running:
     over: bool = False
     cost: Cost = field(default_factory=Cost)
 
+    def is_overruled(self) -> bool:
+        """Return whether it was aborted, perhaps by another thread just now."""
+        return bool(self.overruled)
+
     def tell(self, answer: Answer, parts: list[Buffer]) -> None:
         """Answer everybody who waits."""
         for respond in list(self.respond.values()):
@@ -181,7 +185,7 @@ class Execution:
                 instrument.make_safe()
             self._settle(instrument, running, trouble_of(error), begun_s)
             return
-        if running.overruled:
+        if running.is_overruled():
             self._settle(instrument, running, self._aborted(running), begun_s)
             return
         self.state = observation.state

@@ -13,6 +13,7 @@ to them. Identifiers are kept for ever, frames until the client says that it has
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
 import sqlite3
 import threading
@@ -246,12 +247,11 @@ class Ledger:
 
     def with_status(self, *statuses: Status) -> list[Entry]:
         """Return the acts of some status, in the order in which they were accepted."""
-        marks = ", ".join("?" * len(statuses))
         with self._lock:
             rows = self._db.execute(
                 "SELECT act_id, session, seq, user, digest, act, status, begun_s, answer FROM acts "
-                f"WHERE status IN ({marks}) ORDER BY number",
-                statuses,
+                "WHERE status IN (SELECT value FROM json_each(?)) ORDER BY number",
+                (json.dumps(statuses),),
             ).fetchall()
         return [_entry(row) for row in rows]
 

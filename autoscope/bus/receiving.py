@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from autoscope.bus.arrays import Buffer
 from autoscope.bus.messages import Answer, Reply
@@ -14,7 +14,14 @@ from autoscope.errors import Refused
 Send = Callable[[Parts], None]
 
 
-def take_message(service: Service, parts: Sequence[Buffer], who: tuple[str, Role], send: Send, source: str) -> None:
+def take_message(
+    service: Service,
+    parts: Sequence[Buffer],
+    who: tuple[str, Role],
+    send: Send,
+    source: str,
+    verbs: Container[str] | None = None,
+) -> None:
     """Have the service answer a message, whatever is in it.
 
     Parameters
@@ -25,6 +32,8 @@ def take_message(service: Service, parts: Sequence[Buffer], who: tuple[str, Role
         Takes each answer's parts, perhaps from another thread and perhaps later.
     source : str
         Names the connection, to know a repeated request by.
+    verbs : container of str, optional
+        What may be said on this connection.
     """
     try:
         request = decode_request(parts)
@@ -35,4 +44,9 @@ def take_message(service: Service, parts: Sequence[Buffer], who: tuple[str, Role
     def respond(answer: Answer, arrays: list[Buffer]) -> None:
         send([*encode(Reply(id=request.id, clock_s=service.clock_s(), answer=answer)), *arrays])
 
+    if verbs is not None and request.ask.verb not in verbs:
+        what = "this is not said on this socket"
+        refused = Refused(what, where="message", value=request.ask.verb, remedy="See the table in docs/bus.md")
+        respond(trouble_of(refused, "message"), [])
+        return
     service.handle(request, Peer(*who), respond, source)

@@ -464,6 +464,10 @@ class Service:
             self._hung = running
             self._overrule(f"the driver has not come back from {running.act.act_id} in time: it counts as hung")
 
+    def distrust(self) -> None:
+        """Make safe because somebody who should watch is silent."""
+        self._overrule("the watchdog is silent")
+
     def tick(self) -> list[say.Event]:
         """Keep watch, write down what happened, and return what is to be published."""
         self.watch()

@@ -7,12 +7,14 @@ frames, *renew* and *control* for the lease and for commands to make safe (two c
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Literal, Protocol
 
 import zmq
 
 from autoscope.bus.arrays import PART_BYTES, Buffer
+from autoscope.bus.authentication import HANDSHAKE_MS, ClientSecurity, OpenClient, Socket
 from autoscope.bus.wire import Parts
 from autoscope.errors import ConfigError
 
@@ -20,13 +22,12 @@ Line = Literal["ask", "act", "renew", "control"]
 LINES: tuple[Line, ...] = ("ask", "act", "renew", "control")
 SOCKETS = ("ask", "act", "control", "publish")
 """Of a server at ``tcp://host:port``: on this port and the next three, in this order."""
-HANDSHAKE_MS = 3000
 HEARTBEAT_MS = 1000
 SILENCE_MS = 4000
 QUEUE = 64
 """Messages that may wait in a socket."""
-Secure = Callable[["zmq.Socket[bytes]"], None]
-"""Gives a socket its keys before it connects or binds."""
+CONNECT_MS = 500
+"""How long a message waits for a connection to be made before it is lost."""
 
 
 class Transport(Protocol):
@@ -67,18 +68,7 @@ def addresses(address: str) -> dict[str, str]:
     return {name: f"{match[1]}:{port + k}" for k, name in enumerate(SOCKETS)}
 
 
-def is_loopback(address: str) -> bool:
-    """Return whether an address can be reached from this computer only.
-
-    Examples
-    --------
-    >>> is_loopback("tcp://127.0.0.1:5560"), is_loopback("tcp://*:5560"), is_loopback("ipc:///run/scope")
-    (True, False, True)
-    """
-    return address.startswith(("tcp://127.", "tcp://localhost:", "tcp://[::1]:", "ipc://"))
-
-
-def tune(socket: zmq.Socket[bytes], *, largest_bytes: int) -> None:
+def tune(socket: Socket, *, largest_bytes: int) -> None:
     """Set what every socket of the bus has: nothing lingers, queues stay short, silence is noticed, sizes bounded."""
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.SNDHWM, QUEUE)
@@ -88,63 +78,54 @@ def tune(socket: zmq.Socket[bytes], *, largest_bytes: int) -> None:
     socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, SILENCE_MS)
     socket.setsockopt(zmq.HEARTBEAT_TTL, SILENCE_MS)
+    socket.setsockopt(zmq.IMMEDIATE, 1)
     socket.setsockopt(zmq.RECONNECT_IVL, 50)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
 
 
 class ZmqTransport:
-    """The bus over ZeroMQ: one DEALER socket for each line, connected when it is first used.
+    """The bus over ZeroMQ: one DEALER socket a line, connected from the start, so that nothing urgent waits for it.
 
     Parameters
     ----------
     address : str
         Of the server.
-    secure : callable, optional
-        Gives a socket its keys.
+    security : ClientSecurity, optional
+        Keys; none by default.
     """
 
-    def __init__(self, address: str, secure: Secure | None = None) -> None:
+    def __init__(self, address: str, security: ClientSecurity | None = None) -> None:
         found = addresses(address)
-        self._addresses: dict[Line, str] = {
-            "ask": found["ask"], "act": found["act"], "renew": found["control"], "control": found["control"]
-        }  # fmt: skip
-        self._secure = secure
-        self._context = zmq.Context()
-        self._context.setsockopt(zmq.BLOCKY, False)
-        self._sockets: dict[Line, zmq.Socket[bytes]] = {}
+        self._security = security or OpenClient()
+        self._context: zmq.Context[Socket] = zmq.Context()
+        self._sockets = {line: self._connected(found["control" if line == "renew" else line]) for line in LINES}
 
     def send(self, line: Line, parts: Sequence[Buffer]) -> None:
-        """Queue a message; where the queue is full, because nobody takes it, it is lost."""
+        """Queue a message; where nobody takes it in time, it is lost."""
+        socket = self._sockets[line]
         try:
-            self._socket(line).send_multipart(parts, flags=zmq.NOBLOCK)
+            socket.send_multipart(parts, flags=zmq.NOBLOCK)
         except zmq.Again:
-            return
+            if socket.poll(CONNECT_MS, zmq.POLLOUT):
+                with suppress(zmq.Again):
+                    socket.send_multipart(parts, flags=zmq.NOBLOCK)
 
     def receive(self, line: Line, timeout_s: float) -> Parts | None:
         """Return the next message of a line, or None after the timeout."""
-        socket = self._socket(line)
-        try:
-            frames = socket.recv_multipart(flags=zmq.NOBLOCK, copy=False)
-        except zmq.Again:
-            if not socket.poll(max(int(timeout_s * 1000), 0)):
-                return None
-            frames = socket.recv_multipart(copy=False)
-        return [frame.buffer for frame in frames]
+        socket = self._sockets[line]
+        if not socket.poll(max(int(timeout_s * 1000), 0)):
+            return None
+        return [frame.buffer for frame in socket.recv_multipart(copy=False)]
 
     def close(self) -> None:
         """Close all sockets; what has not left yet is lost."""
         for socket in self._sockets.values():
             socket.close(linger=0)
-        self._sockets.clear()
         self._context.destroy(linger=0)
 
-    def _socket(self, line: Line) -> zmq.Socket[bytes]:
-        socket = self._sockets.get(line)
-        if socket is None:
-            socket = self._context.socket(zmq.DEALER)
-            tune(socket, largest_bytes=PART_BYTES + 1024)
-            if self._secure:
-                self._secure(socket)
-            socket.connect(self._addresses[line])
-            self._sockets[line] = socket
+    def _connected(self, endpoint: str) -> Socket:
+        socket: Socket = self._context.socket(zmq.DEALER)
+        tune(socket, largest_bytes=PART_BYTES + 1024)
+        self._security.protect(socket)
+        socket.connect(endpoint)
         return socket

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from autoscope import __version__
-from autoscope.cli import keys_commands
+from autoscope.cli import bus_commands, keys_commands
 from autoscope.errors import AutoscopeError
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ A run is described by one YAML file (see configs/). Everything that happens is w
 )
 
 keys_commands.register(app)
+bus_commands.register(app)
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file that describes the run (see configs/).")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, e.g. runs/20260101T200000Z-my_run.")]

@@ -1,4 +1,4 @@
-"""What others need to test against autoscope: disks and networks that fail on purpose, and the conformance kit for instruments.
+"""What others need to test against autoscope: disks and networks that fail, and the conformance kit for instruments.
 
 >>> from autoscope.testing import check_instrument
 >>> check_instrument.__name__

@@ -1,4 +1,4 @@
-"""Whatever the network does and whenever the server dies: no act twice, no reply crossed, nothing claimed that is not so."""
+"""Whatever the network does and whenever the server dies: no act twice, no reply crossed, no false claim."""
 
 import itertools
 import tempfile
@@ -46,6 +46,8 @@ class Wire(RuleBasedStateMachine):
                 assert answer.frames[0].data[1] == round(act.action.x_m * 1e9), "a reply to another question"
             else:
                 assert answer.state.x_m == act.action.x_m
+        if before == DONE and new == NEVER:
+            return  # nothing was sent this time; what is done stays done
         assert before in {OPEN, UNKNOWN, new}, f"{act.act_id} was {before} and is now {new}"
         self.model[act.act_id] = new
 
@@ -115,7 +117,8 @@ class Wire(RuleBasedStateMachine):
 
     def _ask(self, act, fates):
         self.fates[:], self.last = fates, act
-        self.model.setdefault(act.act_id, OPEN)
+        if self.model.setdefault(act.act_id, OPEN) == NEVER:
+            self.model[act.act_id] = OPEN  # it may be begun, because it is asked for once more
         try:
             self.told(act, self.client.execute(act))
         except (OutcomeUnknown, Unreachable) as error:
