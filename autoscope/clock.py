@@ -9,19 +9,18 @@ from autoscope.errors import AutoscopeError
 
 
 class SystemClock:
-    """Monotonic time with one wall-clock anchor taken when the clock is made."""
+    """Monotonic time for all arithmetic; the computer's wall clock, wherever it has jumped to, for people."""
 
     def __init__(self) -> None:
         self._start_s = time.monotonic()
-        self._anchor = datetime.datetime.now(datetime.UTC)
 
     def now_s(self) -> float:
         """Return seconds since the clock was made."""
         return time.monotonic() - self._start_s
 
     def wall(self) -> str:
-        """Return the anchor plus the monotonic time passed, ISO 8601 UTC."""
-        return _iso(self._anchor, self.now_s())
+        """Return what the computer's clock shows, ISO 8601 UTC; the journal marks where it jumped."""
+        return _iso(datetime.datetime.now(datetime.UTC), 0.0)
 
     def wait(self, duration_s: float) -> None:
         """Sleep for ``duration_s`` seconds."""
@@ -59,6 +58,10 @@ class SimClock:
     def wait(self, duration_s: float) -> None:
         """Jump ``duration_s`` seconds ahead."""
         self._now_s += _checked(duration_s)
+
+    def set_wall_ahead(self, jump_s: float) -> None:
+        """Let the wall clock alone jump, as when a computer's time is set; monotonic time does not notice."""
+        self._anchor += datetime.timedelta(seconds=jump_s)
 
 
 def _checked(duration_s: float) -> float:

@@ -22,6 +22,7 @@
     ├── JournalError           the record
     │   ├── JournalCorrupt     the hash chain or a frame does not verify
     │   └── JournalFull        no space to write what must be written
+    ├── IdentityError          the key of this installation
     ├── ModelError             a surrogate
     │   ├── FitFailed
     │   └── Diverged
@@ -145,6 +146,10 @@ class JournalCorrupt(JournalError):
 
 class JournalFull(JournalError):
     """There is no space left for what must be recorded."""
+
+
+class IdentityError(AutoscopeError):
+    """The key that signs runs cannot be used, or a key given is none."""
 
 
 class ModelError(AutoscopeError):

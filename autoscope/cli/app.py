@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from autoscope import __version__
-from autoscope.cli import bus_commands, keys_commands
+from autoscope.cli import bus_commands, keys_commands, record_commands
 from autoscope.errors import AutoscopeError
 
 app = typer.Typer(
@@ -87,14 +87,6 @@ def report(folder: RunFolder) -> None:
     write_report(folder)
 
 
-@app.command()
-def verify(folder: RunFolder) -> None:
-    """Prove that the record is whole: hash chain, order, every frame. Exit status 1 names what is wrong."""
-    from autoscope.cli.running import verify_run
-
-    raise typer.Exit(verify_run(folder))
-
-
 @app.command("list")
 def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
     """List what is installed: policies, environments, instruments, scalarizers or metrics."""
@@ -128,6 +120,9 @@ def _root(
     ] = False,
 ) -> None:
     """Carry the options that belong to no command."""
+
+
+record_commands.register(app)
 
 
 def main() -> None:

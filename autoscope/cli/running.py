@@ -1,4 +1,4 @@
-"""The commands that touch a run folder: run, report, verify."""
+"""The commands that write into a run folder: run, report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from autoscope.engine.events import RunEnd, RunStatus, Silence
 from autoscope.engine.loop import Engine
 from autoscope.engine.steering import QueueInbox, stop_on_interrupt
 from autoscope.errors import DataError
-from autoscope.journal import Journal, verify
+from autoscope.identity import load_or_make
+from autoscope.journal import Journal
 
 SMOKE_STEPS = 20
 
@@ -37,10 +38,11 @@ def run_config(path: Path, overrides: list[str], runs: Path, *, smoke: bool, qui
     resolved = read_config(path, overrides)
     if smoke:
         resolved = _shortened(resolved)
+    signer = load_or_make()  # before any beam: a key that cannot be used is no reason to stop later
     job = assemble(resolved)
     folder = _new_folder(runs, resolved.config.name)
     text = yaml.safe_dump(resolved.plain(), sort_keys=False, allow_unicode=True)
-    journal = Journal.create(folder, clock=job.clock, config=text)
+    journal = Journal.create(folder, clock=job.clock, config=text, signer=signer)
     inbox = QueueInbox()
     progress = Silence() if quiet else LiveProgress(resolved.config, console)
     with stop_on_interrupt(inbox, who="terminal"), progress if isinstance(progress, LiveProgress) else nullcontext():
@@ -90,14 +92,6 @@ def write_report(folder: Path) -> None:
     Console().print(f"report:     {write(folder)}", highlight=False, soft_wrap=True)
 
 
-def verify_run(folder: Path) -> int:
-    """Print what could be proven; return 0 when everything was."""
-    _require_run(folder)
-    verdict = verify(folder)
-    Console().print(verdict.summary, highlight=False, markup=False, soft_wrap=True)
-    return 0 if verdict.ok else 1
-
-
 def _require_run(folder: Path) -> None:
     if not (folder / "journal.sqlite").is_file():
-        raise DataError("is not a run folder: it has no journal.sqlite", where=str(folder), remedy="See 'ls runs'")
+        raise DataError("is not a run folder: it has no journal.sqlite", where=str(folder), remedy="See 'autoscope runs'")

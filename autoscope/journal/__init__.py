@@ -4,16 +4,20 @@ Writers keep to `Recorder`: `Journal` on disk, `MemoryJournal` for benchmarks. `
 written; `verify` proves that nothing in it was altered. The bytes are described in docs/journal.md.
 """
 
+from autoscope.journal.annotation import Annotation
+from autoscope.journal.audit import Problem
 from autoscope.journal.chain import KINDS, Record, RecordKind
 from autoscope.journal.disk import Disk, LocalDisk
 from autoscope.journal.memory import MemoryJournal
 from autoscope.journal.reader import JournalReader
 from autoscope.journal.recorder import Readable, Recorder, Step
-from autoscope.journal.verification import Problem, Verification, verify
+from autoscope.journal.signing import Signer
+from autoscope.journal.verification import Verification, verify
 from autoscope.journal.writer import Journal
 
 __all__ = [
     "KINDS",
+    "Annotation",
     "Disk",
     "Journal",
     "JournalReader",
@@ -24,6 +28,7 @@ __all__ = [
     "Record",
     "RecordKind",
     "Recorder",
+    "Signer",
     "Step",
     "Verification",
     "verify",

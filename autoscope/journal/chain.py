@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import struct
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
@@ -13,21 +14,27 @@ from typing import Any, Literal, NamedTuple, get_args
 from pydantic import BaseModel
 
 from autoscope.errors import JournalCorrupt, JournalError
+from autoscope.journal.layout import LARGEST_BODY_BYTES, PACKED_BYTES
 
 FORMAT = "autoscope-journal/1"
 """First element of every hashed text; a new layout gets a new name."""
 
+ZLIB = b"\x78"
+"""First byte of every zlib stream (RFC 1950) with the usual window."""
+
 GENESIS = "0" * 64
 """What the first record gives as the hash of the one before."""
 
-RecordKind = Literal["run_started", "run_resumed", "intent", "outcome", "intervention", "note", "fault", "run_ended"]
+RecordKind = Literal[
+    "run_started", "run_resumed", "intent", "outcome", "intervention", "note", "fault", "run_ended", "annotation"
+]
 KINDS: tuple[str, ...] = get_args(RecordKind)
 
 _LARGEST_INTEGER = 2**63 - 1  # what an SQLite INTEGER holds
 
 
 class Row(NamedTuple):
-    """A record as it is stored: ``body`` is canonical JSON text."""
+    """A record as it is hashed: ``body`` is canonical JSON text."""
 
     seq: int
     kind: str
@@ -113,6 +120,38 @@ def canonical(value: object) -> str:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise JournalError(f"a record holds text that is not Unicode: {error.reason}", where="body") from error
+    return text
+
+
+def pack(body: str) -> str | bytes:
+    """Return a body as it is stored: short ones as they are, others as their zlib stream.
+
+    Examples
+    --------
+    >>> pack('{"a":1}')
+    '{"a":1}'
+    """
+    data = body.encode("utf-8")
+    return zlib.compress(data, 6) if len(data) >= PACKED_BYTES else body
+
+
+def unpack(stored: bytes) -> bytes:
+    """Return the UTF-8 text of a stored body; JSON begins with another byte than a zlib stream.
+
+    Raises
+    ------
+    ValueError
+        It is no whole zlib stream, or too long.
+    """
+    if not stored.startswith(ZLIB):
+        return stored
+    stream = zlib.decompressobj()
+    try:
+        text = stream.decompress(stored, LARGEST_BODY_BYTES)
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+    if not stream.eof or stream.unused_data:
+        raise ValueError("cut, grown or too long")
     return text
 
 

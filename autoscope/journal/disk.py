@@ -8,8 +8,13 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol
+
+Buffer = bytes | memoryview
+Statement = tuple[str, Sequence[object]]
+"""SQL text and its values."""
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -17,7 +22,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 class Disk(Protocol):
     """Where a journal's bytes become durable."""
 
-    def write(self, file: BinaryIO, data: bytes) -> None:
+    def write(self, file: BinaryIO, data: Buffer) -> None:
         """Write all the bytes to an open file."""
 
     def fsync(self, file: BinaryIO) -> None:
@@ -30,7 +35,10 @@ class Disk(Protocol):
         """Return when the names in the folder are on the disk (no-op where folders cannot be synced)."""
 
     def execute(self, connection: sqlite3.Connection, statement: str, values: Sequence[object]) -> None:
-        """Run one SQL statement as one durable transaction."""
+        """Run one SQL statement that is no part of a transaction."""
+
+    def commit(self, connection: sqlite3.Connection, statements: Sequence[Statement]) -> None:
+        """Run SQL statements as one transaction: when it returns all are on the disk, if it raises none ever is."""
 
     def remove(self, path: Path) -> None:
         """Remove a file; absent is fine."""
@@ -42,7 +50,7 @@ class Disk(Protocol):
 class LocalDisk:
     """The file system of this computer."""
 
-    def write(self, file: BinaryIO, data: bytes) -> None:
+    def write(self, file: BinaryIO, data: Buffer) -> None:
         """Write all the bytes to an open file."""
         file.write(data)
         file.flush()
@@ -66,8 +74,20 @@ class LocalDisk:
             os.close(descriptor)
 
     def execute(self, connection: sqlite3.Connection, statement: str, values: Sequence[object]) -> None:
-        """Run one SQL statement as one durable transaction (the connection is in autocommit mode)."""
+        """Run one SQL statement (the connection is in autocommit mode)."""
         connection.execute(statement, values)
+
+    def commit(self, connection: sqlite3.Connection, statements: Sequence[Statement]) -> None:
+        """Run SQL statements as one durable transaction."""
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement, values in statements:
+                connection.execute(statement, values)
+            connection.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):  # SQLite itself undoes most; what it undid cannot be undone twice
+                connection.execute("ROLLBACK")
+            raise
 
     def remove(self, path: Path) -> None:
         """Remove a file; absent is fine."""
@@ -89,6 +109,25 @@ def is_full(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno in _FULL
     return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+
+
+def write_new(disk: Disk, path: Path, parts: Sequence[Buffer]) -> None:
+    """Write a file that nothing refers to yet, under its final name; the name itself is durable once its folder is.
+
+    Raises
+    ------
+    OSError
+        Whatever the disk says; if it is full, the unfinished file is removed.
+    """
+    try:
+        with path.open("xb", buffering=0) as file:
+            for part in parts:
+                disk.write(file, part)
+            disk.fsync(file)
+    except OSError as error:
+        if is_full(error):
+            disk.remove(path)
+        raise
 
 
 def write_durably(disk: Disk, path: Path, data: bytes) -> None:

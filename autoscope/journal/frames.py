@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from autoscope.errors import JournalCorrupt, JournalError
+from autoscope.journal.disk import Buffer
 from autoscope.records import Frame, FrameRef
 
 _PLAIN_KINDS = "biufc"  # numpy dtype kinds that need no pickle: bool, integers, floats, complex
@@ -24,20 +25,38 @@ def encode(frame: Frame) -> bytes:
     JournalError
         The array holds objects or records rather than numbers.
     """
-    if frame.data.dtype.kind not in _PLAIN_KINDS:
-        raise JournalError(
-            "a frame holds numbers only", where=f"frame {frame.meta.signal}", value=str(frame.data.dtype)
-        )
+    return b"".join(parts(frame))
+
+
+def parts(frame: Frame) -> tuple[Buffer, ...]:
+    """Return what `encode` returns in pieces, so that a large array is not copied before it is written.
+
+    Raises
+    ------
+    JournalError
+        The array holds objects or records rather than numbers.
+    """
+    data = frame.data
+    if data.dtype.kind not in _PLAIN_KINDS:
+        raise JournalError("a frame holds numbers only", where=f"frame {frame.meta.signal}", value=str(data.dtype))
     buffer = io.BytesIO()
-    np.save(buffer, frame.data, allow_pickle=False)
-    return buffer.getvalue()
+    if not data.flags.c_contiguous or not data.size:
+        np.save(buffer, data, allow_pickle=False)
+        return (buffer.getvalue(),)
+    np.lib.format.write_array_header_1_0(buffer, np.lib.format.header_data_from_array_1_0(data))
+    return buffer.getvalue(), data.reshape(-1).view(np.uint8).data
 
 
 def refer(frame: Frame, file: str, data: bytes) -> FrameRef:
     """Return the reference to a frame stored as ``data`` in ``file``."""
+    return refer_by_hash(frame, file, hashlib.sha256(data).hexdigest())
+
+
+def refer_by_hash(frame: Frame, file: str, sha256: str) -> FrameRef:
+    """Return the reference to a frame whose stored bytes have a known hash."""
     return FrameRef(
         file=file,
-        sha256=hashlib.sha256(data).hexdigest(),
+        sha256=sha256,
         shape=frame.data.shape,
         dtype=frame.data.dtype.str,
         meta=frame.meta,

@@ -42,6 +42,18 @@ class WriterLock:
         self._file.close()
 
 
+def is_held(path: Path) -> bool:
+    """Return whether somebody holds the lock now; changes nothing."""
+    try:
+        with path.open("rb") as file:
+            _lock(file)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
 if sys.platform == "win32":  # pragma: no cover
 
     def _lock(file: BinaryIO) -> None:

@@ -44,7 +44,7 @@ class MemoryJournal(Readable):
         JournalError
             The journal is closed, the run has ended, or the body is not plain data.
         """
-        self._refuse_if_over()
+        self._refuse_if_over(kind)
         previous = self._rows[-1] if self._rows else None
         row = link(previous, kind, body, step=step, time_s=self._clock.now_s(), wall=self._clock.wall())
         self._rows.append(row)
@@ -92,8 +92,8 @@ class MemoryJournal(Readable):
             raise JournalCorrupt("is not the frame referred to", where=f"{self}: {ref.file}")
         return frame
 
-    def _refuse_if_over(self) -> None:
+    def _refuse_if_over(self, kind: str = "frame") -> None:
         if self._closed:
             raise JournalError("the journal is closed", where=str(self), remedy="Make a new one")
-        if self._rows and self._rows[-1].kind == "run_ended":
-            raise JournalError("the run has ended; nothing can follow its last record", where=str(self))
+        if self._rows and self._rows[-1].kind in {"run_ended", "annotation"} and kind != "annotation":
+            raise JournalError("the run has ended; only annotations can follow its last record", where=str(self))

@@ -11,7 +11,7 @@ from autoscope.journal import frames
 from autoscope.journal.chain import GENESIS, Record, RecordKind, corrupt, parse
 from autoscope.journal.layout import DATABASE, FRAMES
 from autoscope.journal.recorder import Readable
-from autoscope.journal.store import connect, decode, raw_rows
+from autoscope.journal.store import FrameTable, connect, decode, raw_rows
 from autoscope.records import Frame, FrameRef
 
 
@@ -68,8 +68,14 @@ class JournalReader(Readable):
         Raises
         ------
         JournalCorrupt
-            The file is absent or does not match the reference.
+            It is absent or does not match the reference.
         """
+        path = frames.locate(self.folder / FRAMES, ref)
+        if not path.is_file():
+            with FrameTable(self.folder) as table:
+                content = table.content(ref.file)
+            if content is not None:
+                return frames.decode(ref, content, f"{self}: frame {ref.file}")
         return frames.load(self.folder / FRAMES, ref)
 
 

@@ -7,11 +7,13 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from autoscope.errors import JournalError
+from autoscope.journal.annotation import corrected
 from autoscope.journal.chain import Record, RecordKind, corrupt
 from autoscope.records import Decision, Frame, FrameRef, Outcome
 
@@ -31,7 +33,7 @@ class Recorder(Protocol):
         """
 
     def write_frame(self, frame: Frame, *, step: int, index: int) -> FrameRef:
-        """Store a frame and return the reference to put into an outcome.
+        """Keep a frame and return the reference to put into an outcome; it is durable when that outcome is.
 
         Raises
         ------
@@ -83,22 +85,41 @@ class Readable(ABC):
 
     def ended(self) -> dict[str, Any] | None:
         """Return the body of the record the run ended with; None while it goes on, or after a crash."""
-        ends = (record for record in self.records("run_ended"))
-        last = deque(ends, maxlen=1)
-        return last[0].body if last and next(self.records(after=last[0].seq), None) is None else None
+        last = deque(self.records("run_ended"), maxlen=1)
+        if not last or any(record.kind != "annotation" for record in self.records(after=last[0].seq)):
+            return None
+        return last[0].body
+
+    def annotations(self) -> Iterator[Record]:
+        """Yield what people wrote about the run afterwards, oldest first."""
+        return self.records("annotation")
+
+    def described(self) -> dict[str, Any]:
+        """Return `started` with the corrections of the annotations made to it; the record itself stays as it was.
+
+        Raises
+        ------
+        JournalError
+            The run never began.
+        """
+        return corrected(self.started(), (record.body for record in self.annotations()))
 
     def steps(self) -> Iterator[Step]:
-        """Yield the acts in the order they were decided; the outcome is None where none was written.
+        """Yield the acts in the order they were decided, each as soon as it and all before it are over.
+
+        The outcome is None where none was written; an act that nobody knows the end of holds back those after it until
+        the last record is read.
 
         Raises
         ------
         JournalCorrupt
             An outcome belongs to no intent, or a body cannot be understood.
         """
-        begun: dict[str, Step] = {}
+        yielded = 0
+        begun: dict[str, Step] = {}  # decided and not yielded yet, in the order decided
         for record in self.records():
             if record.kind == "intent":
-                step = self._begun(record, len(begun))
+                step = self._begun(record, yielded + len(begun))
                 begun[step.act_id] = step
             elif record.kind == "outcome":
                 outcome = self._understood(Outcome, record, record.body)
@@ -106,6 +127,9 @@ class Readable(ABC):
                     raise corrupt(f"is the outcome of an act {outcome.act_id!r} nobody intended", str(self), record.seq)
                 done = replace(begun[outcome.act_id], outcome=outcome, ended_s=record.time_s)
                 begun[outcome.act_id] = done
+                for act_id in list(takewhile(lambda act_id: begun[act_id].outcome is not None, begun)):
+                    yielded += 1
+                    yield begun.pop(act_id)
         yield from begun.values()
 
     def _begun(self, record: Record, count: int) -> Step:

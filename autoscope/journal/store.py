@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any, Self
 
 from autoscope.errors import JournalError
-from autoscope.journal.chain import Row, corrupt
-from autoscope.journal.layout import APPLICATION_ID, DATABASE, VERSION
+from autoscope.journal.chain import Row, corrupt, unpack
+from autoscope.journal.layout import ADDITIONS, APPLICATION_ID, DATABASE, READABLE, RECORDS, VERSION
 
 BEFORE_ALL = -(2**63) - 1
 """A number before that of any record, also of one that somebody slipped in below the first."""
 
 RawRow = tuple[object, ...]
 """A row as SQLite gives it, text as bytes; nothing about it is trusted yet."""
+
+UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
+"""What a damaged file raises: SQLite's message may quote bytes of it that are no text."""
+
+BODY = 2
+"""Place of the body among the texts of a row."""
 
 _BATCH = 500
 _SELECT = "SELECT seq, kind, step, time_s, wall, body, previous, hash FROM records WHERE seq >= ?"
@@ -36,14 +43,14 @@ def connect(folder: Path) -> sqlite3.Connection:
         raise JournalError("no journal here", where=str(path), remedy="Give the folder of a run")
     try:
         return _probed(path, "mode=ro")
-    except sqlite3.Error as error:
+    except UNREADABLE as error:
         if not _needs_immutable(error):
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
     _refuse_unread_log(path)
     try:
         return _probed(path, "mode=ro&immutable=1")
-    except sqlite3.Error as error:
-        raise _unreadable(path, error) from error
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
 
 
 def _probed(path: Path, query: str) -> sqlite3.Connection:
@@ -58,7 +65,7 @@ def _probed(path: Path, query: str) -> sqlite3.Connection:
     return connection
 
 
-def _needs_immutable(error: sqlite3.Error) -> bool:
+def _needs_immutable(error: Exception) -> bool:
     """Return whether SQLite failed because it cannot put its log beside the file, as on a read-only medium."""
     return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 
@@ -77,14 +84,24 @@ def _check_format(connection: sqlite3.Connection, path: Path) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if application != APPLICATION_ID:
         raise corrupt(f"is not the journal of a run (application id {application:#x})", str(path), None)
-    if version != VERSION:
+    if version not in READABLE:
         raise JournalError(
             "the journal has a layout this version of autoscope does not know",
             where=str(path), value=version, limit=VERSION, remedy="Read it with the version that wrote it",
         )  # fmt: skip
+    _check_tables(connection, path, (RECORDS, *(ADDITIONS if version > 1 else ())))
 
 
-def _unreadable(path: Path, error: sqlite3.Error) -> JournalError:
+def _check_tables(connection: sqlite3.Connection, path: Path, expected: Sequence[str]) -> None:
+    """Compare the text of the tables, or one altered letter would make SQLite read other columns than were written."""
+    found = {bytes(row[0]) for row in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
+    for statement in expected:
+        if statement.encode() not in found:
+            raise corrupt(f"its table {statement.split()[2]!r} is absent or altered", str(path), None)
+
+
+def unreadable(path: Path, error: Exception) -> JournalError:
+    """Return the error for a file that SQLite refuses, by what SQLite said."""
     if (getattr(error, "sqlite_errorcode", 0) & 0xFF) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return JournalError(f"another program holds the file: {error}", where=str(path), remedy="Try again")
     return corrupt(f"SQLite cannot read it: {error}", str(path), None)
@@ -112,8 +129,60 @@ def _batch(folder: Path, select: str, values: tuple[object, ...]) -> list[RawRow
     with closing(connect(folder)) as connection:
         try:
             return connection.execute(select, values).fetchall()
-        except sqlite3.Error as error:
-            raise _unreadable(folder / DATABASE, error) from error
+        except UNREADABLE as error:
+            raise unreadable(folder / DATABASE, error) from error
+
+
+class FrameTable:
+    """The small frames of a run, one at a time; reads nothing between calls and so hinders no writer.
+
+    Use it in a ``with`` block, or `close` it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / DATABASE
+        self._connection = connect(folder)
+        self._present = bool(
+            self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'frames' AND type = 'table'").fetchone()
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def content(self, name: str) -> bytes | None:
+        """Return the stored bytes of a frame, or None if it is not here.
+
+        Raises
+        ------
+        JournalCorrupt
+            SQLite cannot make sense of the file.
+        """
+        found = self._all("SELECT content FROM frames WHERE name = ?", name)
+        return bytes(found[0][0]) if found and isinstance(found[0][0], bytes) else None
+
+    def names(self, after: str = "") -> Iterator[str]:
+        """Yield the names of all frames here, in order."""
+        while batch := self._all("SELECT name FROM frames WHERE name > ? ORDER BY name LIMIT 500", after):
+            names = [bytes(row[0]).decode("utf-8", "replace") for row in batch if isinstance(row[0], bytes)]
+            yield from names
+            if not names or names[-1] <= after:
+                return
+            after = names[-1]
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    def _all(self, select: str, value: str) -> list[tuple[Any, ...]]:
+        if not self._present:
+            return []
+        try:
+            return self._connection.execute(select, (value,)).fetchall()
+        except UNREADABLE as error:
+            raise unreadable(self._path, error) from error
 
 
 def decode(raw: RawRow, where: str) -> Row:
@@ -129,12 +198,14 @@ def decode(raw: RawRow, where: str) -> Row:
     if number is None or not isinstance(time_s, float) or not (step is None or isinstance(step, int)):
         raise corrupt("a number is stored as something else", where, number)
     texts: list[str] = []
-    for text in (kind, *rest):
+    for place, text in enumerate((kind, *rest)):
         if not isinstance(text, bytes):
             raise corrupt("a text is stored as something else", where, number)
         try:
-            texts.append(text.decode("utf-8"))
+            texts.append((unpack(text) if place == BODY else text).decode("utf-8"))
         except UnicodeDecodeError as error:
             raise corrupt("a text is not UTF-8 any more", where, number) from error
+        except ValueError as error:
+            raise corrupt(f"its body cannot be unpacked: {error}", where, number) from error
     name, wall, body, previous, own = texts
     return Row(number, name, step, time_s, wall, body, previous, own)

@@ -13,24 +13,27 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel
 
 from autoscope.errors import JournalError, JournalFull
-from autoscope.journal import frames
-from autoscope.journal.chain import RecordKind, Row, link, plain
-from autoscope.journal.disk import Disk, LocalDisk, is_full, write_durably
+from autoscope.journal import wall
+from autoscope.journal.chain import RecordKind, Row, link, pack, plain
+from autoscope.journal.disk import Disk, LocalDisk, Statement, is_full, write_durably
 from autoscope.journal.layout import (
+    ADDITIONS,
     APPLICATION_ID,
     CONFIG,
     DATABASE,
     FRAMES,
     INSERT,
     LOCK,
+    RECORDS,
     RESERVE,
-    SCHEMA,
     VERSION,
 )
 from autoscope.journal.lock import WriterLock
 from autoscope.journal.recorder import Recorder
 from autoscope.journal.reserve import Reserve
-from autoscope.journal.verification import intact_head
+from autoscope.journal.salvage import Salvaged, recover
+from autoscope.journal.shelf import Shelf
+from autoscope.journal.signing import Signer, Signing
 from autoscope.protocols import Clock
 from autoscope.records import Frame, FrameRef
 
@@ -51,9 +54,11 @@ class Journal(Recorder):
     """
 
     def __init__(
-        self, folder: Path, clock: Clock, disk: Disk, lock: WriterLock, connection: sqlite3.Connection
-    ) -> None:
+        self, folder: Path, clock: Clock, disk: Disk, lock: WriterLock, connection: sqlite3.Connection,
+        signer: Signer | None,
+    ) -> None:  # fmt: skip
         self.folder = folder
+        self._shelf, self._signing = Shelf(folder, disk, connection), Signing(signer)
         self._clock, self._disk, self._lock, self._connection = clock, disk, lock, connection
         self._reserve: Reserve | None = None
         self._head: Row | None = None
@@ -63,7 +68,15 @@ class Journal(Recorder):
         self._mutex = threading.RLock()
 
     @classmethod
-    def create(cls, folder: Path, *, clock: Clock, config: str | None = None, disk: Disk | None = None) -> Self:
+    def create(
+        cls,
+        folder: Path,
+        *,
+        clock: Clock,
+        config: str | None = None,
+        disk: Disk | None = None,
+        signer: Signer | None = None,
+    ) -> Self:
         """Begin the journal of a new run.
 
         Parameters
@@ -76,6 +89,8 @@ class Journal(Recorder):
             Text of ``config.yaml``, the resolved configuration.
         disk : Disk, optional
             Where bytes become durable; the local file system by default.
+        signer : Signer, optional
+            Signs the first record, the last, and one now and then, e.g. `autoscope.identity.load_or_make()`.
 
         Raises
         ------
@@ -89,49 +104,52 @@ class Journal(Recorder):
             raise JournalError("there is something in this place already", where=str(folder), remedy=remedy)
         with _translated(f"{folder}: the run folder cannot be made"):
             (folder / FRAMES).mkdir(parents=True, exist_ok=True)
-        return cls._opened(folder, clock, disk or LocalDisk(), config=config, fresh=True)
+        return cls._opened(folder, clock, disk or LocalDisk(), signer, config=config, fresh=True)
 
     @classmethod
-    def reopen(cls, folder: Path, *, clock: Clock, disk: Disk | None = None) -> Self:
+    def reopen(cls, folder: Path, *, clock: Clock, disk: Disk | None = None, signer: Signer | None = None) -> Self:
         """Go on with the journal of a run that stopped, after proving that its chain is whole.
 
-        Times go on from the last record if the given clock is behind it.
+        Times go on from the last record if the given clock is behind it. An end that is damaged is set aside, whole,
+        in the folder ``damaged``, and a ``fault`` says which records are lost.
 
         Raises
         ------
         JournalError
             No journal there, or another process is writing to it.
         JournalCorrupt
-            The chain does not verify; nothing was changed.
+            The chain is damaged before its end; nothing was changed.
         """
         if not (folder / DATABASE).is_file():
             raise JournalError("no journal here", where=str(folder / DATABASE), remedy="Give the folder of a run")
-        return cls._opened(folder, clock, disk or LocalDisk(), config=None, fresh=False)
+        return cls._opened(folder, clock, disk or LocalDisk(), signer, config=None, fresh=False)
 
     @classmethod
-    def _opened(cls, folder: Path, clock: Clock, disk: Disk, *, config: str | None, fresh: bool) -> Self:
+    def _opened(
+        cls, folder: Path, clock: Clock, disk: Disk, signer: Signer | None, *, config: str | None, fresh: bool
+    ) -> Self:
         with _translated(f"{folder}: the journal cannot be opened"):
             lock = WriterLock(folder / LOCK)
             try:
-                head = None if fresh else intact_head(folder)
-                journal = cls(folder, clock, disk, lock, _connect(folder / DATABASE))
+                head, salvaged = (None, None) if fresh else recover(folder, disk)
+                journal = cls(folder, clock, disk, lock, _connect(folder / DATABASE), signer)
             except BaseException:
                 lock.release()
                 raise
             try:
-                journal._prepare(head, config, fresh=fresh)
+                journal._prepare(head, config, salvaged)
             except BaseException:
                 journal._state = "poisoned"
                 journal.close()
                 raise
         return journal
 
-    def _prepare(self, head: Row | None, config: str | None, *, fresh: bool) -> None:
+    def _prepare(self, head: Row | None, config: str | None, salvaged: Salvaged) -> None:
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "fullfsync = ON"):
             self._disk.execute(self._connection, f"PRAGMA {pragma}", ())
-        if fresh:
-            for statement in (SCHEMA, f"PRAGMA application_id = {APPLICATION_ID}", f"PRAGMA user_version = {VERSION}"):
-                self._disk.execute(self._connection, statement, ())
+        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        if version != VERSION:
+            self._disk.commit(self._connection, _layout(fresh=version == 0))
         if config is not None:
             write_durably(self._disk, self.folder / CONFIG, config.encode("utf-8"))
         self._head = head
@@ -139,6 +157,8 @@ class Journal(Recorder):
         self._reserve = Reserve(self.folder / RESERVE, self._disk)
         self._disk.fsync_folder(self.folder)
         self._disk.fsync_folder(self.folder.parent)
+        if salvaged:
+            self.append("fault", salvaged)
 
     def __enter__(self) -> Self:
         return self
@@ -168,20 +188,51 @@ class Journal(Recorder):
         """
         with self._mutex:
             self._refuse_unless_taken(kind)
-            time_s = self._clock.now_s() + self._offset_s
             data = plain(body)
-            row = link(self._head, kind, data, step=step, time_s=time_s, wall=self._clock.wall())
-            with self._failing(f"record {row.seq} ({kind})"):
+            rows = self._linked(kind, data, step)
+            with self._failing(f"record {rows[-1].seq} ({kind})"):
                 if kind == "intent":
                     self._make_sure_of_space(data)
-                self._insert(row)
-            self._head = row
+                self._store(rows, data)
+            self._head = rows[-1]
             if kind == "run_ended":
                 self._state = "ended"
-            return row.seq
+            return rows[-1].seq
+
+    def _linked(self, kind: RecordKind, data: dict[str, Any], step: int | None) -> list[Row]:
+        """Return the next record, after a marker if the wall clock jumped since the last."""
+        time_s, now = self._clock.now_s() + self._offset_s, self._clock.wall()
+        before, rows = self._head, list[Row]()
+        if before is not None and kind not in wall.UNCHECKED:
+            jump_s = wall.parted_s(before, time_s, now)
+            if jump_s is not None:
+                note = wall.marker(before, jump_s, now)
+                rows.append(link(before, "note", note, step=step, time_s=time_s, wall=now))
+        return [*rows, link(rows[-1] if rows else before, kind, data, step=step, time_s=time_s, wall=now)]
+
+    def _store(self, rows: list[Row], data: dict[str, Any]) -> None:
+        """Make records, and the small frames they refer to, durable in one transaction."""
+        inserts: list[Statement] = [(INSERT, (*row[:5], pack(row.body), *row[6:])) for row in rows]
+        frames, signatures = self._shelf.statements(rows[-1].kind, data), self._signing.statements(rows[-1])
+        files = self._shelf.refers_to_new_files(data)
+        try:
+            self._commit([*inserts, *frames, *signatures], files=files)
+        except (OSError, sqlite3.Error) as error:
+            last_word = is_full(error) and rows[-1].kind in LAST_WORDS
+            if not (last_word and self._reserve and self._reserve.release()):
+                raise
+            self._commit([*inserts, *frames, *signatures], files=files)  # nothing came of the first try; space is new
+        self._shelf.stored(frames)
+        if signatures:
+            self._signing.signed()
+
+    def _commit(self, statements: list[Statement], *, files: bool) -> None:
+        if files:
+            self._shelf.sync_names()
+        self._disk.commit(self._connection, statements)
 
     def write_frame(self, frame: Frame, *, step: int, index: int) -> FrameRef:
-        """Write a frame durably and return the reference to put into an outcome.
+        """Keep a frame and return the reference to put into an outcome; it is durable when that outcome is.
 
         Raises
         ------
@@ -192,11 +243,8 @@ class Journal(Recorder):
         """
         with self._mutex:
             self._refuse_unless_taken("frame")
-            data = frames.encode(frame)
-            path = self._free_name(frame, step, index)
-            with self._failing(f"frame {path.name}"):
-                write_durably(self._disk, path, data)
-            return frames.refer(frame, path.name, data)
+            with self._failing(f"frame {index} of step {step}"):
+                return self._shelf.take(frame, step, index)
 
     def close(self) -> None:
         """Release the run. Never raises: all that was promised is on the disk already."""
@@ -204,6 +252,8 @@ class Journal(Recorder):
             if self._state == "closed":
                 return
             healthy, self._state = self._state != "poisoned", "closed"
+            if healthy:
+                self._sign_head()
             with suppress(sqlite3.Error, OSError):
                 if self._reserve:
                     self._reserve.release()
@@ -215,11 +265,10 @@ class Journal(Recorder):
                 self._connection.close()
             self._lock.release()
 
-    def _free_name(self, frame: Frame, step: int, index: int) -> Path:
-        folder, attempt = self.folder / FRAMES, 0
-        while (path := folder / frames.file_name(frame, step, index, attempt)).exists():
-            attempt += 1
-        return path
+    def _sign_head(self) -> None:
+        if self._head is not None and self._signing.due:
+            with suppress(sqlite3.Error, OSError):
+                self._disk.commit(self._connection, self._signing.statements(self._head, now=True))
 
     def _make_sure_of_space(self, body: dict[str, Any]) -> None:
         predicted = int((body.get("cost") or {}).get("bytes", 0))
@@ -228,17 +277,9 @@ class Journal(Recorder):
             self._state, self._cause = "full", f"{free} bytes are free, {needed} are needed for the next act"
             raise self._refusal()
 
-    def _insert(self, row: Row) -> None:
-        try:
-            self._disk.execute(self._connection, INSERT, row)
-        except sqlite3.Error as error:
-            last_word = is_full(error) and row.kind in LAST_WORDS
-            if not (last_word and self._reserve and self._reserve.release()):
-                raise
-            self._disk.execute(self._connection, INSERT, row)  # SQLite undid the first try; the space is new
-
     def _refuse_unless_taken(self, kind: str) -> None:
-        if self._state != "open" and not (self._state == "full" and kind in LAST_WORDS):
+        taken = {"open": True, "full": kind in LAST_WORDS, "ended": kind == "annotation"}
+        if not taken.get(self._state, False):
             raise self._refusal()
 
     def _refusal(self) -> JournalError:
@@ -252,7 +293,7 @@ class Journal(Recorder):
                 remedy = "Blank the beam, end the run, check the disk, then reopen the journal"
                 return JournalError(f"the disk failed earlier: {self._cause}", where=where, remedy=remedy)
             case "ended":
-                return JournalError("the run has ended; nothing can follow its last record", where=where)
+                return JournalError("the run has ended; only annotations can follow its last record", where=where)
             case _:
                 return JournalError("the journal is closed", where=where, remedy="Reopen it to go on")
 
@@ -264,6 +305,12 @@ class Journal(Recorder):
             self._state = "full" if is_full(error) else "poisoned"
             self._cause = f"{what} was not written: {error}"
             raise self._refusal() from error
+
+
+def _layout(*, fresh: bool) -> list[Statement]:
+    """Return what makes an empty database a journal, or one of layout 1 a journal of today's."""
+    pragmas = (f"PRAGMA application_id = {APPLICATION_ID}", f"PRAGMA user_version = {VERSION}")
+    return [(statement, ()) for statement in (*((RECORDS,) if fresh else ()), *ADDITIONS, *pragmas)]
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from autoscope.journal import LocalDisk
+from autoscope.journal.disk import Buffer, Statement
 
 SIGKILL = 9  # the signal module has no such name on Windows, where any number ends the process
 
@@ -65,7 +66,7 @@ class FaultyDisk(LocalDisk):
         self._done_first, self._free = done_first, free
         self.calls: list[str] = []
 
-    def write(self, file: BinaryIO, data: bytes) -> None:
+    def write(self, file: BinaryIO, data: Buffer) -> None:
         """Write all the bytes, or half of them and fail."""
         half = data[: len(data) // 2]
         works = super().write
@@ -90,6 +91,11 @@ class FaultyDisk(LocalDisk):
         """Run a statement, or fail as SQLite does."""
         works = super().execute
         self._act("execute", lambda: works(connection, statement, values), sql=True)
+
+    def commit(self, connection: sqlite3.Connection, statements: Sequence[Statement]) -> None:
+        """Run a transaction, or fail as SQLite does: undone, or done with the answer lost."""
+        works = super().commit
+        self._act("commit", lambda: works(connection, statements), sql=True)
 
     def remove(self, path: Path) -> None:
         """Remove a file; a full disk then has space again, if the file was large enough."""
@@ -126,3 +132,17 @@ class FaultyDisk(LocalDisk):
             raise error
         number = errno.ENOSPC if full else errno.EIO
         raise OSError(number, os.strerror(number))
+
+
+class CarelessDisk(LocalDisk):
+    """A `Disk` that flushes nothing, for tests and benchmarks that write much and fear no power cut."""
+
+    def fsync(self, file: BinaryIO) -> None:
+        """Do nothing."""
+
+    def fsync_folder(self, folder: Path) -> None:
+        """Do nothing."""
+
+    def execute(self, connection: sqlite3.Connection, statement: str, values: Sequence[object]) -> None:
+        """Run one SQL statement; the one that asks for flushes is turned round."""
+        super().execute(connection, statement.replace("synchronous = FULL", "synchronous = OFF"), values)

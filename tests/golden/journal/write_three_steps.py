@@ -1,12 +1,14 @@
-"""Writes the run of three steps that is kept in ``three_steps``; ``python write_three_steps.py FOLDER``.
+"""Writes the run of three steps that is kept in ``layout_2``; ``python write_three_steps.py FOLDER``.
 
-The kept run must verify for ever. It is written again only when the layout gets a new version, into a new folder.
+Kept runs must verify for ever; ``three_steps`` is one of layout 1. Another is written only when the layout gets a new
+version, into a new folder.
 """
 
 import sys
 from pathlib import Path
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from autoscope.clock import SimClock
 from autoscope.exposure import Cost
@@ -41,10 +43,11 @@ def act(recorder, clock, step):
     )
     clock.wait(0.5)
     ref = recorder.write_frame(frame(step), step=step, index=0)
-    before = MicroscopeState(time_s=float(step))
+    before = MicroscopeState(time_s=float(step), dose_e=float(sum(range(step))))
+    after = before.replace(dose_e=before.dose_e + step)
     value = Scalar(name="brightness", value=105.5 + step, std=0.1, unit="counts", scalarizer="mean/1/00000000")
     outcome = Outcome(
-        act_id=act_id, status="done", state_before=before, state=before.replace(dose_e=float(step)), dose_e=float(step),
+        act_id=act_id, status="done", state_before=before, state=after, dose_e=float(step),
         frames=(ref,), values=(value,), quality={"mean": 105.5},
     )  # fmt: skip
     recorder.append("outcome", outcome, step=step)
@@ -66,12 +69,23 @@ def write(recorder, clock, steps=3):
     recorder.append("run_ended", {"reason": "stopped"})
 
 
-def write_folder(folder, steps=3, disk=None):
+class Signer:
+    """A key that everybody knows: Ed25519 of 32 bytes of the number one."""
+
+    def __init__(self, seed=1):
+        self._key = Ed25519PrivateKey.from_private_bytes(bytes([seed]) * 32)
+        self.public_key = self._key.public_key().public_bytes_raw().hex()
+
+    def sign(self, message):
+        return self._key.sign(message)
+
+
+def write_folder(folder, steps=3, disk=None, signer=None):
     clock = SimClock()
-    with Journal.create(folder, clock=clock, config=CONFIG, disk=disk) as journal:
+    with Journal.create(folder, clock=clock, config=CONFIG, disk=disk, signer=signer) as journal:
         write(journal, clock, steps)
         return journal.head
 
 
 if __name__ == "__main__":
-    print(write_folder(Path(sys.argv[1])))
+    print(write_folder(Path(sys.argv[1]), signer=Signer()))

@@ -3,15 +3,18 @@ import runpy
 import shutil
 import sqlite3
 import stat
+import zlib
 from pathlib import Path
 
 import pytest
 
 from autoscope.clock import SimClock
 from autoscope.errors import JournalCorrupt, JournalError
-from autoscope.journal import Journal, JournalReader, MemoryJournal
+from autoscope.journal import Journal, JournalReader, MemoryJournal, verify
 from autoscope.journal.frames import decode, refer
 from autoscope.records import MicroscopeState, Outcome
+from autoscope.testing.disk import CarelessDisk
+from tests.tampering import tamper
 
 RUN = runpy.run_path(str(Path(__file__).parents[2] / "golden" / "journal" / "write_three_steps.py"))
 
@@ -20,13 +23,6 @@ RUN = runpy.run_path(str(Path(__file__).parents[2] / "golden" / "journal" / "wri
 def folder(tmp_path):
     RUN["write_folder"](tmp_path / "run")
     return tmp_path / "run"
-
-
-def tamper(folder, statement):
-    connection = sqlite3.connect(folder / "journal.sqlite")
-    connection.execute(statement)
-    connection.commit()
-    connection.close()
 
 
 def outcome(act_id):
@@ -98,11 +94,9 @@ def test_memory_answers_the_same_questions():
 
 
 def test_many_records_come_in_order_over_several_batches(tmp_path):
-    with Journal.create(tmp_path / "run", clock=SimClock()) as journal:
-        journal._connection.execute("BEGIN")  # one transaction, to be quick
+    with Journal.create(tmp_path / "run", clock=SimClock(), disk=CarelessDisk()) as journal:
         for count in range(1203):
             journal.append("note", {"count": count})
-        journal._connection.execute("COMMIT")
     assert [r.body["count"] for r in JournalReader.open(tmp_path / "run").records()] == list(range(1203))
 
 
@@ -128,7 +122,7 @@ def test_run_without_beginning_says_so(tmp_path):
 
 
 def test_reader_never_hands_out_an_altered_record(folder):
-    tamper(folder, "UPDATE records SET body = replace(body, '105.5', '999.5') WHERE seq = 5")
+    tamper(folder, "UPDATE records SET body = packed(replace(unpacked(body), '105.5', '999.5')) WHERE seq = 5")
     seen = []
     with pytest.raises(JournalCorrupt, match="record 5"):
         seen.extend(r.seq for r in JournalReader.open(folder).records())
@@ -157,13 +151,22 @@ def test_column_of_another_type_is_corrupt(folder, change):
         list(JournalReader.open(folder).records())
 
 
+def test_letter_altered_in_the_description_of_a_table_is_corrupt(folder):
+    """It would make the numbers of the records vanish, and no record would be found."""
+    path = folder / "journal.sqlite"
+    path.write_bytes(path.read_bytes().replace(b"seq INTEGER PRIMARY KEY, kind", b"seq INTEGER QRIMARY KEY, kind"))
+    with pytest.raises(JournalCorrupt, match="'records' is absent or altered"):
+        JournalReader.open(folder)
+    assert not verify(folder).ok
+
+
 def test_text_that_became_nothing_is_corrupt(folder):
     tamper(
         folder, "CREATE TABLE other AS SELECT seq, kind, step, time_s, NULL AS wall, body, previous, hash FROM records"
     )
     tamper(folder, "DROP TABLE records")
     tamper(folder, "ALTER TABLE other RENAME TO records")
-    with pytest.raises(JournalCorrupt, match="text is stored as something else"):
+    with pytest.raises(JournalCorrupt, match="'records' is absent or altered"):
         list(JournalReader.open(folder).records())
 
 
@@ -188,14 +191,14 @@ def test_garbage_is_corrupt(tmp_path, content):
 
 
 def test_journal_of_a_newer_layout_is_refused_with_advice(folder):
-    tamper(folder, "PRAGMA user_version = 2")
+    tamper(folder, "PRAGMA user_version = 3")
     with pytest.raises(JournalError, match="version that wrote it"):
         JournalReader.open(folder)
 
 
 def test_table_that_went_missing_is_corrupt(folder):
     tamper(folder, "ALTER TABLE records RENAME TO others")
-    with pytest.raises(JournalCorrupt, match="no such table"):
+    with pytest.raises(JournalCorrupt, match="'records' is absent or altered"):
         list(JournalReader.open(folder).records())
 
 
@@ -277,12 +280,22 @@ def test_frame_is_loaded_as_it_was_recorded(folder):
 
 def test_missing_frame_is_corrupt(folder):
     ref = last_frame(folder)
-    (folder / "frames" / ref.file).unlink()
+    tamper(folder, "DELETE FROM frames WHERE name = ?", ref.file)
     with pytest.raises(JournalCorrupt, match=ref.file):
         JournalReader.open(folder).load_frame(ref)
 
 
 def test_altered_frame_is_corrupt(folder):
+    ref = last_frame(folder)
+    tamper(folder, "UPDATE frames SET content = CAST(content || x'01' AS BLOB) WHERE name = ?", ref.file)
+    with pytest.raises(JournalCorrupt, match="sha256"):
+        JournalReader.open(folder).load_frame(ref)
+
+
+def test_altered_frame_file_is_corrupt(tmp_path, monkeypatch):
+    monkeypatch.setattr("autoscope.journal.shelf.SMALL_BYTES", 0)
+    folder = tmp_path / "run"
+    RUN["write_folder"](folder)
     ref = last_frame(folder)
     path = folder / "frames" / ref.file
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
@@ -308,3 +321,25 @@ def test_frame_of_another_shape_than_recorded_is_corrupt(folder):
     ref = last_frame(folder).replace(shape=(4, 3))
     with pytest.raises(JournalCorrupt, match="its record says"):
         JournalReader.open(folder).load_frame(ref)
+
+
+def test_steps_are_handed_out_as_soon_as_they_are_over(folder):
+    tamper(folder, "UPDATE records SET wall = 'altered' WHERE seq = 6")
+    steps = JournalReader.open(folder).steps()
+    assert [next(steps).index, next(steps).index] == [0, 1]
+    with pytest.raises(JournalCorrupt, match="record 6"):
+        next(steps)
+
+
+def test_body_that_cannot_be_unpacked_is_corrupt(folder):
+    for body in (b"\x78\x9c\x00", zlib.compress(b"{}") + b"more", zlib.compress(b"{}" * 999)[:-1]):
+        tamper(folder, "UPDATE records SET body = ? WHERE seq = 3", body)
+        with pytest.raises(JournalCorrupt, match=r"record 3.*cannot be unpacked"):
+            list(JournalReader.open(folder).records())
+
+
+def test_body_that_would_fill_the_memory_is_not_unpacked(folder, monkeypatch):
+    monkeypatch.setattr("autoscope.journal.chain.LARGEST_BODY_BYTES", 1000)
+    tamper(folder, "UPDATE records SET body = ? WHERE seq = 3", zlib.compress(b" " * 1_000_000))
+    with pytest.raises(JournalCorrupt, match="too long"):
+        list(JournalReader.open(folder).records())

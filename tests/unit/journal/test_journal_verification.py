@@ -1,6 +1,5 @@
 import runpy
 import shutil
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +9,14 @@ import pytest
 from autoscope.clock import SimClock
 from autoscope.errors import JournalCorrupt, JournalError
 from autoscope.journal import Journal, JournalReader, MemoryJournal, verify
+from tests.tampering import tamper
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "journal"
 RUN = runpy.run_path(str(GOLDEN / "write_three_steps.py"))
-GOLDEN_HEAD = "f317f864d68243c00f4ef047e803f59fe7b2b682b52e5f91bf4d478b49c68e88"
+GOLDEN_HEADS = {
+    "three_steps": "f317f864d68243c00f4ef047e803f59fe7b2b682b52e5f91bf4d478b49c68e88",
+    "layout_2": "70c7d2f1d094c4ddb4ebd60b074d1b773191c491dba7410d03bfeb40121fcc88",
+}
 
 
 @pytest.fixture
@@ -22,11 +25,12 @@ def folder(tmp_path):
     return tmp_path / "run"
 
 
-def tamper(folder, statement, *values):
-    connection = sqlite3.connect(folder / "journal.sqlite")
-    connection.execute(statement, values)
-    connection.commit()
-    connection.close()
+@pytest.fixture
+def filed(tmp_path, monkeypatch):
+    """Return a run whose frames are files, as large ones are."""
+    monkeypatch.setattr("autoscope.journal.shelf.SMALL_BYTES", 0)
+    RUN["write_folder"](tmp_path / "filed")
+    return tmp_path / "filed"
 
 
 def test_untouched_run_verifies(folder):
@@ -36,9 +40,10 @@ def test_untouched_run_verifies(folder):
     assert (result.ended, result.open_steps, result.orphans) == (True, 0, ())
 
 
-def test_golden_run_verifies_for_ever(tmp_path):
-    shutil.copytree(GOLDEN / "three_steps", tmp_path / "run")
-    result = verify(tmp_path / "run", head=GOLDEN_HEAD)
+@pytest.mark.parametrize("name", GOLDEN_HEADS)
+def test_golden_runs_verify_for_ever(tmp_path, name):
+    shutil.copytree(GOLDEN / name, tmp_path / "run")
+    result = verify(tmp_path / "run", head=GOLDEN_HEADS[name])
     assert result.ok, result.summary
     assert result.proven_steps == 3
     reader = JournalReader.open(tmp_path / "run")
@@ -47,7 +52,17 @@ def test_golden_run_verifies_for_ever(tmp_path):
 
 
 def test_same_run_written_today_has_the_hash_of_the_golden_one(tmp_path):
-    assert RUN["write_folder"](tmp_path / "run") == GOLDEN_HEAD
+    assert RUN["write_folder"](tmp_path / "run") == GOLDEN_HEADS["layout_2"]
+
+
+def test_journal_of_layout_1_is_written_on_as_one_of_today(tmp_path):
+    shutil.copytree(GOLDEN / "three_steps", tmp_path / "run")
+    with Journal.reopen(tmp_path / "run", clock=SimClock()) as journal:
+        ref = journal.write_frame(RUN["frame"](9), step=3, index=0)
+        journal.append("note", {"text": "resumed", "frames": [ref]})
+    reader = JournalReader.open(tmp_path / "run")
+    assert reader.load_frame(ref) == RUN["frame"](9)
+    assert [reader.load_frame(s.outcome.frames[0]) for s in reader.steps()] == [RUN["frame"](k) for k in range(3)]
 
 
 def run_documented_program(folder):
@@ -57,9 +72,10 @@ def run_documented_program(folder):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_program_in_the_documentation_alone_verifies_the_golden_run():
-    result = run_documented_program(GOLDEN / "three_steps")
-    assert result.stdout == f"verified, head {GOLDEN_HEAD}\n", result.stderr
+@pytest.mark.parametrize("name", GOLDEN_HEADS)
+def test_program_in_the_documentation_alone_verifies_the_golden_runs(name):
+    result = run_documented_program(GOLDEN / name)
+    assert result.stdout == f"verified, head {GOLDEN_HEADS[name]}\n", result.stderr
 
 
 @pytest.mark.parametrize(
@@ -72,7 +88,7 @@ def test_program_in_the_documentation_finds_what_was_altered(folder, statement):
 
 
 def test_altered_record_is_named_with_its_step_and_steps_before_stay_proven(folder):
-    tamper(folder, "UPDATE records SET body = replace(body, '105.5', '999.5') WHERE seq = 5")
+    tamper(folder, "UPDATE records SET body = packed(replace(unpacked(body), '105.5', '999.5')) WHERE seq = 5")
     result = verify(folder)
     assert [(p.seq, p.step) for p in result.problems] == [(5, 1)]
     assert result.proven_steps == 1
@@ -139,33 +155,49 @@ def test_chain_forged_as_a_whole_is_found_by_the_head_noted_elsewhere(tmp_path, 
     assert not verify(tmp_path / "forged", head=head).ok
 
 
-def test_missing_frame_is_named_and_only_its_step_unproven(folder):
-    (folder / "frames" / "000001-00-HAADF.npy").unlink()
-    result = verify(folder)
+def test_missing_frame_is_named_and_only_its_step_unproven(filed):
+    (filed / "frames" / "000001-00-HAADF.npy").unlink()
+    result = verify(filed)
     (problem,) = result.problems
     assert (problem.seq, problem.step) == (5, 1)
     assert problem.where.endswith("000001-00-HAADF.npy")
     assert (result.frames, result.frames_checked, result.proven_steps) == (3, 2, 2)
 
 
-def test_frame_swapped_for_another_is_found(folder):
-    shutil.copy(folder / "frames" / "000000-00-HAADF.npy", folder / "frames" / "000002-00-HAADF.npy")
-    assert [p.step for p in verify(folder).problems] == [2]
+def test_frame_swapped_for_another_is_found(filed):
+    shutil.copy(filed / "frames" / "000000-00-HAADF.npy", filed / "frames" / "000002-00-HAADF.npy")
+    assert [p.step for p in verify(filed).problems] == [2]
 
 
-def test_frame_nobody_refers_to_is_reported_but_no_problem(folder):
-    (folder / "frames" / ".000003-00-HAADF.npy.partial").write_bytes(b"torn")
-    result = verify(folder)
+def test_frame_nobody_refers_to_is_reported_but_no_problem(filed):
+    (filed / "frames" / ".000003-00-HAADF.npy.partial").write_bytes(b"torn")
+    result = verify(filed)
     assert result.ok
     assert result.orphans == (".000003-00-HAADF.npy.partial",)
     assert "1 frame files no record refers to" in result.summary
 
 
-def test_missing_frames_folder_is_found(folder):
-    shutil.rmtree(folder / "frames")
-    result = verify(folder)
+def test_missing_frames_folder_is_found(filed):
+    shutil.rmtree(filed / "frames")
+    result = verify(filed)
     assert len(result.problems) == 3
     assert result.proven_steps == 0
+
+
+def test_small_frame_altered_or_gone_is_named_and_only_its_step_unproven(folder):
+    tamper(folder, "UPDATE frames SET content = substr(content, 2) WHERE name LIKE '000000%'")
+    tamper(folder, "DELETE FROM frames WHERE name LIKE '000002%'")
+    result = verify(folder)
+    assert [(p.seq, p.step) for p in result.problems] == [(3, 0), (7, 2)]
+    assert (result.frames, result.frames_checked, result.proven) == (3, 1, ((1, 1),))
+    assert "steps that remain proven: 1" in result.summary
+
+
+def test_small_frame_nobody_refers_to_is_reported_but_no_problem(folder):
+    tamper(folder, "INSERT INTO frames VALUES ('stray.npy', x'00')")
+    result = verify(folder)
+    assert result.ok
+    assert result.orphans == ("stray.npy",)
 
 
 def test_config_altered_after_the_start_is_found(folder):

@@ -1,3 +1,4 @@
+import io
 import os
 import runpy
 import sqlite3
@@ -14,6 +15,7 @@ from autoscope.errors import JournalCorrupt, JournalError
 from autoscope.exposure import Cost
 from autoscope.journal import KINDS, Journal, JournalReader, MemoryJournal, verify
 from autoscope.journal.chain import GENESIS, canonical
+from autoscope.journal.frames import encode
 from autoscope.records import Frame, FrameRef, Wait
 
 RUN = runpy.run_path(str(Path(__file__).parents[2] / "golden" / "journal" / "write_three_steps.py"))
@@ -161,17 +163,53 @@ def test_closed_recorder_takes_nothing(recorder):
         recorder.append("note", {})
 
 
-def test_frame_file_is_plain_npy_with_the_recorded_hash(journal):
+def kept(recorder, *refs):
+    """Write the record that refers to frames, and return who reads them."""
+    recorder.append("note", {"frames": list(refs)})
+    return recorder if isinstance(recorder, MemoryJournal) else JournalReader.open(recorder.folder)
+
+
+@pytest.fixture
+def files(monkeypatch):
+    monkeypatch.setattr("autoscope.journal.shelf.SMALL_BYTES", 0)
+
+
+def test_large_frame_is_a_plain_npy_file_with_the_recorded_hash(journal, files):
     frame = RUN["frame"](3)
     ref = journal.write_frame(frame, step=3, index=1)
     path = journal.folder / "frames" / ref.file
     assert ref.file == "000003-01-HAADF.npy"
     np.testing.assert_array_equal(np.load(path, allow_pickle=False), frame.data)
-    assert JournalReader.open(journal.folder).load_frame(ref) == frame
+    assert kept(journal, ref).load_frame(ref) == frame
+
+
+def test_small_frame_is_stored_with_the_record_that_refers_to_it_and_not_before(journal):
+    frame = RUN["frame"](3)
+    ref = journal.write_frame(frame, step=3, index=1)
+    with pytest.raises(JournalCorrupt, match=ref.file):
+        JournalReader.open(journal.folder).load_frame(ref)
+    assert kept(journal, ref).load_frame(ref) == frame
+    (content,) = journal._connection.execute("SELECT content FROM frames").fetchone()
+    np.testing.assert_array_equal(np.load(io.BytesIO(content), allow_pickle=False), frame.data)
+    assert list((journal.folder / "frames").iterdir()) == []
+
+
+def test_small_frame_no_record_refers_to_is_stored_with_the_end(journal):
+    ref = journal.write_frame(RUN["frame"](3), step=3, index=1)
+    journal.append("run_ended", {"reason": "a bug"})
+    assert JournalReader.open(journal.folder).load_frame(ref) == RUN["frame"](3)
+    assert verify(journal.folder).orphans == (ref.file,)
+
+
+@pytest.mark.parametrize("size", [(1 << 16) - 128, (1 << 16) - 127])
+def test_frames_up_to_64_kib_are_stored_inside(journal, size):
+    ref = journal.write_frame(RUN["frame"](0, np.zeros((1, size), dtype=np.uint8)), step=0, index=0)
+    kept(journal, ref).load_frame(ref)
+    assert bool(list((journal.folder / "frames").iterdir())) == (size > (1 << 16) - 128)
 
 
 @pytest.mark.parametrize("name", ["../../etc/x", "", "EELS (low loss)", "µ"])
-def test_frame_name_is_safe_for_any_signal(journal, name):
+def test_frame_name_is_safe_for_any_signal(journal, files, name):
     frame = RUN["frame"](0)
     ref = journal.write_frame(Frame(frame.meta.replace(signal=name), frame.data), step=0, index=0)
     assert Path(ref.file).name == ref.file
@@ -183,7 +221,8 @@ def test_frame_never_overwrites_one(recorder):
     first = recorder.write_frame(RUN["frame"](0), step=0, index=0)
     second = recorder.write_frame(RUN["frame"](1), step=0, index=0)
     assert first.file != second.file
-    reader = recorder if isinstance(recorder, MemoryJournal) else JournalReader.open(recorder.folder)
+    reader = kept(recorder, first, second)
+    assert recorder.write_frame(RUN["frame"](2), step=0, index=0).file not in {first.file, second.file}
     assert reader.load_frame(first) == RUN["frame"](0)
     assert reader.load_frame(second) == RUN["frame"](1)
 
@@ -193,10 +232,17 @@ def test_frame_never_overwrites_one(recorder):
 def test_frame_comes_back_with_type_and_order(recorder, dtype, order):
     data = np.asarray(np.arange(12).reshape(3, 4), dtype=dtype, order=order)
     ref = recorder.write_frame(RUN["frame"](0, data), step=0, index=0)
-    reader = recorder if isinstance(recorder, MemoryJournal) else JournalReader.open(recorder.folder)
-    loaded = reader.load_frame(ref)
+    loaded = kept(recorder, ref).load_frame(ref)
     assert loaded == RUN["frame"](0, data)
     assert loaded.data.dtype == np.dtype(dtype)
+
+
+@pytest.mark.parametrize("shape", [(), (0, 4), (3, 4), (2, 3, 5)])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_frame_is_stored_in_the_very_bytes_numpy_writes(shape, order):
+    data, buffer = np.ones(shape, dtype=">i2", order=order), io.BytesIO()
+    np.save(buffer, data, allow_pickle=False)
+    assert encode(RUN["frame"](0, data)) == buffer.getvalue()
 
 
 def test_frame_of_objects_is_refused(recorder):
@@ -296,9 +342,10 @@ def test_reopened_journal_continues_sequence_chain_and_time(tmp_path):
     with Journal.reopen(tmp_path / "run", clock=later) as journal:
         assert journal.head == head
         later.wait(5.0)
-        assert journal.append("note", {"n": 2}) == 2
+        assert journal.append("note", {"n": 2}) == 3
     records = list(JournalReader.open(tmp_path / "run").records())
-    assert [r.time_s for r in records] == [100.0, 105.0]
+    assert [r.time_s for r in records] == [100.0, 105.0, 105.0]
+    assert records[1].body["event"] == "clock_jump"  # the new clock began its evening again
     assert verify(tmp_path / "run").ok
 
 

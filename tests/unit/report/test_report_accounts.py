@@ -44,8 +44,8 @@ def test_timeline_shares_out_exactly_the_time_of_each_purpose(run):
     widths = np.diff(found.edges_s)
     spent = {p: float(shares @ widths) for p, shares in found.shares.items()}
     expected = {line.purpose: line.time_s for line in expenses(run) if line.purpose != BETWEEN}
-    assert spent.get("focus", 0.0) == pytest.approx(expected.get("focus", 0.0))
-    assert spent.get(OTHER, 0.0) == pytest.approx(expected.get("travel", 0.0))
+    assert spent.get("focus", 0.0) == pytest.approx(expected.get("focus", 0.0), abs=1e-9)
+    assert spent.get(OTHER, 0.0) == pytest.approx(expected.get("travel", 0.0), abs=1e-9)
     assert len(widths) <= MOST_BINS
     assert np.all(sum(found.shares.values()) <= 1 + 1e-6)
 
