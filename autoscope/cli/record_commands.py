@@ -20,7 +20,8 @@ def register(app: typer.Typer) -> None:
 def verify(
     folder: RunFolder,
     head: Annotated[
-        str | None, typer.Option(metavar="HASH", help="The head as it was noted elsewhere: finds records cut off the end.")
+        str | None,
+        typer.Option(metavar="HASH", help="The head as it was noted elsewhere: finds records cut off the end."),
     ] = None,
     public_key: Annotated[
         str | None,
@@ -42,7 +43,9 @@ def verify(
     from autoscope.journal import verify as prove
 
     if not (folder / "journal.sqlite").is_file():
-        raise DataError("is not a run folder: it has no journal.sqlite", where=str(folder), remedy="See 'autoscope runs'")
+        raise DataError(
+            "is not a run folder: it has no journal.sqlite", where=str(folder), remedy="See 'autoscope runs'"
+        )
     verdict = prove(folder, head=head, public_key=read_public_key(public_key) if public_key else None)
     text = dumps(verdict.plain(), ensure_ascii=False) if json else verdict.summary
     Console().print(text, highlight=False, markup=False, soft_wrap=True)

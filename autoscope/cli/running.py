@@ -94,4 +94,6 @@ def write_report(folder: Path) -> None:
 
 def _require_run(folder: Path) -> None:
     if not (folder / "journal.sqlite").is_file():
-        raise DataError("is not a run folder: it has no journal.sqlite", where=str(folder), remedy="See 'autoscope runs'")
+        raise DataError(
+            "is not a run folder: it has no journal.sqlite", where=str(folder), remedy="See 'autoscope runs'"
+        )
