@@ -61,10 +61,10 @@ def predict(action: Action, state: MicroscopeState, capabilities: Capabilities) 
         case Scan():
             return _scan_cost(action, state, capabilities, channels=len(action.detectors))
         case SpectrumImage():
-            sizes = [s.axis.size for name in action.signals if (s := capabilities.signal(name))]
+            sizes = [s.size for name in action.signals if (s := capabilities.signal(name))]
             return _scan_cost(action, state, capabilities, channels=len(action.detectors) + 2 * sum(sizes))
         case Measure():
-            sizes = [s.axis.size for name in action.signals if (s := capabilities.signal(name))]
+            sizes = [s.size for name in action.signals if (s := capabilities.signal(name))]
             dose = electrons(state.beam_current_a, action.dwell_s)
             return Cost(time_s=action.dwell_s + timing.point_overhead_s, dose_e=dose, bytes=4 * sum(sizes))
         case LoadSample():

@@ -6,8 +6,8 @@ Frames of reference
 ideal stage. A point ``(x_m, y_m)`` of a scan or measurement is an *offset from the optical axis* in the
 same orientation: with the stage at ``(X, Y)`` it looks at the specimen point ``(X + x, Y + y)``.
 
-*Arrays* are ``[y, x]`` (spectrum images ``[y, x, channel]``); row 0 has the smallest y. The centre of pixel
-``(i, j)`` of a scan without rotation lies at ``centre_x_m + ((j + 0.5) / width_px - 0.5) * fov_m`` and
+*Arrays* are ``[y, x]`` (spectrum images ``[y, x, channel]``, 4D-STEM ``[y, x, row, column]``); row 0 has the
+smallest y. The centre of pixel ``(i, j)`` of a scan without rotation lies at ``centre_x_m + ((j + 0.5) / width_px - 0.5) * fov_m`` and
 ``centre_y_m + ((i + 0.5) / height_px - 0.5) * fov_m * height_px / width_px`` (square pixels).
 """
 
@@ -93,10 +93,23 @@ class Axis(Value):
 
 
 class SpectrumSignal(Value):
-    """A spectrum detector: its name ("EELS", "EDS") and its energy axis."""
+    """What is recorded at each point: a spectrum ("EELS", "EDS"), or the pattern of a pixelated detector ("4D")."""
 
     name: str
     axis: Axis
+    """Energies of a spectrum, or the columns of a pattern."""
+    rows: Axis | None = Field(default=None, exclude_if=lambda value: value is None)
+    """The rows of a pattern; None for a spectrum."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of what is recorded at one point: (channel,), or (row, column)."""
+        return (self.axis.size,) if self.rows is None else (self.rows.size, self.axis.size)
+
+    @property
+    def size(self) -> int:
+        """Values recorded at one point."""
+        return self.axis.size * (self.rows.size if self.rows else 1)
 
 
 class Timing(Value):
@@ -130,6 +143,8 @@ class Capabilities(Value):
     slots: PositiveInt = 1
     native_scan: Scan | None = None
     """The only image an instrument of stored data has; None where any scan in range is possible."""
+    choices: dict[str, tuple[float, ...]] = Field(default={}, exclude_if=lambda value: not value)
+    """Fields that take only these values: sizes of frames, rungs of a ladder. Keyed like ``ranges``."""
 
     def signal(self, name: str) -> SpectrumSignal | None:
         """Return the spectrum signal of that name, or None."""

@@ -12,7 +12,7 @@ from autoscope.errors import DoseExceeded, LimitExceeded, Unsupported
 from autoscope.exposure import Cost, electrons, predict
 from autoscope.guard import quality
 from autoscope.guard.geometry import corners, path, probe_area_m2
-from autoscope.guard.ranges import EVERYTHING, permitted, require
+from autoscope.guard.ranges import EVERYTHING, permitted, require, require_choice
 from autoscope.records import (
     Action,
     Blank,
@@ -168,6 +168,7 @@ class Guard:
             value = getattr(action, name)
             if value is not None:
                 require(action.kind, name, value, self.ranges.get(name, EVERYTHING), "Choose a value inside the range")
+                require_choice(action.kind, name, value, self._capabilities)
 
     def _check_field(self, action: Action, points: list[tuple[float, float]]) -> None:
         for point in points:

@@ -35,9 +35,9 @@ def expected_shape(action: Action, signal: str, capabilities: Capabilities) -> t
     spectrum = capabilities.signal(signal)
     match action:
         case Measure() if signal in action.signals and spectrum:
-            return (spectrum.axis.size,)
+            return spectrum.shape
         case SpectrumImage() if signal in action.signals and spectrum:
-            return (action.height_px, action.width_px, spectrum.axis.size)
+            return (action.height_px, action.width_px, *spectrum.shape)
         case Scan() | SpectrumImage() if signal in action.detectors:
             return (action.height_px, action.width_px)
         case _:
@@ -119,9 +119,10 @@ def snr_estimate(data: Array, mean: float) -> float:
 
     The noise comes from second differences, which smooth content leaves near zero: along both axes for an image
     (Immerkaer, Computer Vision and Image Understanding 64 (1996) 300), along the axis for a spectrum. A spectrum
-    image is summed over its channels first. Fine texture counts as noise, so the estimate errs low there.
+    image is summed over its channels (or patterns) first. Fine texture counts as noise, so the estimate errs low there.
     """
-    plane = data.sum(axis=-1, dtype=np.float64) if data.ndim == 3 else data.astype(np.float64)
+    beyond = tuple(range(2, data.ndim))
+    plane = data.sum(axis=beyond, dtype=np.float64) if beyond else data.astype(np.float64)
     mean *= data.size / plane.size
     if plane.ndim == 2 and min(plane.shape) >= 3:
         lines = plane[:-2] - 2.0 * plane[1:-1] + plane[2:]

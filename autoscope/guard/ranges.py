@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from autoscope.config import LimitsConfig
 from autoscope.errors import ConfigError, LimitExceeded
 from autoscope.records import Capabilities, Range
@@ -80,6 +82,25 @@ def require(where: str, axis: str, value: float, interval: Range, remedy: str) -
             value=value,
             limit=f"{describe(interval)} {unit(axis)}",
             remedy=remedy,
+        )
+
+
+def require_choice(where: str, axis: str, value: float, capabilities: Capabilities) -> None:
+    """Return if the axis takes any value, or if this is one of those it takes.
+
+    Raises
+    ------
+    LimitExceeded
+        It is none of them.
+    """
+    choices = capabilities.choices.get(axis, ())
+    if choices and not any(math.isclose(value, choice, rel_tol=1e-6) for choice in choices):
+        raise LimitExceeded(
+            f"the instrument has no such {axis}",
+            where=where,
+            value=value,
+            limit=", ".join(f"{choice:g}" for choice in choices),
+            remedy="Choose one of them",
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 
-from autoscope.errors import InstrumentError, NotReached
+from autoscope.errors import AutoscopeError, InstrumentError
 from autoscope.records import Observation
 from environments.instruments.simulated.config import MemoryConfig
 
@@ -27,7 +27,8 @@ class LogRecord:
     beam_on_s: float
 
 
-Answer = Observation | NotReached
+Answer = Observation | AutoscopeError
+"""What came of an act: what was observed, or the error that an act once begun ended with."""
 
 
 class ActMemory:
@@ -50,7 +51,7 @@ class ActMemory:
 
         Raises
         ------
-        NotReached
+        AutoscopeError
             That was the first answer.
         InstrumentError
             The act was done, but so long ago that its answer is no longer kept; it is not done again.
@@ -63,7 +64,7 @@ class ActMemory:
                 remedy="Read the state back, and give a new act a new identifier",
             )
         answer = self._answers.get(act_id)
-        if isinstance(answer, NotReached):
+        if isinstance(answer, AutoscopeError):
             raise answer
         return answer
 

@@ -1,0 +1,216 @@
+"""The walk of an act through a driver, and the line beside it that makes safe."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import ClassVar
+
+from autoscope.actions import Value
+from autoscope.errors import AutoscopeError, InstrumentError, NotReached
+from autoscope.exposure import predict
+from autoscope.protocols import Clock
+from autoscope.records import (
+    Act,
+    Action,
+    Blank,
+    Capabilities,
+    Frame,
+    Measure,
+    MicroscopeState,
+    Observation,
+    Scan,
+    SpectrumImage,
+    Wait,
+)
+from environments.instruments.driving.admission import admit, require_reached
+from environments.instruments.driving.dose import DoseMeter
+from environments.instruments.simulated.config import MemoryConfig
+from environments.instruments.simulated.memory import ActMemory
+
+
+class Reading(Value):
+    """What a driver reads back, in SI units: a `MicroscopeState` without time and dose."""
+
+    x_m: float = 0.0
+    y_m: float = 0.0
+    z_m: float = 0.0
+    alpha_rad: float = 0.0
+    beta_rad: float = 0.0
+    defocus_m: float = 0.0
+    stigmator_a_m: float = 0.0
+    stigmator_b_m: float = 0.0
+    beam_current_a: float = 0.0
+    convergence_rad: float = 0.0
+    voltage_v: float = 0.0
+    blanked: bool = True
+
+
+class DrivenInstrument(abc.ABC):
+    """The `Instrument` protocol over somebody else's software; a driver supplies reading, doing and blanking.
+
+    An act is admitted before anything is done, done at most once per ``act_id``, and read back; what differs from the
+    request is `NotReached`, never a label. The beam is blanked between exposures, unless it was unblanked by `Blank`.
+
+    `make_safe` takes no lock of the line of acts: it calls `_stop`, which a driver must serve on a line of its own. An
+    act under way notices at its next poll and fails.
+
+    Parameters
+    ----------
+    can : Capabilities
+        What the instrument can do.
+    clock : Clock
+        Time; polls wait on it.
+    max_frame_bytes : int
+        Frames larger than this are refused.
+    """
+
+    status: ClassVar[str] = ""
+    """One phrase for ``autoscope list instruments``: what this driver has been run on."""
+
+    def __init__(self, can: Capabilities, clock: Clock, *, max_frame_bytes: int) -> None:
+        self._can, self._clock, self._max_frame_bytes = can, clock, max_frame_bytes
+        self._memory = ActMemory(MemoryConfig())
+        self._meter = DoseMeter(clock)
+        self._stops = 0
+        self._begun_at_stop = 0
+
+    # --- the protocol ----------------------------------------------------------------------------
+
+    def describe(self) -> Capabilities:
+        """Return what this instrument can do; constant during its life."""
+        return self._can
+
+    def state(self) -> MicroscopeState:
+        """Read the instrument back."""
+        reading = self._read()
+        dose_e = self._meter.read(blanked=reading.blanked, current_a=reading.beam_current_a)
+        return MicroscopeState(time_s=self._clock.now_s(), dose_e=dose_e, **reading.model_dump())
+
+    def execute(self, act: Act) -> Observation:
+        """Do one act and return the state really reached and the frames; the same ``act_id`` is done only once.
+
+        Raises
+        ------
+        OutOfRange
+            A value is outside its range or none of its choices; nothing was done.
+        Unsupported
+            No such action, detector or signal; nothing was done.
+        NotReached
+            Read-back differs from the request by more than the tolerance.
+        InstrumentError
+            The instrument refused or failed, or was made safe meanwhile.
+        OutcomeUnknown
+            The line broke while the instrument was told to act: read it back.
+        """
+        known = self._memory.recall(act.act_id)
+        if known is not None:
+            return known
+        admit(act.action, self._can, self._max_frame_bytes)
+        self._begun_at_stop = self._stops
+        before = self.state()
+        try:
+            frames = self._do(act.action, before)
+            after = self.state()
+            require_reached(act.action, after, self._can)
+        except AutoscopeError as failure:
+            self._memory.keep(act.act_id, failure)
+            raise
+        observation = Observation(act.act_id, before, after, frames)
+        self._memory.keep(act.act_id, observation)
+        return observation
+
+    def make_safe(self) -> None:
+        """Blank the beam, stop scan and stage. Never raises, waits for no act."""
+        self._stops += 1
+        with contextlib.suppress(Exception):
+            self._stop()
+
+    # --- what a driver supplies --------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def _read(self) -> Reading:
+        """Read the instrument back."""
+
+    @abc.abstractmethod
+    def _perform(self, action: Action, before: MicroscopeState) -> tuple[Frame, ...]:
+        """Do an admitted action other than `Blank` and `Wait`, wait until it is done, and return its frames."""
+
+    @abc.abstractmethod
+    def _set_blanked(self, blanked: bool) -> None:
+        """Blank or unblank the beam."""
+
+    @abc.abstractmethod
+    def _stop(self) -> None:
+        """Blank, stop scan and stage, on a line that no act under way can block."""
+
+    # --- doing ------------------------------------------------------------------------------------
+
+    def _do(self, action: Action, before: MicroscopeState) -> tuple[Frame, ...]:
+        match action:
+            case Blank():
+                self._blank(action.blanked)
+                return ()
+            case Wait():
+                self._clock.wait(action.duration_s)
+                return ()
+            case Scan() | SpectrumImage() | Measure():
+                return self._exposed(action, before)
+            case _:
+                return self._perform(action, before)
+
+    def _exposed(self, action: Scan | SpectrumImage | Measure, before: MicroscopeState) -> tuple[Frame, ...]:
+        with self._open_beam(before):
+            frames = self._perform(action, before)
+        self._meter.at_least(before.dose_e + predict(action, before, self._can).dose_e)
+        return frames
+
+    @contextlib.contextmanager
+    def _open_beam(self, before: MicroscopeState) -> Iterator[None]:
+        """Unblank for an exposure and blank again, unless the beam was left open on purpose."""
+        if not before.blanked:
+            yield
+            return
+        try:
+            self._blank(False)
+            yield
+        finally:
+            self._blank(True)
+
+    def _blank(self, blanked: bool) -> None:
+        self._set_blanked(blanked)
+        if not blanked and self._stops != self._begun_at_stop:
+            self._set_blanked(True)  # made safe between the check and the unblanking
+        self._check_stop()
+        self.state()  # the dose meter sees the change
+
+    def _check_stop(self) -> None:
+        """Raise if the instrument was made safe since this act began.
+
+        Raises
+        ------
+        InstrumentError
+            It was.
+        """
+        if self._stops != self._begun_at_stop:
+            raise InstrumentError("the instrument was made safe while it acted", remedy="Look why, then ask anew")
+
+    def _wait_until(self, done: Callable[[], bool], what: str, limit_s: float, poll_s: float = 0.05) -> None:
+        """Poll until something is so, on the instrument's clock.
+
+        Raises
+        ------
+        NotReached
+            It was not so within ``limit_s``.
+        InstrumentError
+            The instrument was made safe meanwhile.
+        """
+        end_s = self._clock.now_s() + limit_s
+        while not done():
+            self._check_stop()
+            if self._clock.now_s() >= end_s:
+                remedy = "Look at the instrument; raise the limit if it is only slow"
+                raise NotReached(f"{what} did not finish in time", limit=f"{limit_s:g} s", remedy=remedy)
+            self._clock.wait(poll_s)
+        self._check_stop()
