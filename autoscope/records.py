@@ -6,8 +6,9 @@ Frames of reference
 ideal stage. A point ``(x_m, y_m)`` of a scan or measurement is an *offset from the optical axis* in the
 same orientation: with the stage at ``(X, Y)`` it looks at the specimen point ``(X + x, Y + y)``.
 
-*Arrays* are ``[y, x]`` (spectrum images ``[y, x, channel]``, 4D-STEM ``[y, x, row, column]``); row 0 has the
-smallest y. The centre of pixel ``(i, j)`` of a scan without rotation lies at ``centre_x_m + ((j + 0.5) / width_px - 0.5) * fov_m`` and
+*Arrays* are ``[y, x]`` (spectrum images ``[y, x, channel]``, 4D-STEM ``[y, x, row, column]``); row 0 has the smallest
+y. The centre of pixel ``(i, j)`` of a scan without rotation lies at
+``centre_x_m + ((j + 0.5) / width_px - 0.5) * fov_m`` and
 ``centre_y_m + ((i + 0.5) / height_px - 0.5) * fov_m * height_px / width_px`` (square pixels).
 """
 
