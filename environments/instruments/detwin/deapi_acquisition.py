@@ -1,0 +1,208 @@
+"""Images and patterns over a DE-Server (deapi): virtual detectors are masks that the server sums as frames arrive."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoscope.errors import InstrumentError, NotReached, Unreachable, Unsupported
+from autoscope.protocols import Clock
+from autoscope.records import Measure, Scan, SpectrumImage
+from environments.instruments.detwin.config import Annulus, DetwinConfig, ServerConfig
+from environments.instruments.detwin.connection import REMEDY
+from environments.instruments.detwin.controller import ColumnController
+from environments.instruments.detwin.geometry import Plan, binned, mask, plan
+from environments.instruments.driving import vendor_package
+
+Array = NDArray[Any]
+FIRST_MASK = 1
+"""Masks that a client may set are numbers 1 to 4."""
+HEADER_BYTES = 1024
+POLL_S = 0.02
+PATIENCE_S = 120.0
+"""On top of twice the exposure: the server may have to take dark and gain references first."""
+
+
+class DeapiAcquisition:
+    """Scans of a DE-Server.
+
+    The connection is made when first needed and made anew after it broke.
+
+    Parameters
+    ----------
+    config, server
+        Detectors, patterns, addresses.
+    controller : ColumnController
+        Sets the magnification a scan needs.
+    fields_m : dict of float to float
+        Field of each rung of the magnification ladder.
+    clock : Clock
+        Polls wait on it.
+    """
+
+    def __init__(
+        self,
+        config: DetwinConfig,
+        server: ServerConfig,
+        controller: ColumnController,
+        fields_m: dict[float, float],
+        clock: Clock,
+    ) -> None:
+        self._config, self._server, self._controller = config, server, controller
+        self._fields_m, self._clock = fields_m, clock
+        self._camera = vendor_package("de_twin.detector", driver="detwin", remedy=REMEDY).camera(config.camera)
+        self._deapi = vendor_package("deapi", driver="detwin", remedy=REMEDY)
+        logging.getLogger("DECameraClientLib").setLevel(logging.WARNING)
+        self._client: Any = None
+        self._lock = threading.Lock()
+
+    def images(self, action: Scan, check_stop: Callable[[], None]) -> dict[str, Array]:
+        """Return one image per virtual detector, (rows, columns) float32 in the camera's units."""
+        shape, drawn = self._frame_shape(), plan(action, self._fields_m)
+        masks = [mask(shape, self._frame_pixel_rad(), self._ring(name)) for name in action.detectors]
+        with self._lock:
+            client = self._connected()
+            for number, chosen in enumerate(masks, FIRST_MASK):
+                client.set_virtual_mask(number, shape[1], shape[0], chosen.astype(np.uint8))
+            self._expose(client, drawn, action.dwell_s, check_stop, movie=False)
+            return {
+                name: self._result(client, f"virtual_image{number}", action)
+                for number, name in enumerate(action.detectors, FIRST_MASK)
+            }
+
+    def cube(self, action: SpectrumImage, check_stop: Callable[[], None]) -> tuple[Array, dict[str, Array]]:
+        """Return patterns (rows, columns, ky, kx) and, summed from them, one image per virtual detector."""
+        rings = {name: self._ring(name) for name in action.detectors}
+        cube = self._patterns(action, check_stop)
+        side = self._config.pattern.side_px
+        masks = {name: mask((side, side), self.pixel_rad(), ring) for name, ring in rings.items()}
+        return cube, {name: cube[..., chosen].sum(axis=-1) for name, chosen in masks.items()}
+
+    def patterns(self, action: SpectrumImage | Measure) -> Array:
+        """Return the patterns of a scan (rows, columns, ky, kx), or of a point (1, 1, ky, kx)."""
+        return self._patterns(action, lambda: None)
+
+    def pixel_rad(self) -> float:
+        """Return the angle of one pixel of a binned pattern."""
+        return self._frame_pixel_rad() * self._frame_shape()[0] / self._config.pattern.side_px
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._client is not None:
+            self._client.disconnect()
+            self._client = None
+
+    def _frame_shape(self) -> tuple[int, int]:
+        rows, columns = (int(n) // self._bins() for n in self._camera.sensor_shape)
+        return rows, columns
+
+    def _frame_pixel_rad(self) -> float:
+        return float(self._camera.pixel_um) * 1e-6 * self._bins() / self._config.camera_length_m
+
+    def _bins(self) -> int:
+        return math.gcd(4, int(self._camera.sensor_shape[0]) // self._config.pattern.side_px)
+
+    def _ring(self, name: str) -> Annulus:
+        ring, reach_rad = self._config.detectors[name], self._frame_shape()[0] // 2 * self._frame_pixel_rad()
+        if ring.outer_rad > reach_rad * (1.0 + 1e-6):
+            raise Unsupported(
+                "this virtual detector reaches beyond the camera",
+                where=f"detectors.{name}",
+                value=ring.outer_rad,
+                limit=f"{reach_rad:g} rad",
+                remedy="Choose a shorter camera length or a smaller outer angle",
+            )
+        return ring
+
+    def _patterns(self, action: SpectrumImage | Measure, check_stop: Callable[[], None]) -> Array:
+        drawn, shape = plan(action, self._fields_m), self._frame_shape()
+        columns, rows = drawn.size
+        cube = np.empty((rows * columns, *(2 * (self._config.pattern.side_px,))), np.float32)
+        with self._lock:
+            client = self._connected()
+            self._expose(client, drawn, action.dwell_s, check_stop, movie=True)
+            done = 0
+            while done < len(cube):
+                frames = self._movie(client, shape)
+                take = min(len(frames), len(cube) - done)
+                cube[done : done + take] = binned(frames[:take].astype(np.float32), self._config.pattern.side_px)
+                done += take
+        return cube.reshape(rows, columns, *cube.shape[1:])
+
+    def _movie(self, client: Any, shape: tuple[int, int]) -> Array:
+        room = HEADER_BYTES + 2 * shape[0] * shape[1]
+        status, size, count, data = client.get_movie_buffer(
+            None, room, 1, timeoutMsec=int(self._server.timeout_s * 1e3)
+        )
+        if status != self._deapi.MovieBufferStatus.OK or count < 1:
+            raise InstrumentError(f"the camera server sent no more frames ({status}, {size} bytes)", where=self._where)
+        return np.frombuffer(data, np.uint16, offset=HEADER_BYTES).reshape(count, *shape)
+
+    def _expose(self, client: Any, drawn: Plan, dwell_s: float, check_stop: Callable[[], None], *, movie: bool) -> None:
+        check_stop()
+        self._controller.magnify(drawn.magnification)
+        for name, value in _properties(drawn, dwell_s, self._bins()).items():
+            client[name] = value
+        read_s = 1.0 / float(client["Frames Per Second"])
+        if not math.isclose(read_s, dwell_s, rel_tol=1e-3):
+            raise NotReached("the camera took another frame time", where="dwell_s", value=read_s, limit=dwell_s)
+        points = drawn.size[0] * drawn.size[1]
+        end_s = self._clock.now_s() + 2.0 * points * dwell_s + PATIENCE_S + 0.1 * points
+        client.start_acquisition(1, request_movie_buffer=movie)
+        try:
+            while client.acquiring:
+                check_stop()
+                if self._clock.now_s() > end_s:
+                    raise NotReached("the scan did not finish in time", where=self._where, limit=f"{points} frames")
+                self._clock.wait(POLL_S)
+        except BaseException:
+            client.stop_acquisition()
+            raise
+
+    def _result(self, client: Any, name: str, action: Scan) -> Array:
+        image = np.asarray(client.get_result(name)[0], np.float32)
+        if image.shape != (action.height_px, action.width_px):
+            raise InstrumentError("the camera server sent an image of another size", where=name, value=image.shape)
+        return image
+
+    @property
+    def _where(self) -> str:
+        return f"{self._server.host}:{self._server.deapi_port}"
+
+    def _connected(self) -> Any:
+        if self._client is None:
+            client = self._deapi.Client()
+            client.usingMmf = False
+            try:
+                client.connect(self._server.host, self._server.deapi_port)
+            except OSError as error:
+                raise Unreachable(f"the camera server does not answer: {error}", where=self._where) from error
+            self._client = client
+        return self._client
+
+
+def _properties(drawn: Plan, dwell_s: float, bins: int) -> dict[str, str | float]:
+    """Return the properties of a scan by their DE-Server names, in its units (V, deg, 1/s)."""
+    return {
+        "Hardware Binning X": bins,
+        "Hardware Binning Y": bins,
+        "Frames Per Second": 1.0 / dwell_s,
+        "Grabbing - Frames Per Buffer": 1,
+        "Scan - Enable": "On",
+        "Scan - Size X": drawn.size[0],
+        "Scan - Size Y": drawn.size[1],
+        "Scan - Camera Frames Per Point": 1,
+        "Scan - Voltage H Min": drawn.voltage_h[0],
+        "Scan - Voltage H Max": drawn.voltage_h[1],
+        "Scan - Voltage V Min": drawn.voltage_v[0],
+        "Scan - Voltage V Max": drawn.voltage_v[1],
+        "Scan - Rotation": math.degrees(drawn.rotation_rad),
+        "Scan - Flip Horizontally": "On",
+        "Scan - Flip Vertically": "On",
+    }
