@@ -121,6 +121,7 @@ class SoapConnection:
         self._client = self._package.SoapTemChannelClient(config.host, config.soap_port, timeout=config.timeout_s)
         self._beside = self._package.SoapTemChannelClient(config.host, config.soap_port, timeout=config.timeout_s)
         self._lock = threading.Lock()
+        self._place: Any = None
 
     def get(self, name: str) -> Any:
         """Return the value of a property."""
@@ -146,9 +147,15 @@ class SoapConnection:
             raise InstrumentError("the column refused", where=name, value=value)
 
     def moving(self) -> bool:
-        """Return whether the stage is under way."""
-        running: bool = int(self.get("OperationStatus")) == self._package.OP_RUNNING
-        return running
+        """Return whether the stage is under way: the service says so, or it is elsewhere than when last asked."""
+        place = self.get("StagePosition")
+        changed, self._place = place != self._place, place
+        try:
+            with self._lock:
+                running = self._client.operation_status(0) == self._package.OP_RUNNING
+        except (self._package.SoapError, OSError, ValueError) as error:
+            raise Unreachable(f"the column does not answer: {error}", where=self._where) from error
+        return bool(running or changed)
 
     def stop(self) -> None:
         """Blank the beam and stop the stage, on a client that no act uses."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import threading
@@ -24,6 +25,8 @@ Array = NDArray[Any]
 FIRST_MASK = 1
 """Masks that a client may set are numbers 1 to 4."""
 HEADER_BYTES = 1024
+SMALLEST_GRID = 4
+"""Points along a side of the smallest scan a DE-Server takes."""
 POLL_S = 0.02
 PATIENCE_S = 120.0
 """On top of twice the exposure: the server may have to take dark and gain references first."""
@@ -122,18 +125,21 @@ class DeapiAcquisition:
 
     def _patterns(self, action: SpectrumImage | Measure, check_stop: Callable[[], None]) -> Array:
         drawn, shape = plan(action, self._fields_m), self._frame_shape()
-        columns, rows = drawn.size
+        point = drawn.size == (1, 1)  # the smallest grid, all of it at one place, shares the dwell time
+        columns, rows = (SMALLEST_GRID, SMALLEST_GRID) if point else drawn.size
+        dwell_s = action.dwell_s / (rows * columns) if point else action.dwell_s
+        drawn = dataclasses.replace(drawn, size=(columns, rows))
         cube = np.empty((rows * columns, *(2 * (self._config.pattern.side_px,))), np.float32)
         with self._lock:
             client = self._connected()
-            self._expose(client, drawn, action.dwell_s, check_stop, movie=True)
+            self._expose(client, drawn, dwell_s, check_stop, movie=True)
             done = 0
             while done < len(cube):
                 frames = self._movie(client, shape)
                 take = min(len(frames), len(cube) - done)
                 cube[done : done + take] = binned(frames[:take].astype(np.float32), self._config.pattern.side_px)
                 done += take
-        return cube.reshape(rows, columns, *cube.shape[1:])
+        return cube.sum(axis=0)[None, None] if point else cube.reshape(rows, columns, *cube.shape[1:])
 
     def _movie(self, client: Any, shape: tuple[int, int]) -> Array:
         room = HEADER_BYTES + 2 * shape[0] * shape[1]
@@ -148,10 +154,7 @@ class DeapiAcquisition:
         check_stop()
         self._controller.magnify(drawn.magnification)
         for name, value in _properties(drawn, dwell_s, self._bins()).items():
-            client[name] = value
-        read_s = 1.0 / float(client["Frames Per Second"])
-        if not math.isclose(read_s, dwell_s, rel_tol=1e-3):
-            raise NotReached("the camera took another frame time", where="dwell_s", value=read_s, limit=dwell_s)
+            _set(client, name, value)
         points = drawn.size[0] * drawn.size[1]
         end_s = self._clock.now_s() + 2.0 * points * dwell_s + PATIENCE_S + 0.1 * points
         client.start_acquisition(1, request_movie_buffer=movie)
@@ -187,6 +190,21 @@ class DeapiAcquisition:
         return self._client
 
 
+def _set(client: Any, name: str, value: str | float) -> None:
+    """Set a property and read it back: the server keeps the old value of what it does not like, and only warns.
+
+    Raises
+    ------
+    NotReached
+        It took another value.
+    """
+    client[name] = value
+    read = client[name]
+    same = read == value if isinstance(value, str) else math.isclose(float(read), value, rel_tol=1e-4, abs_tol=1e-9)
+    if not same:
+        raise NotReached("the camera server took another value", where=name, value=read, limit=value)
+
+
 def _properties(drawn: Plan, dwell_s: float, bins: int) -> dict[str, str | float]:
     """Return the properties of a scan by their DE-Server names, in its units (V, deg, 1/s)."""
     return {
@@ -197,6 +215,7 @@ def _properties(drawn: Plan, dwell_s: float, bins: int) -> dict[str, str | float
         "Scan - Enable": "On",
         "Scan - Size X": drawn.size[0],
         "Scan - Size Y": drawn.size[1],
+        "Scan - ROI Enable": "Off",
         "Scan - Camera Frames Per Point": 1,
         "Scan - Voltage H Min": drawn.voltage_h[0],
         "Scan - Voltage H Max": drawn.voltage_h[1],

@@ -12,7 +12,7 @@ from autoscope.records import Measure, Scan, SpectrumImage
 from environments.instruments.detwin.config import Annulus
 from environments.instruments.detwin.verbs import COIL_LIMIT_V, FULL_FIELD_V
 
-POINT_STEP_M = 1e-9
+POINT_STEP_M = 1e-12
 """Step of the one-point scan that parks the probe."""
 
 

@@ -32,7 +32,7 @@ from environments.instruments.detwin.acquisition import TwinAcquisition
 from environments.instruments.detwin.config import DetwinConfig, ServerConfig
 from environments.instruments.detwin.connection import REMEDY, Column, SoapConnection, TwinConnection
 from environments.instruments.detwin.controller import ColumnController
-from environments.instruments.detwin.deapi_acquisition import DeapiAcquisition
+from environments.instruments.detwin.deapi_acquisition import SMALLEST_GRID, DeapiAcquisition
 from environments.instruments.detwin.verbs import ALPHA_RUNGS_RAD, COIL_LIMIT_V, FULL_FIELD_V, SPOTS, STEM, STIGMATOR_M
 from environments.instruments.driving import DrivenInstrument, Reading, image_frame, point_frame, vendor_package
 
@@ -219,8 +219,8 @@ def _capabilities(
         "convergence_rad": Range(low=min(ALPHA_RUNGS_RAD), high=max(ALPHA_RUNGS_RAD)),
         "fov_m": Range(low=min(fields_m.values()) / 10.0, high=max(fields_m.values())),
         "dwell_s": Range(low=_shortest_dwell_s(config.server), high=LONGEST_DWELL_S),
-        "width_px": Range(low=1, high=4096),
-        "height_px": Range(low=1, high=4096),
+        "width_px": Range(low=1 if config.server is None else SMALLEST_GRID, high=4096),
+        "height_px": Range(low=1 if config.server is None else SMALLEST_GRID, high=4096),
     }
     choices: dict[str, tuple[float, ...]] = {"convergence_rad": ALPHA_RUNGS_RAD}
     if len(currents_a) > 1:
