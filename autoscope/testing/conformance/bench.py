@@ -132,8 +132,18 @@ class Bench:
         }.get(field, self.steps.stage_m)
         return own if self.gentle else max(own, 4.0 * self.can.tolerances.get(field, 0.0))
 
+    def elsewhere(self, field: str, value: float) -> float | None:
+        """Return another value for a field: a step away, or the next of its choices; None if there is none."""
+        if choices := self.can.choices.get(field):
+            others = [choice for choice in choices if abs(choice - value) > 1e-6 * abs(value)]
+            return min(others, key=lambda choice: abs(choice - value), default=None)
+        step, interval = self.step(field), self.can.ranges[field]
+        return next((v for v in (value + step, value - step) if v in interval), None)
+
     def inside(self, field: str, value: float) -> float:
         """Return the value brought into the range of a field (only values that the kit chooses itself)."""
+        if choices := self.can.choices.get(field):
+            return min(choices, key=lambda choice: abs(choice - value))
         interval = self.can.ranges.get(field, Range(low=value, high=value))
         return min(max(value, interval.low), interval.high)
 

@@ -25,8 +25,9 @@ def _set_and_back(bench: Bench, field: str) -> Check:
     promise, before = f"{field} is set and read back", bench.instrument.state()
     if bench.gentle and field in ("beam_current_a", "convergence_rad"):
         return line("settings", promise, "not applicable", "gentle: the gun and apertures are left alone")
-    value, step, interval = getattr(before, field), bench.step(field), bench.can.ranges[field]
-    target = next((v for v in (value + step, value - step) if v in interval), None)
+    value, step = getattr(before, field), bench.step(field)
+    target = bench.elsewhere(field, value)
+    step = step if target is None else abs(target - value)
     tolerance = bench.tolerance(field, step)
     if target is None or not 2.0 * tolerance < step:
         why = f"a step of {step:g} does not fit into the range" if target is None else "tolerance above the step"

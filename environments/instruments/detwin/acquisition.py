@@ -101,7 +101,7 @@ class TwinAcquisition:
         """Return the angle of one pixel of a binned pattern."""
         sensor_px, _ = self._twin.detector.model.sensor_shape
         optics = self._twin.optics(self._twin.request())
-        return float(optics.extras["mrad_per_px"]) * 1e-3 * sensor_px / self._config.pattern.side_px
+        return float(optics.extras["mrad_per_px"] * 1e-3 * sensor_px / self._config.pattern.side_px)
 
     def truth(self, action: Scan) -> dict[str, Any]:
         """Return the twin's ground truth on the grid of a scan, arrays (rows, columns)."""

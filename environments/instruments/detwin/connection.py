@@ -122,6 +122,7 @@ class SoapConnection:
         self._beside = self._package.SoapTemChannelClient(config.host, config.soap_port, timeout=config.timeout_s)
         self._lock = threading.Lock()
         self._place: Any = None
+        self.get("InstrumentType")
 
     def get(self, name: str) -> Any:
         """Return the value of a property."""

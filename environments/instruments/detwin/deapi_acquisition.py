@@ -109,7 +109,7 @@ class DeapiAcquisition:
         return float(self._camera.pixel_um) * 1e-6 * self._bins() / self._config.camera_length_m
 
     def _bins(self) -> int:
-        return math.gcd(4, int(self._camera.sensor_shape[0]) // self._config.pattern.side_px)
+        return math.gcd(2, int(self._camera.sensor_shape[0]) // self._config.pattern.side_px)
 
     def _ring(self, name: str) -> Annulus:
         ring, reach_rad = self._config.detectors[name], self._frame_shape()[0] // 2 * self._frame_pixel_rad()

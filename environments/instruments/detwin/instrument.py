@@ -138,8 +138,9 @@ class DetwinInstrument(DrivenInstrument):
         if isinstance(action, Measure):
             pattern = self._acquisition.patterns(action)[0, 0]
             return (point_frame(signal, pattern, action, before, time_s=begin_s, unit=unit),)
+        cubes: tuple[Frame, ...] = ()
         if isinstance(action, Scan):
-            images, cubes = self._acquisition.images(action, self._check_stop), ()
+            images = self._acquisition.images(action, self._check_stop)
         else:
             cube, images = self._acquisition.cube(action, self._check_stop)
             cubes = (image_frame(signal.name, cube, action, before, time_s=begin_s, signal=signal, unit=unit),)
