@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from autoscope import __version__
-from autoscope.cli import bus_commands, keys_commands, record_commands
+from autoscope.cli import bus_commands, doctor_commands, keys_commands, record_commands
 from autoscope.errors import AutoscopeError
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ A run is described by one YAML file (see configs/). Everything that happens is w
 
 keys_commands.register(app)
 bus_commands.register(app)
+doctor_commands.register(app)
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file that describes the run (see configs/).")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, e.g. runs/20260101T200000Z-my_run.")]

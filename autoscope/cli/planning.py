@@ -128,17 +128,21 @@ def list_plugins(kind: str) -> None:
     if not plugins:
         console.print(f"no {kind} are installed", highlight=False)
         return
-    table = Table("name", "what it is", "from", box=None)
-    for plugin in plugins:
-        table.add_row(plugin.name, _first_line(kind, plugin.name), plugin.distribution)
+    rows = [(plugin.name, *_described(kind, plugin.name), plugin.distribution) for plugin in plugins]
+    with_status = any(status for _, _, status, _ in rows)
+    table = Table("name", "what it is", *(["status"] if with_status else []), "from", box=None)
+    for name, what, status, source in rows:
+        table.add_row(name, what, *([status] if with_status else []), source)
     console.print(table, highlight=False)
 
 
-def _first_line(kind: str, name: str) -> str:
+def _described(kind: str, name: str) -> tuple[str, str]:
+    """Return the first line of a plug-in's documentation, and what it says of how far it has been tried."""
     try:
-        return (load(kind, name).__doc__ or "").strip().split("\n")[0]
+        plugin = load(kind, name)
     except AutoscopeError as error:
-        return f"[yellow]not usable: {error}[/]"
+        return f"[yellow]not usable: {error}[/]", ""
+    return (plugin.__doc__ or "").strip().split("\n")[0], str(getattr(plugin, "status", ""))
 
 
 def write_schema(output: Path | None) -> None:

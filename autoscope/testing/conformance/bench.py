@@ -141,11 +141,19 @@ class Bench:
         return next((v for v in (value + step, value - step) if v in interval), None)
 
     def inside(self, field: str, value: float) -> float:
-        """Return the value brought into the range of a field (only values that the kit chooses itself)."""
+        """Return the value brought into the range or to a choice of a field (only values that the kit chooses)."""
         if choices := self.can.choices.get(field):
             return min(choices, key=lambda choice: abs(choice - value))
         interval = self.can.ranges.get(field, Range(low=value, high=value))
         return min(max(value, interval.low), interval.high)
+
+    def small(self, width: int, height: int) -> Scan:
+        """Return an image of so many pixels; the smallest square one where only some sizes are possible."""
+        if self.can.native_scan:
+            return self.scan()
+        if choices := self.can.choices.get("width_px"):
+            width = height = int(min(choices))
+        return self.scan(width_px=width, height_px=height)
 
     def scan(self, **changes: object) -> Scan:
         """Return a small image that the instrument can take, with some fields changed."""
@@ -169,7 +177,7 @@ class Bench:
 
     def spectrum_image(self) -> SpectrumImage:
         """Return a spectrum image of a few pixels, taller than wide where any size is possible."""
-        scan = self.scan() if self.can.native_scan else self.scan(width_px=3, height_px=4)
+        scan = self.small(3, 4)
         fields = scan.model_dump(exclude={"kind", "dwell_s"})
         signals = tuple(signal.name for signal in self.can.signals[:1])
         dwell_s = self.can.ranges["dwell_s"].high if self.can.native_scan else self.inside("dwell_s", 0.01)

@@ -111,7 +111,7 @@ def check_threads(bench: Bench) -> Iterator[Check]:
     promise = "acts and read-back work from another thread"
     action: Action = Blank(blanked=True)
     if bench.can_do("scan"):
-        action = bench.scan() if bench.can.native_scan else bench.scan(width_px=32, height_px=32)
+        action = bench.small(32, 32)
     limit_s = 3.0 * predict(action, bench.instrument.state(), bench.can).time_s + 30.0
     call = _Call(lambda: (bench.do(action), bench.instrument.state()))
     ended = call.ended_within(limit_s)

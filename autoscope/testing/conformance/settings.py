@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 from autoscope.errors import AutoscopeError, NotReached, OutOfRange, Unsupported
@@ -95,8 +96,12 @@ def _all_refused(bench: Bench, promise: str, asked: list[Action], field: str) ->
 
 
 def _beyond(bench: Bench, field: str) -> Iterator[Action]:
-    """Yield actions with a value just below and just above the range of a field."""
+    """Yield actions with a value just below and above the range of a field, and between two of its choices."""
     interval = bench.can.ranges[field]
+    choices = sorted(bench.can.choices.get(field, ()))
+    for low, high in itertools.pairwise(choices[:2]):
+        if (between := _asking(bench, field, 0.5 * (low + high))) is not None:
+            yield between
     margin = 0.05 * (interval.high - interval.low) or 0.05 * abs(interval.high) or 1.0
     for value in (interval.low - margin, interval.high + margin):
         if abs(value) < 1e300 and (action := _asking(bench, field, value)) is not None:

@@ -265,6 +265,6 @@ CAUGHT = {
     Impatient: r"at least its dwell time.*0 s",
     LeftOpen: r"make_safe blanks.*the beam is on",
     NarrowDescription: r"describes itself consistently.*without a spectrum signal",
-    WrongEnergy: r"energy axis described.*described as",
+    WrongEnergy: r"axes described.*described as",
 }
 """Each wrong driver, and how the kit must name its mistake."""

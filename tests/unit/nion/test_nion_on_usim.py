@@ -1,0 +1,196 @@
+"""The Nion driver on nionswift-usim: another team's column and the makers' own instrumentation stack."""
+
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from autoscope.errors import ConfigError, InstrumentError, OutOfRange, Unsupported
+from autoscope.exposure import electrons
+from autoscope.records import Blank, Measure, MoveStage, Scan, SetOptics, SpectrumImage
+from autoscope.testing import Steps, check_instrument
+from tests.unit.nion.conftest import INSTALLED, column
+
+pytestmark = [
+    pytest.mark.skipif(not INSTALLED, reason="nionswift-usim is not installed (pip install 'autoscope[nion]')"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.xdist_group("nion"),
+]
+
+FIELD = Scan(fov_m=460e-9, width_px=64, height_px=64, dwell_s=4e-6)
+
+
+def image(do, nion, **changes):
+    return do(nion, FIELD.replace(**changes)).frames[0].data
+
+
+def test_the_driver_keeps_every_promise_of_the_conformance_kit(nion):
+    report = check_instrument(nion, steps=Steps(fov_m=500e-9, image_px=96))
+    assert report.ok, str(report)
+    assert report.count("passed") > 50
+
+
+def test_starting_does_not_touch_the_working_directory(tmp_path):
+    (tmp_path / "test_data").mkdir()
+    (tmp_path / "test_data" / "precious.txt").write_text("ten years of work")
+    script = (
+        "from autoscope.clock import SystemClock\n"
+        "from environments.instruments.nion import NionInstrument\n"
+        "print(NionInstrument(NionInstrument.Config(), clock=SystemClock()).describe().instrument)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.strip() == "Nion STEM (nionswift-usim)", done.stderr  # and the process ended by itself
+    assert [p.name for p in tmp_path.iterdir()] == ["test_data"]
+    assert (tmp_path / "test_data" / "precious.txt").read_text() == "ten years of work"
+
+
+def test_a_new_driver_finds_a_blanked_column_at_its_first_settings(nion, do):
+    do(nion, MoveStage(x_m=1e-6))
+    do(nion, SetOptics(defocus_m=2e-6, stigmator_a_m=1e-8))
+    do(nion, Blank(blanked=False))
+    state = column().state()
+    assert (state.x_m, state.y_m, state.defocus_m, state.stigmator_a_m, state.blanked) == (0.0, 0.0, 0.0, 0.0, True)
+
+
+def test_fields_that_are_not_square_show_what_a_square_one_shows_there(nion, do):
+    square = image(do, nion, dwell_s=20e-6)
+    wide = do(nion, FIELD.replace(height_px=32, dwell_s=20e-6)).frames[0]
+    tall = do(nion, FIELD.replace(fov_m=230e-9, width_px=32, dwell_s=20e-6)).frames[0]
+    assert np.corrcoef(square[16:48].ravel(), wide.data.ravel())[0, 1] > 0.9
+    assert np.corrcoef(square[:, 16:48].ravel(), tall.data.ravel())[0, 1] > 0.9
+    assert {round(a.scale / (460e-9 / 64), 6) for f in (wide, tall) for a in f.meta.axes} == {1.0}
+
+
+def test_detectors_come_in_the_order_asked_for(nion, do):
+    frames = do(nion, FIELD.replace(width_px=16, height_px=16, detectors=("MAADF", "HAADF"))).frames
+    assert [frame.meta.signal for frame in frames] == ["MAADF", "HAADF"]
+
+
+def test_with_physics_counts_follow_current_and_dwell_and_focus_shows(nion, do):
+    bright = image(do, nion).mean()
+    do(nion, SetOptics(beam_current_a=20e-12))
+    dim = image(do, nion).mean()
+    assert dim / bright == pytest.approx(0.1, rel=0.1)
+    do(nion, SetOptics(beam_current_a=200e-12, defocus_m=5e-6))
+    assert image(do, nion).std() < 0.8 * image(do, nion, dwell_s=4e-6).max()
+    blurred, sharp = image(do, nion, dwell_s=20e-6).std(), None
+    do(nion, SetOptics(defocus_m=0.0))
+    sharp = image(do, nion, dwell_s=20e-6).std()
+    assert blurred < 0.7 * sharp
+
+
+def test_without_physics_the_image_is_usims_own():
+    import nion.usim_device.InstrumentDevice as device
+
+    plain = column()
+    generator = plain._acquisition._column.controller.scan_data_generator
+    assert isinstance(generator, device.ScanDataGenerator)
+    assert generator.generate_scan_data.__func__ is device.ScanDataGenerator.generate_scan_data
+
+
+def test_a_spectrum_is_that_of_the_place_where_the_probe_was_parked(nion, do):
+    picture = do(nion, FIELD.replace(dwell_s=20e-6)).frames[0]
+    pixel_m = FIELD.fov_m / 64
+    thick = np.unravel_index(np.argmax(picture.data), picture.data.shape)
+    thin = np.unravel_index(np.argmin(picture.data), picture.data.shape)
+    x_m, y_m = ((k + 0.5 - 32) * pixel_m for k in (thick[1], thick[0]))
+    x0_m, y0_m = ((k + 0.5 - 32) * pixel_m for k in (thin[1], thin[0]))
+    losses = [do(nion, Measure(x_m=x, y_m=y, dwell_s=0.02)).frames[0].data[80:] for x, y in ((x_m, y_m), (x0_m, y0_m))]
+    assert losses[0].sum() > 100 * max(losses[1].sum(), 1.0)
+
+
+def test_the_spectrometer_starts_where_the_configuration_says():
+    axis = column(optics={"energy_offset": "700 eV"}).describe().signals[0].axis
+    assert (axis.offset, axis.unit) == (700.0, "eV")
+
+
+def test_dose_is_current_times_the_time_the_beam_was_open(nion, do):
+    seen = do(nion, Measure(x_m=0.0, y_m=0.0, dwell_s=0.05))
+    open_s = seen.state.time_s - seen.state_before.time_s
+    least, most = (electrons(200e-12, t) for t in (0.05, open_s))
+    assert least <= seen.dose_e <= most
+    assert do(nion, MoveStage(x_m=0.0)).dose_e == 0.0
+
+
+@pytest.mark.parametrize(
+    ("action", "error"),
+    [
+        (MoveStage(z_m=0.0), Unsupported),
+        (SetOptics(convergence_rad=0.03), Unsupported),
+        (MoveStage(x_m=1.0), OutOfRange),
+        (FIELD.replace(dwell_s=0.5), OutOfRange),  # a spectrum may take that long, a pixel of an image not
+        (Measure(x_m=0.0, y_m=0.0, dwell_s=1e-5), OutOfRange),
+        (FIELD.replace(fov_m=1e-3), OutOfRange),
+    ],
+    ids=["z", "convergence", "far", "slow image", "fast spectrum", "wide"],
+)
+def test_what_the_column_cannot_do_is_refused_and_exposes_nothing(nion, do, action, error):
+    before = nion.state().dose_e
+    with pytest.raises(error):
+        do(nion, action)
+    assert nion.state().dose_e - before < electrons(200e-12, 0.2)
+    assert nion.state().blanked
+
+
+def test_names_of_hardware_that_is_not_there_are_told_with_those_that_are():
+    with pytest.raises(ConfigError, match=r"scan\.source.*superscan.*usim_scan_device"):
+        column(scan={"source": "superscan"})
+    with pytest.raises(ConfigError, match=r"X9.*HAADF"):
+        column(scan={"channels": ["X9"]})
+    with pytest.raises(ConfigError, match=r"autostem_controller.*usim_stem_controller"):
+        column(connection={"kind": "attach"})
+
+
+def test_a_column_that_is_there_already_can_be_attached_to(nion):
+    attached = column(connection={"kind": "attach", "controller": "usim_stem_controller", "serial": "N-42"})
+    assert attached.describe().serial == "N-42"
+    assert not attached.describe().simulated
+
+
+def test_making_safe_ends_a_long_scan_at_once_and_its_act_fails(nion, do):
+    failures = []
+
+    def scan():
+        try:
+            do(nion, FIELD.replace(width_px=256, height_px=256, dwell_s=1e-4))
+        except InstrumentError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=scan)
+    thread.start()
+    while nion.state().blanked:
+        assert thread.is_alive()
+    nion.make_safe()
+    thread.join(3.0)  # the scan takes 6.6 s
+    assert not thread.is_alive()
+    assert len(failures) == 1
+    assert nion.state().blanked
+    assert image(do, nion).shape == (64, 64)  # and the column works on
+
+
+@pytest.mark.slow
+def test_a_spectrum_image_holds_the_spectra_of_its_pixels_with_the_image_beside_it(nion, do):
+    action = SpectrumImage(fov_m=460e-9, width_px=8, height_px=6, dwell_s=0.01)
+    picture, data = do(nion, action).frames
+    assert picture.data.shape == (6, 8)
+    assert data.data.shape == (6, 8, 1024)
+    losses = data.data[..., 80:].sum(axis=2)
+    assert np.corrcoef(losses.ravel(), picture.data.ravel())[0, 1] > 0.6
+
+
+@pytest.mark.slow
+def test_4d_data_are_patterns_at_every_pixel(do):
+    camera = {"name": "4D", "source": "usim_ronchigram_camera", "kind": "pattern", "binning": 8}
+    nion = column(cameras=[camera])
+    signal = nion.describe().signals[0]
+    assert signal.shape == (256, 256)
+    action = SpectrumImage(fov_m=50e-9, width_px=4, height_px=3, dwell_s=0.02, signals=("4D",), detectors=())
+    (data,) = do(nion, action).frames
+    assert data.data.shape == (3, 4, 256, 256)
+    assert data.meta.axes[2:] == (signal.rows, signal.axis)
+    report = check_instrument(nion, steps=Steps(fov_m=500e-9, image_px=64))
+    assert report.ok, str(report)
