@@ -20,7 +20,7 @@ from autoscope.bus.transport import Transport, ZmqTransport
 from autoscope.bus.wire import Parts, error_of, unpack
 from autoscope.clock import SimClock, SystemClock
 from autoscope.config import ConfigModel
-from autoscope.errors import AutoscopeError, BusError, ConfigError, OutcomeUnknown, PluginError, Refused, Unreachable
+from autoscope.errors import AutoscopeError, BusError, ConfigError, OutcomeUnknown, PluginError, Unreachable
 from autoscope.protocols import Clock
 from autoscope.quantities import PositiveDuration
 from autoscope.records import Act, Capabilities, MicroscopeState, Observation
@@ -29,7 +29,7 @@ A = TypeVar("A")
 ACKNOWLEDGED_AFTER = 4
 """An act is acknowledged when this many later ones have begun: its frames are in the record by then."""
 TRIES = 20
-"""How often an act may be asked for again after refusals that can be mended."""
+"""How often an act may be asked for again after refusals that can be mended, besides waiting for another act."""
 
 
 class BusInstrument:
@@ -213,13 +213,14 @@ class BusInstrument:
 
     def _execute(self, act: Act) -> Observation:
         until_s = self._timer.now_s() + act.deadline_s + self._config.patience_s
-        for _ in range(TRIES):
+        tries = 0
+        while True:
             self._hold()
             answer, parts = self._ask_for(act, until_s)
-            if not (isinstance(answer, say.Trouble) and self._mend(answer)):
+            tries += not (isinstance(answer, say.Trouble) and answer.code == "busy")
+            again = tries < TRIES and self._timer.now_s() < until_s
+            if not (again and isinstance(answer, say.Trouble) and self._mend(answer)):
                 return self._observation(act, answer, parts)
-        self._burn()
-        raise Refused("the server refuses the act again and again", where=act.act_id, limit=f"{TRIES} times")
 
     def _ask_for(self, act: Act, until_s: float) -> tuple[Answer, Parts]:
         """Ask until there is an answer that settles the act, always under the same identifier."""

@@ -18,7 +18,7 @@ from autoscope.records import Capabilities
 
 START_S = 300.0
 """How long an instrument may take to be made: some compile or calibrate first."""
-CLOSE_S = 5.0
+CLOSE_S = 2.0
 
 Job = Callable[[Instrument], None]
 

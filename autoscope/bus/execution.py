@@ -55,6 +55,10 @@ class Running:
         """Return whether it was aborted, perhaps by another thread just now."""
         return bool(self.overruled)
 
+    def is_open(self) -> bool:
+        """Return whether its answer is still to come."""
+        return not self.over and not self.given_up
+
     def tell(self, answer: Answer, parts: list[Buffer]) -> None:
         """Answer everybody who waits."""
         for respond in list(self.respond.values()):

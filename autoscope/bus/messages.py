@@ -184,7 +184,7 @@ class Trouble(Value):
     value: Plain = None
     limit: Plain = None
     remedy: Annotated[str, StringConstraints(max_length=1000)] = ""
-    code: Literal["", "session", "sequence", "lease", "busy", "emergency", "role", "identity", "message"] = ""
+    code: Literal["", "session", "sequence", "lease", "busy", "hung", "emergency", "role", "identity", "message"] = ""
     """Why the server refused, for programs."""
     next_seq: PositiveInt | None = None
     """The sequence number the session's next act must carry, where that was wrong."""

@@ -329,7 +329,7 @@ class Service:
         """Answer an act that is known; whoever asks, it is never done again."""
         act_id = ask.act.act_id
         running = self._running
-        if running is not None and running.act.act_id == act_id and not running.over:
+        if running is not None and running.act.act_id == act_id and running.is_open():
             self._refuse_other(digest_of(running.act), ask.act)
             running.respond[key] = respond
             respond(say.Accepted(act_id=act_id), [])
@@ -354,7 +354,7 @@ class Service:
 
     def _recall(self, act_id: str, respond: Respond) -> None:
         running = self._running
-        if running is not None and running.act.act_id == act_id and not running.over:
+        if running is not None and running.act.act_id == act_id and running.is_open():
             respond(say.Accepted(act_id=act_id), [])
             return
         entry = self.ledger.find(act_id)
@@ -386,7 +386,8 @@ class Service:
         running = self._under_way()
         what = "the driver hangs" if self._hung else "another act is under way"
         where = running.act.act_id if running else ""
-        return _Coded(Refused(what, where=where, remedy="Wait for it, or abort it"), "busy")
+        remedy = "Look at the instrument" if self._hung else "Wait for it, or abort it"
+        return _Coded(Refused(what, where=where, remedy=remedy), "hung" if self._hung else "busy")
 
     def _do(self, instrument: Instrument, running: Running) -> None:
         try:
