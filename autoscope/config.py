@@ -26,6 +26,7 @@ from autoscope.quantities import (
 
 Model = TypeVar("Model", bound="ConfigModel")
 Path_ = tuple[str | int, ...]
+ExportFormat = Literal["nexus", "rocrate", "prov", "zarr", "csv", "parquet"]
 
 
 _PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
@@ -129,6 +130,8 @@ class RunConfig(ConfigModel):
     budget: BudgetConfig = BudgetConfig()
     limits: LimitsConfig = LimitsConfig()
     engine: EngineConfig = EngineConfig()
+    exports: tuple[ExportFormat, ...] = Field(default=(), exclude_if=lambda formats: not formats)
+    """Written into the run folder at the end, after the report; a failure is told and does not fail the run."""
 
 
 class Document:

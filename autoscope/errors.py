@@ -23,6 +23,7 @@
     │   ├── JournalCorrupt     the hash chain or a frame does not verify
     │   └── JournalFull        no space to write what must be written
     ├── IdentityError          the key of this installation
+    ├── ExportError            an export cannot be written as asked
     ├── ModelError             a surrogate
     │   ├── FitFailed
     │   └── Diverged
@@ -150,6 +151,10 @@ class JournalFull(JournalError):
 
 class IdentityError(AutoscopeError):
     """The key that signs runs cannot be used, or a key given is none."""
+
+
+class ExportError(AutoscopeError):
+    """An export cannot be written as asked; the run is untouched."""
 
 
 class ModelError(AutoscopeError):

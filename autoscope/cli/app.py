@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from autoscope import __version__
-from autoscope.cli import bus_commands, doctor_commands, keys_commands, record_commands
+from autoscope.cli import bus_commands, doctor_commands, export_commands, keys_commands, record_commands
 from autoscope.errors import AutoscopeError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ A run is described by one YAML file (see configs/). Everything that happens is w
   autoscope run configs/overnight_survey.yaml       do it (Ctrl-C stops cleanly, with a partial report)
   autoscope report runs/RUN                         write the morning report again
   autoscope verify runs/RUN                         prove that nothing in the record was altered
+  autoscope export runs/RUN --format nexus          hand it on: nexus, rocrate, prov, csv, parquet, zarr
 """,
 )
 
@@ -106,6 +107,9 @@ def schema(
     from autoscope.cli.planning import write_schema
 
     write_schema(output)
+
+
+export_commands.register(app)
 
 
 def _version(asked: bool) -> None:

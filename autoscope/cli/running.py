@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 from rich.console import Console
 
+from autoscope.cli.export_commands import write_exports
 from autoscope.cli.progress import LiveProgress
 from autoscope.clock import SystemClock
 from autoscope.config import Document
@@ -50,6 +51,7 @@ def run_config(path: Path, overrides: list[str], runs: Path, *, smoke: bool, qui
     _tell_end(console, end, folder)
     if with_report:
         write_report(folder)
+    write_exports(folder, resolved.config.exports)
     return 1 if end.status is RunStatus.FAILED else 0
 
 

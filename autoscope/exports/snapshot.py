@@ -1,0 +1,254 @@
+"""A run as it stood at one moment: a first pass counts what there is, a second hands out one act after the other.
+
+Both passes end at the same record, so an export of a run that is still going is a consistent prefix of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from autoscope.errors import JournalCorrupt
+from autoscope.exports.series import Series, SeriesIndex
+from autoscope.journal import JournalReader, Record
+from autoscope.records import Decision, FrameRef, Outcome
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Act:
+    """One act with everything that was written down about it."""
+
+    step: int
+    act_id: str
+    decision: Decision
+    outcome: Outcome | None
+    """None: nobody knows what came of it, or it was still under way."""
+    begun_s: float
+    begun_utc: str
+    ended_s: float | None
+    ended_utc: str
+    intent: dict[str, Any]
+    """The body of the intent as written, with predicted cost and latency."""
+    seqs: tuple[int, int | None]
+    """Numbers of the two records in the journal."""
+
+    @property
+    def frames(self) -> tuple[FrameRef, ...]:
+        """Return the references to the frames of the act."""
+        return self.outcome.frames if self.outcome else ()
+
+
+@dataclass
+class _Count:
+    """What the first pass finds."""
+
+    last: Record | None = None
+    first_utc: str = ""
+    started: dict[str, Any] | None = None
+    ended: dict[str, Any] | None = None
+    acts: int = 0
+    open: set[str] = field(default_factory=set)
+    values: dict[tuple[str, str], None] = field(default_factory=dict)
+    quality: dict[str, None] = field(default_factory=dict)
+    index: SeriesIndex = field(default_factory=SeriesIndex)
+    people: list[Record] = field(default_factory=list)
+
+    def take(self, record: Record) -> None:
+        self.first_utc = self.first_utc or record.wall
+        self.last, self.ended = record, record.body if record.kind == "run_ended" else None
+        match record.kind:
+            case "run_started":
+                self.started = self.started or record.body
+            case "intent":
+                self.acts += 1
+                self.open.add(str(record.body.get("act_id")))
+            case "outcome":
+                self._conclude(record.body)
+            case "intervention" | "note" | "fault":
+                self.people.append(record)
+            case _:
+                pass
+
+    def _conclude(self, body: dict[str, Any]) -> None:
+        self.open.discard(str(body.get("act_id")))
+        self.values |= {(v["name"], v["unit"]): None for v in body.get("values") or ()}
+        self.quality |= dict.fromkeys(body.get("quality") or {})
+        for frame in body.get("frames") or ():
+            self.index.count(frame)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A run up to its last record at one moment. Make it with `take`; it holds counts and names, never frames."""
+
+    reader: JournalReader
+    started: dict[str, Any]
+    """Body of the record the run began with."""
+    ended: dict[str, Any] | None
+    """Body of the record the run ended with; None while it goes on, or after a crash."""
+    seq: int
+    """Number of the last record taken in."""
+    head: str
+    """Hash of that record."""
+    first_utc: str
+    last_utc: str
+    last_s: float
+    acts_count: int
+    values: tuple[tuple[str, str], ...]
+    """Names and units of the target values in the run."""
+    quality: tuple[str, ...]
+    """Names of the quality metrics in the run."""
+    series: tuple[Series, ...]
+    remarks: tuple[Record, ...]
+    """Interventions, notes and faults."""
+    damage: str
+    """Why the record ends earlier than the file does; empty where it does not."""
+    _open: frozenset[str]
+
+    @classmethod
+    def take(cls, folder: Path, *, skip_damaged: bool = False) -> Self:
+        """Return the run in a folder as it stands now.
+
+        Parameters
+        ----------
+        folder : Path
+            The run's folder.
+        skip_damaged : bool
+            End before the first record that does not verify, instead of refusing.
+
+        Raises
+        ------
+        JournalError
+            No journal there, it has no first record, or this version cannot read it.
+        JournalCorrupt
+            A record does not verify.
+        """
+        reader, found, damage = JournalReader.open(folder), _Count(), ""
+        try:
+            for record in reader.records():
+                found.take(record)
+        except JournalCorrupt as error:
+            if not skip_damaged or found.started is None:
+                raise
+            damage = str(error)
+        return cls._of(reader, found, damage)
+
+    @classmethod
+    def _of(cls, reader: JournalReader, found: _Count, damage: str) -> Self:
+        started = found.started if found.started is not None else reader.started()
+        assert found.last is not None  # a run that has started has a record
+        return cls(
+            reader=reader,
+            started=started,
+            ended=found.ended,
+            seq=found.last.seq,
+            head=found.last.hash,
+            first_utc=found.first_utc,
+            last_utc=found.last.wall,
+            last_s=found.last.time_s,
+            acts_count=found.acts,
+            values=tuple(found.values),
+            quality=tuple(found.quality),
+            series=found.index.series(),
+            remarks=tuple(found.people),
+            damage=damage,
+            _open=frozenset(found.open),
+        )
+
+    @property
+    def folder(self) -> Path:
+        """Return the run's folder."""
+        return self.reader.folder
+
+    @property
+    def name(self) -> str:
+        """Return the name of the run's folder."""
+        return self.folder.resolve().name
+
+    @property
+    def run_id(self) -> str:
+        """Return the run's own id; the name of its folder where it was written without one."""
+        return str(self.started.get("run_id") or self.name)
+
+    @property
+    def state(self) -> str:
+        """Return whether the run had ended, in a phrase for people."""
+        if self.damage:
+            return f"up to record {self.seq}, the last before damage"
+        if self.ended is not None:
+            return str(self.ended.get("status", "ended"))
+        return f"not ended: still going on, or cut off; as of record {self.seq}"
+
+    def acts(self) -> Iterator[Act]:
+        """Yield the acts in the order they were decided, one at a time, each once its outcome is known.
+
+        Raises
+        ------
+        JournalCorrupt
+            The run was altered since the snapshot was taken, or a body cannot be understood.
+        """
+        waiting: dict[str, Act] = {}
+        for record in self.reader.records():
+            if record.seq > self.seq:
+                break
+            if record.kind == "intent":
+                act = _begun(record)
+                waiting[act.act_id] = act
+            elif record.kind == "outcome":
+                _conclude(waiting, record)
+            yield from self._ready(waiting)
+        yield from waiting.values()
+
+    def _ready(self, waiting: dict[str, Act]) -> Iterator[Act]:
+        while waiting:
+            act_id, act = next(iter(waiting.items()))
+            if act.outcome is None and act_id not in self._open:
+                return
+            del waiting[act_id]
+            yield act
+
+
+def _begun(record: Record) -> Act:
+    return Act(
+        step=record.step if record.step is not None else record.seq,
+        act_id=str(record.body.get("act_id")),
+        decision=_understood(Decision, record, record.body.get("decision")),
+        outcome=None,
+        begun_s=record.time_s,
+        begun_utc=record.wall,
+        ended_s=None,
+        ended_utc="",
+        intent=record.body,
+        seqs=(record.seq, None),
+    )
+
+
+def _conclude(waiting: dict[str, Act], record: Record) -> None:
+    outcome = _understood(Outcome, record, record.body)
+    begun = waiting.get(outcome.act_id)
+    if begun is None:
+        raise JournalCorrupt(
+            f"is the outcome of an act {outcome.act_id!r} that nobody intended or that is over",
+            where=f"record {record.seq}",
+            remedy="Run 'autoscope verify' to see which steps are intact",
+        )
+    seqs = (begun.seqs[0], record.seq)
+    waiting[outcome.act_id] = replace(begun, outcome=outcome, ended_s=record.time_s, ended_utc=record.wall, seqs=seqs)
+
+
+def _understood(model: type[Model], record: Record, data: object) -> Model:
+    try:
+        return model.model_validate_json(json.dumps(data))
+    except ValidationError as error:
+        raise JournalCorrupt(
+            f"is not a {record.kind} as this version of autoscope knows it: {error.errors()[0]['msg']}",
+            where=f"record {record.seq}",
+            remedy="Read it with the version that wrote it",
+        ) from error
