@@ -112,6 +112,6 @@ def _loaded(module: str, function: str, format: str) -> Callable[..., Iterable[s
 
 def _notes(snapshot: Snapshot) -> Iterator[str]:
     if snapshot.damage:
-        yield f"the record does not verify after number {snapshot.seq}; only what lies before is exported: {snapshot.damage}"
+        yield f"only what lies up to record {snapshot.seq} is exported, the next does not verify: {snapshot.damage}"
     elif snapshot.ended is None:
         yield f"the run had not ended: this is what stood in it at record {snapshot.seq}"

@@ -31,6 +31,8 @@ class Facts:
     export_version: str
     config: dict[str, Any]
     config_sha256: str
+    made_by: dict[str, Any]
+    """Versions of Python, libraries and plug-ins, and the machine."""
     instrument: str
     serial: str
     simulated: bool
@@ -63,6 +65,7 @@ class Facts:
             export_version=__version__,
             config=config,
             config_sha256=str(started.get("config_sha256") or ""),
+            made_by=started.get("made_by") or {},
             instrument=str(scope.get("instrument") or "unknown"),
             serial=str(scope.get("serial") or ""),
             simulated=bool(scope.get("simulated", False)),

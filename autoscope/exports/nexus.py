@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -163,5 +164,5 @@ def read_records(file: h5py.File) -> Iterator[list[Any]]:
     """Yield the records of an exported file as the lists that were hashed."""
     group = file["entry/journal"]
     starts = group["line_starts"][()]
-    for begin, end in zip(starts[:-1], starts[1:], strict=True):
+    for begin, end in pairwise(starts):
         yield json.loads(bytes(group["lines"][begin:end]))

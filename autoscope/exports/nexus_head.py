@@ -70,6 +70,7 @@ def write_head(file: h5py.File, facts: Facts, options: Options) -> h5py.Group:
 def _write_software(entry: h5py.Group, facts: Facts) -> None:
     profiling = section(entry, "profiling", "NXcs_profiling")
     put(section(profiling, "program1", "NXprogram"), "program", "autoscope", version=facts.run_version or "unknown")
+    put(profiling, "made_by", json.dumps(facts.made_by, ensure_ascii=False) if facts.made_by else None)
     policy = section(entry, "policy", "NXprocess")
     put(policy, "program", f"autoscope policy {facts.policy}")
     put(policy, "version", facts.run_version)

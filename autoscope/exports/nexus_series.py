@@ -15,7 +15,9 @@ from autoscope.exports.stacking import FRAME_COLUMNS, Array, Cells, chunk_shape
 
 EVENT_NAMES = {
     "image": ("NXimage", "image1", "image_2d", "stack_2d", "real", "indices_image", ("axis_j", "axis_i")),
-    "spectrum": ("NXspectrum", "spectrum1", "spectrum_0d", "stack_0d", "intensity", "indices_spectrum", ("axis_energy",)),
+    "spectrum": (
+        "NXspectrum", "spectrum1", "spectrum_0d", "stack_0d", "intensity", "indices_spectrum", ("axis_energy",),
+    ),
     "map": (
         "NXspectrum", "spectrum1", "spectrum_2d", "stack_2d", "intensity", "indices_spectrum",
         ("axis_j", "axis_i", "axis_energy"),

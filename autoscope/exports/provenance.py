@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from prov.model import PROV_TYPE, ProvActivity, ProvAgent, ProvDocument, ProvEntity
@@ -14,15 +15,19 @@ from autoscope.exports.facts import Facts
 from autoscope.exports.options import Options, Progress
 from autoscope.exports.snapshot import Act, Snapshot
 from autoscope.journal import Record
+from autoscope.records import Outcome
 
-Attributes = dict[str, object]
+Attributes = dict[Any, Any]
+"""Names, qualified or with a prefix, and plain values or names."""
+SOFTWARE = frozenset({"policy", "runner_up", ""})
+"""Values of ``decided_by`` that name nobody: the policy, or a runner-up of its that stood in."""
 
 
 def write(snapshot: Snapshot, path: Path, options: Options, progress: Progress) -> None:
     """Write the document.
 
-    Each act gives an activity ``decide`` and an activity ``act``, the decision as an entity and plan, its outcome and its
-    frames. A decision made by a person is associated with that person, interventions are activities of theirs.
+    Each act gives an activity ``decide`` and an activity ``act``, the decision as an entity and plan, its outcome and
+    its frames. A decision made by a person is associated with that person, interventions are activities of theirs.
     """
     teller = _Teller(Facts.of(snapshot), options)
     for remark in snapshot.remarks:
@@ -101,7 +106,7 @@ class _Teller:
         document.wasInformedBy(acting, decide)
         document.used(acting, decision)
         if act.outcome is not None:
-            outcome = self._entity(f"outcome.{number}", {PROV_TYPE: "autoscope:Outcome"} | _came(act))
+            outcome = self._entity(f"outcome.{number}", _came(act.outcome))
             document.wasGeneratedBy(outcome, acting, _time(act.ended_utc))
         if "frames" in self._options.include:
             self._frames(act, acting)
@@ -110,7 +115,7 @@ class _Teller:
     def _decide(self, act: Act) -> tuple[ProvEntity, ProvActivity]:
         document, number = self.document, act.step
         kind = self._typed({PROV_TYPE: "autoscope:Decide"})
-        decide = document.activity(f"run:decide.{number}", None, _time(act.begun_utc), kind)
+        decide = document.activity(f"run:decide.{number}", None, _time(act.decided_utc), kind)
         who = self._who(act.decision.decided_by)
         document.wasAssociatedWith(decide, who)
         if self._last is not None:
@@ -120,7 +125,7 @@ class _Teller:
                 decide, self._dataset(act.decision.data_sha256, act.decision.fit.n if act.decision.fit else None)
             )
         decision = self._entity(f"decision.{number}", _decided(act))
-        document.wasGeneratedBy(decision, decide, _time(act.begun_utc))
+        document.wasGeneratedBy(decision, decide, _time(act.decided_utc))
         document.wasAttributedTo(decision, who)
         return decision, decide
 
@@ -162,7 +167,7 @@ class _Teller:
         self.document.wasInformedBy(self._run, happened)
 
     def _who(self, name: str) -> ProvAgent:
-        if name in ("policy", ""):
+        if name in SOFTWARE:
             return self._agents.policy
         if name not in self._people:
             self._people[name] = self._agent(f"person.{quote(name, safe='')}", name, "prov:Person")
@@ -179,7 +184,7 @@ class _Teller:
         given = {key: value for key, value in attributes.items() if value not in (None, "")}
         return given | ({PROV_TYPE: self._type(str(given[PROV_TYPE]))} if PROV_TYPE in given else {})
 
-    def _type(self, name: str) -> object:
+    def _type(self, name: str) -> Any:
         return self.document.valid_qualified_name(name)
 
 
@@ -205,10 +210,12 @@ def _asked(act: Act) -> Attributes:
     }
 
 
-def _came(act: Act) -> Attributes:
-    outcome = act.outcome
-    assert outcome is not None  # asked only where there is one
-    told: Attributes = {"autoscope:status": outcome.status, "autoscope:dose_e": outcome.dose_e}
+def _came(outcome: Outcome) -> Attributes:
+    told: Attributes = {
+        PROV_TYPE: "autoscope:Outcome",
+        "autoscope:status": outcome.status,
+        "autoscope:dose_e": outcome.dose_e,
+    }
     for value in outcome.values:
         told |= {f"autoscope:value.{value.name}": value.value, f"autoscope:std.{value.name}": value.std}
     if outcome.fault:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from autoscope.errors import JournalCorrupt
+from autoscope.errors import JournalCorrupt, JournalError
 from autoscope.exports.series import Series, SeriesIndex
 from autoscope.journal import JournalReader, Record
 from autoscope.records import Decision, FrameRef, Outcome
@@ -30,14 +31,41 @@ class Act:
     decision: Decision
     outcome: Outcome | None
     """None: nobody knows what came of it, or it was still under way."""
-    begun_s: float
-    begun_utc: str
-    ended_s: float | None
-    ended_utc: str
+    decided_s: float
+    """When the intent was durable, on the clock of the run."""
+    decided_utc: str
+    recorded_s: float | None
+    """When the outcome was durable."""
+    recorded_utc: str
     intent: dict[str, Any]
     """The body of the intent as written, with predicted cost and latency."""
     seqs: tuple[int, int | None]
     """Numbers of the two records in the journal."""
+
+    @property
+    def status(self) -> str:
+        """Return done, refused, rejected or failed; open where nobody knows."""
+        return self.outcome.status if self.outcome else "open"
+
+    @property
+    def begun_s(self) -> float | None:
+        """Return when the act was sent to the instrument; None where it never was, or nobody knows."""
+        return self.outcome.begun_s if self.outcome else None
+
+    @property
+    def ended_s(self) -> float | None:
+        """Return when the instrument had answered."""
+        return self.outcome.ended_s if self.outcome else None
+
+    @property
+    def begun_utc(self) -> str:
+        """Return when the act was begun as a date; when it was decided where that is all that is known."""
+        return self.decided_utc if self.begun_s is None else _later(self.decided_utc, self.begun_s - self.decided_s)
+
+    @property
+    def ended_utc(self) -> str:
+        """Return when the act was over as a date; when that was recorded where that is all that is known."""
+        return self.recorded_utc if self.ended_s is None else _later(self.decided_utc, self.ended_s - self.decided_s)
 
     @property
     def frames(self) -> tuple[FrameRef, ...]:
@@ -58,7 +86,7 @@ class _Count:
     values: dict[tuple[str, str], None] = field(default_factory=dict)
     quality: dict[str, None] = field(default_factory=dict)
     index: SeriesIndex = field(default_factory=SeriesIndex)
-    people: list[Record] = field(default_factory=list)
+    remarks: list[Record] = field(default_factory=list)
 
     def take(self, record: Record) -> None:
         self.first_utc = self.first_utc or record.wall
@@ -71,10 +99,10 @@ class _Count:
                 self.open.add(str(record.body.get("act_id")))
             case "outcome":
                 self._conclude(record.body)
-            case "intervention" | "note" | "fault":
-                self.people.append(record)
-            case _:
+            case "run_ended":
                 pass
+            case _:
+                self.remarks.append(record)
 
     def _conclude(self, body: dict[str, Any]) -> None:
         self.open.discard(str(body.get("act_id")))
@@ -107,7 +135,7 @@ class Snapshot:
     """Names of the quality metrics in the run."""
     series: tuple[Series, ...]
     remarks: tuple[Record, ...]
-    """Interventions, notes and faults."""
+    """Interventions, notes, faults and whatever else concerns no act."""
     damage: str
     """Why the record ends earlier than the file does; empty where it does not."""
     _open: frozenset[str]
@@ -142,22 +170,23 @@ class Snapshot:
 
     @classmethod
     def _of(cls, reader: JournalReader, found: _Count, damage: str) -> Self:
-        started = found.started if found.started is not None else reader.started()
-        assert found.last is not None  # a run that has started has a record
+        started, last = found.started, found.last
+        if started is None or last is None:
+            raise JournalError("the run has not begun: it has no run_started record", where=str(reader))
         return cls(
             reader=reader,
             started=started,
             ended=found.ended,
-            seq=found.last.seq,
-            head=found.last.hash,
+            seq=last.seq,
+            head=last.hash,
             first_utc=found.first_utc,
-            last_utc=found.last.wall,
-            last_s=found.last.time_s,
+            last_utc=last.wall,
+            last_s=last.time_s,
             acts_count=found.acts,
             values=tuple(found.values),
             quality=tuple(found.quality),
             series=found.index.series(),
-            remarks=tuple(found.people),
+            remarks=tuple(found.remarks),
             damage=damage,
             _open=frozenset(found.open),
         )
@@ -221,10 +250,10 @@ def _begun(record: Record) -> Act:
         act_id=str(record.body.get("act_id")),
         decision=_understood(Decision, record, record.body.get("decision")),
         outcome=None,
-        begun_s=record.time_s,
-        begun_utc=record.wall,
-        ended_s=None,
-        ended_utc="",
+        decided_s=record.time_s,
+        decided_utc=record.wall,
+        recorded_s=None,
+        recorded_utc="",
         intent=record.body,
         seqs=(record.seq, None),
     )
@@ -240,7 +269,13 @@ def _conclude(waiting: dict[str, Act], record: Record) -> None:
             remedy="Run 'autoscope verify' to see which steps are intact",
         )
     seqs = (begun.seqs[0], record.seq)
-    waiting[outcome.act_id] = replace(begun, outcome=outcome, ended_s=record.time_s, ended_utc=record.wall, seqs=seqs)
+    waiting[outcome.act_id] = replace(
+        begun, outcome=outcome, recorded_s=record.time_s, recorded_utc=record.wall, seqs=seqs
+    )
+
+
+def _later(utc: str, passed_s: float) -> str:
+    return (datetime.fromisoformat(utc) + timedelta(seconds=passed_s)).isoformat(timespec="milliseconds")
 
 
 def _understood(model: type[Model], record: Record, data: object) -> Model:

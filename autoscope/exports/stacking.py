@@ -54,13 +54,12 @@ FRAME_COLUMNS: tuple[FrameColumn, ...] = (
     FrameColumn("act_id", "text", "", "Identity of the act", lambda act, ref: act.act_id),
     FrameColumn("act_purpose", "text", "", "What the act was for", lambda act, ref: act.decision.purpose),
     FrameColumn("act_target", "text", "", "What the act was about", lambda act, ref: act.decision.target),
-    FrameColumn(
-        "act_status", "text", "", "done, or rejected", lambda act, ref: act.outcome.status if act.outcome else ""
-    ),
+    FrameColumn("act_status", "text", "", "done, or rejected", lambda act, ref: act.status),
     _column("time_s", "s", "When it was recorded, on the clock of the instrument", lambda act, ref: ref.meta.time_s),
     _column("begun_s", "s", "When the act was begun, on the clock of the run", lambda act, ref: act.begun_s),
-    FrameColumn("begun_utc", "text", "", "The same as a date", lambda act, ref: act.begun_utc),
-    FrameColumn("ended_utc", "text", "", "When the act was recorded as over", lambda act, ref: act.ended_utc),
+    _column("ended_s", "s", "When it was over, on the clock of the run", lambda act, ref: act.ended_s),
+    FrameColumn("begun_utc", "text", "", "When the act was begun, as a date", lambda act, ref: act.begun_utc),
+    FrameColumn("ended_utc", "text", "", "When it was over, as a date", lambda act, ref: act.ended_utc),
     _column("dwell_s", "s", "Time per pixel, or per spectrum", lambda act, ref: ref.meta.dwell_s),
     _column("x_m", "m", "x of the centre of the frame in the frame of the stage", lambda act, ref: ref.meta.x_m),
     _column("y_m", "m", "y of the centre of the frame in the frame of the stage", lambda act, ref: ref.meta.y_m),

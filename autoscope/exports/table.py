@@ -95,13 +95,24 @@ def _number(act: Act, *path: str) -> float | None:
     return float(found) if isinstance(found, (int, float)) else None
 
 
+def _fault(act: Act) -> Any:
+    return act.outcome.fault if act.outcome else None
+
+
+def _evidence(act: Act) -> str | None:
+    asked = act.intent.get("asked")
+    return asked.get("evidence_sha256") if isinstance(asked, dict) else None
+
+
 FIXED_FIRST: tuple[Column, ...] = (
     _c("step", "int", "Number of the act in the run, counted from 0", lambda act: act.step),
     _c("act_id", "text", "Identity of the act; an instrument does each at most once", lambda act: act.act_id),
-    _c("begun_s", "float", "When the intent was durable, on the clock of the run", lambda act: act.begun_s),
-    _c("begun_utc", "text", "The same as a date", lambda act: act.begun_utc),
-    _c("ended_s", "float", "When the outcome was durable, on the clock of the run", lambda act: act.ended_s),
-    _c("ended_utc", "text", "The same as a date", lambda act: act.ended_utc or None),
+    _c("decided_s", "float", "When the intent was durable, on the clock of the run", lambda act: act.decided_s),
+    _c("decided_utc", "text", "The same as a date", lambda act: act.decided_utc),
+    _c("begun_s", "float", "When the act was sent to the instrument", lambda act: act.begun_s),
+    _c("ended_s", "float", "When the instrument had answered", lambda act: act.ended_s),
+    _c("recorded_s", "float", "When the outcome was durable", lambda act: act.recorded_s),
+    _c("recorded_utc", "text", "The same as a date", lambda act: act.recorded_utc or None),
     _c("latency_s", "float", "Real time the decision took", lambda act: _number(act, "latency_s")),
     _c("purpose", "text", "What the act is for: overview, focus, spectrum, ...", lambda act: act.decision.purpose),
     _c("target", "text", "What the act is about", lambda act: act.decision.target or None),
@@ -135,6 +146,7 @@ FIXED_FIRST: tuple[Column, ...] = (
         lambda act: as_json(act.decision.calibration.model_dump(mode="json") if act.decision.calibration else None),
     ),
     _c("data_sha256", "text", "Digest of the data the model saw", lambda act: act.decision.data_sha256 or None),
+    _c("evidence_sha256", "text", "Digest of all outcomes the policy had been told", _evidence),
     _c("random_state_sha256", "text", "Digest of the random state", lambda a: a.decision.random_state_sha256 or None),
     _c("cost_time_s", "float", "Time the act was predicted to take", lambda act: _number(act, "cost", "time_s")),
     _c("cost_dose_e", "float", "Electrons it was predicted to cost", lambda act: _number(act, "cost", "dose_e")),
@@ -146,15 +158,10 @@ FIXED_LAST: tuple[Column, ...] = (
         "status",
         "text",
         "done, refused (by the guard), rejected (frame unfit), failed, or open (nobody knows)",
-        lambda act: act.outcome.status if act.outcome else "open",
+        lambda act: act.status,
     ),
-    _c(
-        "error",
-        "text",
-        "Class of the error",
-        lambda a: a.outcome.fault.error if a.outcome and a.outcome.fault else None,
-    ),
-    _c("message", "text", "What it said", lambda a: a.outcome.fault.message if a.outcome and a.outcome.fault else None),
+    _c("error", "text", "Class of the error", lambda act: _fault(act).error if _fault(act) else None),
+    _c("message", "text", "What it said", lambda act: _fault(act).message if _fault(act) else None),
     _c("dose_e", "float", "Electrons the act put on the sample", lambda a: a.outcome.dose_e if a.outcome else None),
     _c(
         "values",
@@ -216,13 +223,9 @@ def _value_columns(values: tuple[tuple[str, str], ...]) -> list[Column]:
     made: list[Column] = []
     for name, unit in values:
         end = f"_{_word(unit)}" if _word(unit) else ""
-        base = f"value_{_word(name)}"
-        made.append(
-            Column(f"{base}{end}", "float", unit, f"Target {name}, the first of the act", _scalar(name, unit, "value"))
-        )
-        made.append(
-            Column(f"{base}_std{end}", "float", unit, f"Standard uncertainty of {name}", _scalar(name, unit, "std"))
-        )
+        value, std = _scalar(name, unit, "value"), _scalar(name, unit, "std")
+        made.append(Column(f"value_{_word(name)}{end}", "float", unit, f"Target {name}, the first of the act", value))
+        made.append(Column(f"value_{_word(name)}_std{end}", "float", unit, f"Standard uncertainty of {name}", std))
     return made
 
 

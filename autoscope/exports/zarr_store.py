@@ -73,6 +73,7 @@ class ZarrSink:
     def __init__(self, root: zarr.Group, options: Options) -> None:
         self._root, self._options = root, options
         self._cells: dict[str, dict[str, list[Array]]] = {}
+        self._arrays: dict[str, zarr.Array[Any]] = {}
 
     def begin(self, series: Series) -> None:
         """Make a group with room for all frames, [frame, ...]."""
@@ -82,7 +83,7 @@ class ZarrSink:
             | ({"interpretation": INTERPRETATIONS[series.kind]} if series.kind in INTERPRETATIONS else {})
         )
         packed = self._options.compression == "gzip"
-        group.create_array(
+        self._arrays[series.key] = group.create_array(
             "data",
             shape=(series.count, *series.shape),
             chunks=chunk_shape(series),
@@ -118,6 +119,4 @@ class ZarrSink:
             _write_column(group, column.name, column.kind, axis, values, column.unit, column.doc)
 
     def _array(self, series: Series) -> zarr.Array[Any]:
-        array = self._root[f"{series.name}/data"]
-        assert isinstance(array, zarr.Array)  # made in `begin`
-        return array
+        return self._arrays[series.key]
