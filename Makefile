@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: run test slow lint types contracts smoke wheel data figures peers clean help
+.PHONY: run test slow lint types contracts smoke wheel data figures peers validators clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -54,6 +54,11 @@ peers:  ## other tools to compare with, each in an environment of its own under 
 	.venv-peers/atomai/bin/pip install --quiet --no-deps atomai==0.8.1
 	.venv-peers/atomai/bin/pip install --quiet gpytorch==1.15.2 "mendeleev<=0.6.1" six progressbar2 pandas networkx \
 		matplotlib scipy scikit-learn scikit-image opencv-python-headless
+
+validators: .venv/installed  ## a crate of a fresh run, judged by roc-validator in .venv-validators
+	test -x .venv-validators/bin/rocrate-validator || { $(PYTHON) -m venv .venv-validators && \
+		.venv-validators/bin/pip install --quiet roc-validator==0.13.0; }
+	$(BIN)/pytest -q -m slow tests/system/test_crate_validator.py
 
 clean:  ## remove what was built, keep runs
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -144,9 +144,7 @@ def _packs(options: Options) -> bool:
 
 def _blocks(snapshot: Snapshot, starts: list[int]) -> Iterator[bytes]:
     waiting = bytearray()
-    for record in snapshot.reader.records():
-        if record.seq > snapshot.seq:
-            break
+    for record in snapshot.records():
         line = _line(record)
         waiting += line
         starts.append(starts[-1] + len(line))

@@ -215,6 +215,19 @@ class Snapshot:
             return str(self.ended.get("status", "ended"))
         return f"not ended: still going on, or cut off; as of record {self.seq}"
 
+    def records(self) -> Iterator[Record]:
+        """Yield the records of the snapshot, in order.
+
+        Raises
+        ------
+        JournalCorrupt
+            The run was altered since the snapshot was taken.
+        """
+        for record in self.reader.records():
+            yield record
+            if record.seq >= self.seq:  # the next one may be damaged, and is not asked for
+                return
+
     def acts(self) -> Iterator[Act]:
         """Yield the acts in the order they were decided, one at a time, each once its outcome is known.
 
@@ -224,9 +237,7 @@ class Snapshot:
             The run was altered since the snapshot was taken, or a body cannot be understood.
         """
         waiting: dict[str, Act] = {}
-        for record in self.reader.records():
-            if record.seq > self.seq:
-                break
+        for record in self.records():
             if record.kind == "intent":
                 act = _begun(record)
                 waiting[act.act_id] = act

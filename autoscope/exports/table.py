@@ -117,7 +117,7 @@ FIXED_FIRST: tuple[Column, ...] = (
     _c("purpose", "text", "What the act is for: overview, focus, spectrum, ...", lambda act: act.decision.purpose),
     _c("target", "text", "What the act is about", lambda act: act.decision.target or None),
     _c("reason", "text", "Why this and not something else", lambda act: act.decision.reason),
-    _c("decided_by", "text", "policy, or the person", lambda act: act.decision.decided_by),
+    _c("decided_by", "text", "policy, runner_up (one stood in), or the person", lambda act: act.decision.decided_by),
     _c(
         "predicted_mean", "float", "Value the model foretold, in the target's unit", lambda a: a.decision.predicted_mean
     ),
