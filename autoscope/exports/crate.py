@@ -17,11 +17,11 @@ from rocrate.model.data_entity import DataEntity
 from rocrate.model.entity import Entity
 from rocrate.rocrate import ROCrate
 
-from autoscope.errors import ExportError, JournalCorrupt
+from autoscope.errors import ExportError
 from autoscope.exports.facts import Facts
+from autoscope.exports.frame_source import FrameSource
 from autoscope.exports.options import Options, Progress
 from autoscope.exports.snapshot import Act, Snapshot
-from autoscope.exports.stacking import refused
 from autoscope.journal.layout import CONFIG, DATABASE, FRAMES
 from autoscope.records import FrameRef
 
@@ -93,6 +93,8 @@ class _Packer:
         crate.name, crate.description = facts.title, facts.description
         root["datePublished"] = facts.ended_utc
         root["identifier"] = facts.run_id
+        if facts.tags:
+            root["keywords"] = ", ".join(facts.tags)
         root["conformsTo"] = self._context(PROFILE, "CreativeWork", name="Process Run Crate", version="0.5")
         self._sign(root)
         action = self._action()
@@ -199,37 +201,49 @@ class _Packer:
     # --- frames -------------------------------------------------------------------------------------
 
     def _frames(self) -> list[Entity]:
+        """Describe the frames; a copy gets a file for each, in place those inside the journal stay there."""
         if "frames" not in self._options.include:
             return []
         parts: list[Entity] = []
-        for done, act in enumerate(self._snapshot.acts(), start=1):
-            parts += [part for ref in act.frames if (part := self._frame(act, ref)) is not None]
-            self._progress("acts", done, self._snapshot.acts_count)
-        if not parts:
-            return []
-        folder = self._crate.add(
-            DataEntity(self._crate, f"{FRAMES}/", properties={
-                "@type": "Dataset", "name": "Frames", "description": "Images and spectra, one NumPy array a file",
-            })
-        )  # fmt: skip
-        folder["hasPart"] = parts
-        return [folder]
+        inside = 0
+        with FrameSource(self._snapshot.folder, skip_damaged=self._options.skip_damaged) as source:
+            for done, act in enumerate(self._snapshot.acts(), start=1):
+                for ref in act.frames:
+                    content, path = source.content(act, ref), source.file(ref)
+                    if content is None:
+                        continue
+                    path = path or self._extracted(ref, content)
+                    if path is None:
+                        inside += 1
+                    else:
+                        parts.append(self._frame(act, ref, path, len(content)))
+                self._progress("acts", done, self._snapshot.acts_count)
+        self.notes += source.notes
+        if inside:
+            self.notes.append(f"{inside} small frames lie inside {DATABASE}; a copy (--output) has a file for each")
+        return [self._folder(parts)] if parts else []
 
-    def _frame(self, act: Act, ref: FrameRef) -> Entity | None:
-        try:
-            self._snapshot.reader.load_frame(ref)
-        except JournalCorrupt as error:
-            if not self._options.skip_damaged:
-                raise refused(error, act) from error
-            self.notes.append(f"step {act.step}: frame {ref.file} was left out: {error.what}")
+    def _extracted(self, ref: FrameRef, content: bytes) -> Path | None:
+        if self._scratch is None:
             return None
-        path = self._snapshot.folder / FRAMES / ref.file
+        path = self._scratch / FRAMES / ref.file
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        return path
+
+    def _folder(self, parts: list[Entity]) -> Entity:
+        told = {"@type": "Dataset", "name": "Frames", "description": "Images and spectra, one NumPy array a file"}
+        folder = self._crate.add(DataEntity(self._crate, f"{FRAMES}/", properties=told))
+        folder["hasPart"] = parts
+        return folder
+
+    def _frame(self, act: Act, ref: FrameRef, path: Path, size: int) -> Entity:
         properties = {
             "name": f"{ref.meta.signal}, act {act.step}",
             "description": " ".join(filter(None, (act.decision.purpose, act.decision.target))),
             "encodingFormat": "application/x-npy",
             "sha256": ref.sha256,
-            "contentSize": str(path.stat().st_size),
+            "contentSize": str(size),
             "dateCreated": act.ended_utc,
         }
         return self._crate.add_file(path, f"{FRAMES}/{ref.file}", properties=properties)

@@ -31,6 +31,9 @@ class Facts:
     export_version: str
     config: dict[str, Any]
     config_sha256: str
+    tags: tuple[str, ...]
+    original: dict[str, Any]
+    """What corrections replaced."""
     made_by: dict[str, Any]
     """Versions of Python, libraries and plug-ins, and the machine."""
     instrument: str
@@ -65,8 +68,10 @@ class Facts:
             export_version=__version__,
             config=config,
             config_sha256=str(started.get("config_sha256") or ""),
+            tags=snapshot.tags,
+            original=started.get("original") or {},
             made_by=started.get("made_by") or {},
-            instrument=str(scope.get("instrument") or "unknown"),
+            instrument=str(started.get("instrument") or scope.get("instrument") or "unknown"),
             serial=str(scope.get("serial") or ""),
             simulated=bool(scope.get("simulated", False)),
             voltage_v=float(scope.get("voltage_v") or 0.0),

@@ -13,6 +13,7 @@ import numpy as np
 
 from autoscope.errors import ExportError
 from autoscope.exports.facts import Facts
+from autoscope.exports.frame_source import FrameSource
 from autoscope.exports.nexus_head import put, section, write_head
 from autoscope.exports.nexus_series import NexusSink
 from autoscope.exports.options import Options, Progress
@@ -53,22 +54,20 @@ def write(snapshot: Snapshot, path: Path, options: Options, progress: Progress) 
 
 
 def _write_acts(entry: h5py.Group, snapshot: Snapshot, options: Options, progress: Progress) -> list[str]:
-    stacker = None
-    if "frames" in options.include:
-        stacker = Stacker(snapshot, NexusSink(entry, options), skip_damaged=options.skip_damaged)
-    table = _Table(entry, snapshot, options) if "decisions" in options.include else None
-    for done, act in enumerate(snapshot.acts(), start=1):
-        if stacker:
-            stacker.take(act)
+    with FrameSource(snapshot.folder, skip_damaged=options.skip_damaged) as source:
+        stacker = Stacker(snapshot, source, NexusSink(entry, options)) if "frames" in options.include else None
+        table = _Table(entry, snapshot, options) if "decisions" in options.include else None
+        for done, act in enumerate(snapshot.acts(), start=1):
+            if stacker:
+                stacker.take(act)
+            if table:
+                table.take(act)
+            progress("acts", done, snapshot.acts_count)
         if table:
-            table.take(act)
-        progress("acts", done, snapshot.acts_count)
-    if table:
-        table.flush()
-    if stacker is None:
-        return []
-    stacker.finish()
-    return stacker.notes
+            table.flush()
+        if stacker:
+            stacker.finish()
+        return source.notes
 
 
 class _Table:

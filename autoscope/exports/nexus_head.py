@@ -57,6 +57,8 @@ def write_head(file: h5py.File, facts: Facts, options: Options) -> h5py.Group:
     put(entry, "identifier_experiment", facts.run_id)
     put(entry, "start_time", facts.started_utc)
     put(entry, "end_time", facts.ended_utc)
+    put(entry, "keywords", ", ".join(facts.tags))
+    put(entry, "corrected", json.dumps(facts.original, ensure_ascii=False) if facts.original else None)
     _write_software(entry, facts)
     _write_people(entry, facts, options)
     _write_sample(entry, facts, options)

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from autoscope.errors import JournalCorrupt, JournalError
 from autoscope.exports.series import Series, SeriesIndex
 from autoscope.journal import JournalReader, Record
+from autoscope.journal.annotation import corrected
 from autoscope.records import Decision, FrameRef, Outcome
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -79,7 +80,9 @@ class _Count:
 
     last: Record | None = None
     first_utc: str = ""
+    last_utc: str = ""
     started: dict[str, Any] | None = None
+    annotations: list[dict[str, Any]] = field(default_factory=list)
     ended: dict[str, Any] | None = None
     acts: int = 0
     open: set[str] = field(default_factory=set)
@@ -90,7 +93,9 @@ class _Count:
 
     def take(self, record: Record) -> None:
         self.first_utc = self.first_utc or record.wall
-        self.last, self.ended = record, record.body if record.kind == "run_ended" else None
+        self.last = record
+        if record.kind != "annotation":  # written when the run is over; it stays as ended as it was
+            self.last_utc, self.ended = record.wall, record.body if record.kind == "run_ended" else None
         match record.kind:
             case "run_started":
                 self.started = self.started or record.body
@@ -101,6 +106,9 @@ class _Count:
                 self._conclude(record.body)
             case "run_ended":
                 pass
+            case "annotation":
+                self.annotations.append(record.body)
+                self.remarks.append(record)
             case _:
                 self.remarks.append(record)
 
@@ -118,7 +126,8 @@ class Snapshot:
 
     reader: JournalReader
     started: dict[str, Any]
-    """Body of the record the run began with."""
+    """Body of the record the run began with, with the corrections that people appended later."""
+    tags: tuple[str, ...]
     ended: dict[str, Any] | None
     """Body of the record the run ended with; None while it goes on, or after a crash."""
     seq: int
@@ -175,12 +184,13 @@ class Snapshot:
             raise JournalError("the run has not begun: it has no run_started record", where=str(reader))
         return cls(
             reader=reader,
-            started=started,
+            started=corrected(started, found.annotations),
+            tags=tuple(dict.fromkeys(str(tag) for body in found.annotations for tag in body.get("tags") or ())),
             ended=found.ended,
             seq=last.seq,
             head=last.hash,
             first_utc=found.first_utc,
-            last_utc=last.wall,
+            last_utc=found.last_utc,
             last_s=last.time_s,
             acts_count=found.acts,
             values=tuple(found.values),

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from autoscope.errors import JournalCorrupt
+from autoscope.exports.frame_source import FrameSource
 from autoscope.exports.series import Series, key_of
 from autoscope.exports.snapshot import Act, Snapshot
 from autoscope.records import Frame, FrameRef, MicroscopeState
@@ -78,8 +78,8 @@ FRAME_COLUMNS: tuple[FrameColumn, ...] = (
     _column("stage_beta_rad", "rad", "Stage tilt beta, read back", _state("beta_rad")),
     _column("temperature_k", "K", "Temperature of the holder, where it has one", _state("temperature_k")),
     _column("bias_v", "V", "Bias of the holder, where it has one", _state("bias_v")),
-    FrameColumn("file", "text", "", "File in the run's frames folder", lambda act, ref: ref.file),
-    FrameColumn("sha256", "text", "", "sha256 of that file", lambda act, ref: ref.sha256),
+    FrameColumn("file", "text", "", "Name of the frame in the run", lambda act, ref: ref.file),
+    FrameColumn("sha256", "text", "", "sha256 of its bytes as .npy", lambda act, ref: ref.sha256),
 )
 
 Cells = dict[str, Array]
@@ -154,18 +154,16 @@ class Stacker:
     ----------
     snapshot : Snapshot
         The run; tells which series there are.
+    source : FrameSource
+        Where frames come from.
     sink : Sink
         Where they are written.
-    skip_damaged : bool
-        Leave out frames that do not verify, and note them.
     """
 
-    def __init__(self, snapshot: Snapshot, sink: Sink, *, skip_damaged: bool) -> None:
-        self._reader, self._sink, self._skip = snapshot.reader, sink, skip_damaged
+    def __init__(self, snapshot: Snapshot, source: FrameSource, sink: Sink) -> None:
+        self._source, self._sink = source, sink
         self._waiting = {series.key: _Waiting(series) for series in snapshot.series}
         self._bytes = 0
-        self.notes: list[str] = []
-        """One for each frame that was left out."""
         for series in snapshot.series:
             sink.begin(series)
 
@@ -178,7 +176,7 @@ class Stacker:
             A frame does not verify.
         """
         for ref in act.frames:
-            frame = self._frame(act, ref)
+            frame = self._source.load(act, ref)
             if frame is not None:
                 self._add(self._waiting[key_of(ref)], act, ref, frame)
 
@@ -187,15 +185,6 @@ class Stacker:
         for waiting in self._waiting.values():
             waiting.flush(self._sink)
             self._sink.end(waiting.series, waiting.written)
-
-    def _frame(self, act: Act, ref: FrameRef) -> Frame | None:
-        try:
-            return self._reader.load_frame(ref)
-        except JournalCorrupt as error:
-            if not self._skip:
-                raise refused(error, act) from error
-            self.notes.append(f"step {act.step}: frame {ref.file} was left out: {error.what}")
-            return None
 
     def _add(self, waiting: _Waiting, act: Act, ref: FrameRef, frame: Frame) -> None:
         waiting.add(act, ref, frame)
@@ -209,12 +198,3 @@ class Stacker:
     def _flush(self, waiting: _Waiting) -> None:
         self._bytes -= sum(frame.nbytes for frame in waiting.frames)
         waiting.flush(self._sink)
-
-
-def refused(error: JournalCorrupt, act: Act) -> JournalCorrupt:
-    """Return the error for a damaged frame, with what to do about it."""
-    return JournalCorrupt(
-        error.what,
-        where=f"step {act.step}: {error.where}",
-        remedy="Use --skip-damaged to export the rest; 'autoscope verify' names everything that is damaged",
-    )

@@ -169,8 +169,13 @@ FIXED_LAST: tuple[Column, ...] = (
         "All target values with unit, std and identity of the scalarizer, JSON",
         lambda act: as_json([v.model_dump(mode="json") for v in _values(act)]),
     ),
-    _c("frame_files", "texts", "Files in the run's frames folder", lambda act: [ref.file for ref in act.frames]),
-    _c("frame_sha256", "texts", "sha256 of each of them", lambda act: [ref.sha256 for ref in act.frames]),
+    _c(
+        "frame_files",
+        "texts",
+        "Names of the frames",
+        lambda act: [ref.file for ref in act.frames],
+    ),
+    _c("frame_sha256", "texts", "sha256 of the bytes of each as .npy", lambda act: [ref.sha256 for ref in act.frames]),
     _c("intent_seq", "int", "Number of the intent's record in the journal", lambda act: act.seqs[0]),
     _c("outcome_seq", "int", "Number of the outcome's record in the journal", lambda act: act.seqs[1]),
 )

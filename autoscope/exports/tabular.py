@@ -57,6 +57,8 @@ def metadata(snapshot: Snapshot) -> dict[str, str]:
         "sample": facts.sample,
         "operator": facts.operator,
         "instrument": facts.instrument,
+        "tags": ", ".join(facts.tags),
+        "corrected": json.dumps(facts.original, ensure_ascii=False),
         "state": facts.state,
         "head": facts.head,
         "records": str(facts.records),

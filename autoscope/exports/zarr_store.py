@@ -10,6 +10,7 @@ import zarr
 from zarr.codecs import GzipCodec
 
 from autoscope.exports.facts import Facts
+from autoscope.exports.frame_source import FrameSource
 from autoscope.exports.nexus_series import INTERPRETATIONS, STACK_AXES, axis_names
 from autoscope.exports.options import Options, Progress
 from autoscope.exports.series import Series
@@ -31,25 +32,23 @@ def write(snapshot: Snapshot, path: Path, options: Options, progress: Progress) 
     """
     root = zarr.open_group(path, mode="w", zarr_format=3)
     root.attrs.update({"title": Facts.of(snapshot).title, **metadata(snapshot)})
-    stacker = None
-    if "frames" in options.include:
-        stacker = Stacker(snapshot, ZarrSink(root, options), skip_damaged=options.skip_damaged)
     made = columns(snapshot.values, snapshot.quality) if "decisions" in options.include else ()
     cells: list[list[Any]] = [[] for _ in made]
-    for done, act in enumerate(snapshot.acts(), start=1):
+    with FrameSource(snapshot.folder, skip_damaged=options.skip_damaged) as source:
+        stacker = Stacker(snapshot, source, ZarrSink(root, options)) if "frames" in options.include else None
+        for done, act in enumerate(snapshot.acts(), start=1):
+            if stacker:
+                stacker.take(act)
+            for column, waiting in zip(made, cells, strict=True):
+                value = column.of(act)
+                waiting.append(";".join(value) if isinstance(value, list) else value)
+            progress("acts", done, snapshot.acts_count)
         if stacker:
-            stacker.take(act)
-        for column, waiting in zip(made, cells, strict=True):
-            value = column.of(act)
-            waiting.append(";".join(value) if isinstance(value, list) else value)
-        progress("acts", done, snapshot.acts_count)
+            stacker.finish()
     if made:
         _write_table(root.create_group("decisions"), made, cells)
-    if stacker is None:
-        return []
-    stacker.finish()
-    root.attrs["left_out"] = stacker.notes
-    return stacker.notes
+    root.attrs["left_out"] = source.notes
+    return source.notes
 
 
 def _write_table(group: zarr.Group, made: tuple[Column, ...], cells: list[list[Any]]) -> None:

@@ -50,6 +50,7 @@ def snippets():
 
 def test_every_example_of_the_documentation_runs(lab, monkeypatch):
     monkeypatch.chdir(lab[0])
+    assert call("export", "runs/RUN", "--format", "rocrate", "--output", "share.zip", cwd=lab[0]).returncode == 0
     said = {}
     assert len(snippets()) == 7
     for snippet in snippets():

@@ -42,7 +42,7 @@ CONFIG = {
     "name": "lab",
     "seed": 3,
     "policy": {"name": "gp", "options": {}},
-    "budget": {"steps": 9},
+    "budget": {"steps": None},
     "notes": "first try",
 }
 
@@ -73,7 +73,8 @@ class Lab:
         self.folder, self.rng, self.clock = folder, np.random.default_rng(seed), SimClock("2026-03-14T20:30:00+00:00")
         self.journal = Journal.create(folder, clock=self.clock, disk=QuickDisk(), config=yaml.safe_dump(CONFIG))
         self.energy = Axis(name="energy", unit="eV", size=channels, offset=-12.5, scale=0.25)
-        self.step, self.state = 0, MicroscopeState(time_s=0.0, beam_current_a=1e-10, voltage_v=2e5, blanked=False)
+        self.step = self.concluded = self.faults = 0
+        self.state = MicroscopeState(time_s=0.0, beam_current_a=1e-10, voltage_v=2e5, blanked=False)
         self.frames: dict[str, Frame] = {}
         if begin:
             self.journal.append(
@@ -149,6 +150,7 @@ class Lab:
             begun_s=begun_s, ended_s=self.clock.now_s(), **more,
         )  # fmt: skip
         self.clock.wait(0.25)
+        self.concluded, self.faults = self.concluded + 1, self.faults + (status != "done")
         self.journal.append("outcome", outcome, step=step)
 
     def act(self, decision: Decision, frames: Sequence[Frame] = (), **more: object) -> None:
@@ -192,7 +194,8 @@ class Lab:
         return self
 
     def end(self, status: str = "completed") -> Path:
-        counts = {"steps": self.step, "time_s": 1.0, "dose_e": 2.0, "faults": 0}
+        done = {"steps": self.concluded, "time_s": self.clock.now_s(), "dose_e": self.state.dose_e}
+        counts = done | {"faults": self.faults}
         self.journal.append("run_ended", {"status": status, "reason": "nothing left", "safe": True} | counts)
         return self.close()
 
@@ -203,6 +206,6 @@ class Lab:
 
 def full_run(folder: Path, measures: int = 12) -> Lab:
     """Write a run with everything in it, ended."""
-    lab = Lab(folder).overview().overview(32, 1e-9).measure(measures).trouble().overview().cubes().open().measure(2)
+    lab = Lab(folder).overview().overview(200, 1e-9).measure(measures).trouble().overview().cubes().open().measure(2)
     lab.end()
     return lab

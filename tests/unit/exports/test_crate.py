@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import zipfile
 
+import numpy as np
 import pytest
 from rocrate.rocrate import ROCrate
 
@@ -38,16 +39,24 @@ def test_the_run_folder_becomes_a_crate_and_stays_the_run_it_was(run):
     assert verify(run).ok
 
 
-def test_every_frame_is_listed_with_the_hash_of_its_bytes(run):
-    export(run, "rocrate")
-    crate = ROCrate(run)
+def test_a_copy_holds_every_frame_as_a_file_with_the_hash_of_its_bytes(run, tmp_path, lab):
+    copy = tmp_path / "copy"
+    export(run, "rocrate", copy)
+    crate = ROCrate(copy)
     refs = [ref for step in JournalReader.open(run).steps() if step.outcome for ref in step.outcome.frames]
     (folder,) = (part for part in action_of(crate)["result"] if part.id == "frames/")
     assert [part.id for part in folder["hasPart"]] == [f"frames/{ref.file}" for ref in refs]
     for part, ref in zip(folder["hasPart"], refs, strict=True):
-        assert part["sha256"] == ref.sha256 == hashlib.sha256((run / part.id).read_bytes()).hexdigest()
+        assert part["sha256"] == ref.sha256 == hashlib.sha256((copy / part.id).read_bytes()).hexdigest()
+        np.testing.assert_array_equal(np.load(copy / part.id), lab.frames[ref.file].data)
     journal = crate.get("journal.sqlite")
-    assert journal["sha256"] == hashlib.sha256((run / "journal.sqlite").read_bytes()).hexdigest()
+    assert journal["sha256"] == hashlib.sha256((copy / "journal.sqlite").read_bytes()).hexdigest()
+
+
+def test_in_place_small_frames_stay_inside_the_journal_and_the_export_says_so(run):
+    done = export(run, "rocrate")
+    assert [part.id for part in ROCrate(run).get("frames/")["hasPart"]] == ["frames/000001-00-HAADF.npy"]
+    assert any("20 small frames lie inside journal.sqlite" in note for note in done.notes)
 
 
 def test_the_action_names_who_did_what_with_which_software(run):

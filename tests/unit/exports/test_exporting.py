@@ -2,7 +2,6 @@
 
 import errno
 import shutil
-import sqlite3
 
 import h5py
 import pyarrow.parquet as pq
@@ -14,6 +13,7 @@ from autoscope.exports.options import Options
 from autoscope.exports.snapshot import Snapshot
 from autoscope.journal import JournalReader
 from autoscope.records import Wait
+from tests.tampering import tamper
 from tests.unit.exports.lab import Lab
 
 FORMATS = sorted(WRITERS)
@@ -85,9 +85,7 @@ def test_interleaved_acts_come_in_the_order_of_the_decisions(tmp_path):
 
 def damage(run):
     name = next(ref.file for step in JournalReader.open(run).steps() if step.index == 5 for ref in step.outcome.frames)
-    data = bytearray((run / "frames" / name).read_bytes())
-    data[-1] ^= 1
-    (run / "frames" / name).write_bytes(data)
+    tamper(run, "UPDATE frames SET content = zeroblob(length(content)) WHERE name = ?", name)
     return name
 
 
@@ -117,13 +115,12 @@ def test_the_only_frame_of_a_series_may_be_damaged(run, tmp_path):
     (run / "frames" / name).unlink()
     done = export(run, "nexus", tmp_path / "out.nxs", options=Options(skip_damaged=True))
     with h5py.File(done.path) as file:
-        assert "HAADF_32x32_32nm" not in file["entry"]
-        assert "event_HAADF_32x32_32nm" not in file["entry/measurement"]
+        assert "HAADF_200x200_200nm" not in file["entry"]
+        assert "event_HAADF_200x200_200nm" not in file["entry/measurement"]
 
 
 def test_a_broken_chain_is_refused_or_ends_the_export_before_the_break(run, tmp_path):
-    with sqlite3.connect(run / "journal.sqlite") as connection:
-        connection.execute("UPDATE records SET wall = 'x' WHERE seq = 20")
+    tamper(run, "UPDATE records SET wall = 'x' WHERE seq = 20")
     with pytest.raises(JournalCorrupt, match="record 20"):
         export(run, "csv", tmp_path / "t.csv")
     done = export(run, "parquet", tmp_path / "t.parquet", options=Options(skip_damaged=True))
@@ -181,3 +178,21 @@ def test_progress_ends_at_all_acts(run, tmp_path):
         seen = []
         export(run, name, tmp_path / name, progress=lambda what, done, total, seen=seen: seen.append((done, total)))
         assert seen[-1] == (22, 22)
+
+
+def test_corrections_that_people_append_are_respected_and_what_they_replaced_is_told(tmp_path):
+    lab = Lab(tmp_path / "run").overview()
+    lab.journal.append("run_ended", {"status": "completed", "reason": "done"})
+    lab.clock.wait(86_400.0)
+    corrections = {"sample": "Pd/C, batch 8", "operator": "Jo Example", "instrument": "STEM 2"}
+    lab.journal.append("annotation", {"who": "Jo", "note": "wrong label", "corrections": corrections, "tags": ["Pd"]})
+    lab.close()
+    done = export(lab.folder, "parquet")
+    told = pq.read_schema(done.path).metadata
+    assert done.state == "completed"
+    assert (told[b"sample"], told[b"operator"], told[b"instrument"]) == (b"Pd/C, batch 8", b"Jo Example", b"STEM 2")
+    assert b"Pt/C, batch 7" in told[b"corrected"]
+    assert told[b"ended_utc"].startswith(b"2026-03-14")
+    with h5py.File(export(lab.folder, "nexus").path) as file:
+        assert file["entry/sample1/name"].asstr()[()] == "Pd/C, batch 8"
+        assert file["entry/keywords"].asstr()[()] == "Pd"

@@ -45,7 +45,8 @@ def same_axis(axis, given):
 
 def test_hyperspy_takes_each_series_once_under_a_name_for_people(signals):
     assert set(signals) == {
-        "HAADF_24x24_48nm", "HAADF_32x32_32nm", "EELS_96", "EELS_map_5x5x96_5nm", "HAADF_5x5_5nm", "4D_other_3x3x6x6",
+        "HAADF_24x24_48nm", "HAADF_200x200_200nm", "EELS_96",
+        "EELS_map_5x5x96_5nm", "HAADF_5x5_5nm", "4D_other_3x3x6x6",
     }  # fmt: skip
 
 
@@ -61,8 +62,8 @@ def test_hyperspy_reads_every_pixel_axis_and_unit_of_images(signals, lab):
 
 
 def test_hyperspy_reads_a_single_image_without_an_axis_to_step_through(signals, lab):
-    read = signals["HAADF_32x32_32nm"]
-    _, data = stacked(lab, "HAADF", (32, 32))
+    read = signals["HAADF_200x200_200nm"]
+    _, data = stacked(lab, "HAADF", (200, 200))
     np.testing.assert_array_equal(read.data, data[0])
     assert read.axes_manager.navigation_dimension == 0
 
@@ -97,11 +98,11 @@ def test_a_viewer_opens_a_picture_first(written):
     import hyperspy.api as hs
     from nexusformat.nexus import nxload
 
-    assert hs.load(written, use_default=True).metadata.General.title == "HAADF_24x24_48nm"
+    assert hs.load(written, use_default=True).metadata.General.title == "HAADF_200x200_200nm"
     plotted = nxload(str(written)).plottable_data
-    assert plotted.nxname == "HAADF_24x24_48nm"
-    assert plotted.nxsignal.shape == (2, 24, 24)
-    assert [axis.nxname for axis in plotted.nxaxes] == ["image", "y", "x"]
+    assert plotted.nxname == "HAADF_200x200_200nm"
+    assert plotted.nxsignal.shape == (200, 200)
+    assert [axis.nxname for axis in plotted.nxaxes] == ["y", "x"]
 
 
 def test_the_data_lie_where_nxem_expects_them_and_once_on_the_disk(written):
