@@ -1,4 +1,4 @@
-"""Clocks: the real one, and one whose time jumps to the next event."""
+"""Clocks: the real one, one whose time jumps to the next event, and one taken up where a run was cut off."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import datetime
 import time
 
 from autoscope.errors import AutoscopeError
+from autoscope.protocols import Clock
 
 
 class SystemClock:
@@ -62,6 +63,57 @@ class SimClock:
     def set_wall_ahead(self, jump_s: float) -> None:
         """Let the wall clock alone jump, as when a computer's time is set; monotonic time does not notice."""
         self._anchor += datetime.timedelta(seconds=jump_s)
+
+    def go_to(self, time_s: float) -> None:
+        """Stand at exactly this instant, or stay where that is past already; a sum of waits may miss it by a rounding.
+
+        Examples
+        --------
+        >>> clock = SimClock()
+        >>> clock.go_to(0.3)
+        >>> clock.now_s()
+        0.3
+        """
+        self._now_s = max(self._now_s, time_s)
+
+
+class ResumedClock:
+    """Real time, taken up where a run was cut off: it jumps like a simulated one until it is told to go on.
+
+    Parameters
+    ----------
+    real : Clock
+        What it keeps to afterwards.
+    """
+
+    def __init__(self, real: Clock) -> None:
+        self._real = real
+        self._now_s = 0.0
+        self._since_s: float | None = None
+
+    def now_s(self) -> float:
+        """Return seconds on the clock of the run; time in which nobody ran it does not count."""
+        return self._now_s if self._since_s is None else self._now_s + self._real.now_s() - self._since_s
+
+    def wall(self) -> str:
+        """Return the real wall-clock time, ISO 8601 UTC."""
+        return self._real.wall()
+
+    def wait(self, duration_s: float) -> None:
+        """Wait in real time; jump while the clock has not been told to go on."""
+        if self._since_s is None:
+            self._now_s += _checked(duration_s)
+        else:
+            self._real.wait(duration_s)
+
+    def go_to(self, time_s: float) -> None:
+        """Stand at this instant, or stay where that is past already; without effect once it goes on."""
+        if self._since_s is None:
+            self._now_s = max(self._now_s, time_s)
+
+    def go_on(self) -> None:
+        """Keep real time from now on."""
+        self._since_s = self._real.now_s()
 
 
 def _checked(duration_s: float) -> float:

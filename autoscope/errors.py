@@ -21,7 +21,8 @@
     ├── FrameRejected          a frame is unfit to learn from (NaN, empty, saturated, wrong shape)
     ├── JournalError           the record
     │   ├── JournalCorrupt     the hash chain or a frame does not verify
-    │   └── JournalFull        no space to write what must be written
+    │   ├── JournalFull        no space to write what must be written
+    │   └── NotRepeatable      doing or deciding again what is recorded gives something else
     ├── IdentityError          the key of this installation
     ├── ExportError            an export cannot be written as asked
     ├── ModelError             a surrogate
@@ -147,6 +148,10 @@ class JournalCorrupt(JournalError):
 
 class JournalFull(JournalError):
     """There is no space left for what must be recorded."""
+
+
+class NotRepeatable(JournalError):
+    """Doing or deciding again what a record tells gives something else than it tells."""
 
 
 class IdentityError(AutoscopeError):

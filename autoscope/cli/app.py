@@ -9,7 +9,14 @@ from typing import Annotated
 import typer
 
 from autoscope import __version__
-from autoscope.cli import bus_commands, doctor_commands, export_commands, keys_commands, record_commands
+from autoscope.cli import (
+    bus_commands,
+    doctor_commands,
+    export_commands,
+    keys_commands,
+    record_commands,
+    resume_commands,
+)
 from autoscope.errors import AutoscopeError
 
 app = typer.Typer(
@@ -29,6 +36,8 @@ A run is described by one YAML file (see configs/). Everything that happens is w
   autoscope report runs/RUN                         write the morning report again
   autoscope verify runs/RUN                         prove that nothing in the record was altered
   autoscope export runs/RUN --format nexus          hand it on: nexus, rocrate, prov, csv, parquet, zarr
+  autoscope resume runs/RUN                         go on after a crash, a full disk or a stop
+  autoscope replay runs/RUN                         make every decision again and compare
 """,
 )
 
@@ -110,6 +119,7 @@ def schema(
 
 
 export_commands.register(app)
+resume_commands.register(app)
 
 
 def _version(asked: bool) -> None:

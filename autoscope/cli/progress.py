@@ -47,6 +47,12 @@ class LiveProgress:
             self._live.stop()
 
     def on_step(self, event: StepEvent) -> None:
+        """Take a step into the picture, and print a line now and then where there is no terminal."""
+        self.recount(event)
+        if not self._console.is_terminal and event.step and event.step % PLAIN_EVERY == 0:
+            self._console.print(self._line(event), highlight=False, markup=False, soft_wrap=True)
+
+    def recount(self, event: StepEvent) -> None:
         """Take a step into the picture."""
         spent = {"time": event.spent.time_s or 0.0, "dose": event.spent.dose_e or 0.0, "acts": event.spent.steps or 0}
         for name, task in self._tasks.items():
@@ -60,8 +66,6 @@ class LiveProgress:
         self._last = Text(
             f"{event.step} {purpose} {event.decision.target}: {event.decision.reason}", overflow="ellipsis"
         )
-        if not self._console.is_terminal and event.step and event.step % PLAIN_EVERY == 0:
-            self._console.print(self._line(event), highlight=False, markup=False, soft_wrap=True)
 
     def _line(self, event: StepEvent) -> str:
         best = ", ".join(f"best {n} {v:.4g} ({w})" for n, (v, w) in self._best.items())

@@ -48,7 +48,7 @@ def run_config(path: Path, overrides: list[str], runs: Path, *, smoke: bool, qui
     progress = Silence() if quiet else LiveProgress(resolved.config, console)
     with stop_on_interrupt(inbox, who="terminal"), progress if isinstance(progress, LiveProgress) else nullcontext():
         end = Engine(job, journal, run_id=run_id_of(folder), inbox=inbox, listener=progress).run()
-    _tell_end(console, end, folder)
+    tell_end(console, end, folder)
     if with_report:
         write_report(folder)
     write_exports(folder, resolved.config.exports)
@@ -74,7 +74,8 @@ def run_id_of(folder: Path) -> str:
     return f"{folder.name}-{secrets.token_hex(4)}"
 
 
-def _tell_end(console: Console, end: RunEnd, folder: Path) -> None:
+def tell_end(console: Console, end: RunEnd, folder: Path) -> None:
+    """Print how a run ended."""
     colour = {RunStatus.COMPLETED: "green", RunStatus.STOPPED: "yellow", RunStatus.FAILED: "red"}[end.status]
     beam = "beam blanked" if end.safe else "[bold red]BEAM STATE UNKNOWN - check the instrument[/]"
     console.print(f"[bold {colour}]{end.status.value}[/]: ", end="")
@@ -90,11 +91,18 @@ def write_report(folder: Path) -> None:
     """Write a run's report and print its path."""
     from autoscope.report import write
 
-    _require_run(folder)
+    require_run(folder)
     Console().print(f"report:     {write(folder)}", highlight=False, soft_wrap=True)
 
 
-def _require_run(folder: Path) -> None:
+def require_run(folder: Path) -> None:
+    """Refuse a folder that holds no run.
+
+    Raises
+    ------
+    DataError
+        It has no journal.
+    """
     if not (folder / "journal.sqlite").is_file():
         raise DataError(
             "is not a run folder: it has no journal.sqlite", where=str(folder), remedy="See 'autoscope runs'"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -10,6 +10,7 @@ from autoscope.engine.assemble import Job
 from autoscope.errors import AutoscopeError, FrameRejected, PluginError
 from autoscope.guard import Guard
 from autoscope.journal import Recorder
+from autoscope.protocols import Scalarizer
 from autoscope.records import Act, Fault, Frame, MicroscopeState, Observation, Outcome, Result, Scalar
 
 T = TypeVar("T")
@@ -88,7 +89,7 @@ def take_in(
         refs.append(recorder.write_frame(frame, step=step, index=index))
     values: tuple[Scalar, ...] = ()
     if fault is None:
-        values, fault = _scalarize(job, frames)
+        values, fault = scalarize(job.scalarizers, frames)
     outcome = Outcome(
         act_id=act.act_id,
         status="done" if fault is None else "rejected",
@@ -105,10 +106,13 @@ def take_in(
     return Result(outcome, frames)
 
 
-def _scalarize(job: Job, frames: tuple[Frame, ...]) -> tuple[tuple[Scalar, ...], Fault | None]:
+def scalarize(
+    scalarizers: Mapping[str, Scalarizer], frames: tuple[Frame, ...]
+) -> tuple[tuple[Scalar, ...], Fault | None]:
+    """Return the values of all frames under the names of their scalarizers, or why they cannot be had."""
     values: list[Scalar] = []
     for frame in frames:
-        for name, scalarizer in job.scalarizers.items():
+        for name, scalarizer in scalarizers.items():
             if scalarizer.fits(frame):
                 try:
                     values.append(scalarizer.scalarize(frame, name))

@@ -118,10 +118,18 @@ def _check_lookahead(document: Document, resolved: Resolved) -> None:
         )
 
 
-def assemble(resolved: Resolved) -> Job:
-    """Make the parts of a run, each with its own random stream from the run's seed."""
+def assemble(resolved: Resolved, clock: Clock | None = None) -> Job:
+    """Make the parts of a run, each with its own random stream from the run's seed.
+
+    Parameters
+    ----------
+    resolved : Resolved
+        The validated configuration.
+    clock : Clock, optional
+        The run's clock, where it is taken up; a new one of the configured kind by default.
+    """
     config = resolved.config
-    clock: Clock = SimClock() if config.clock == "simulated" else SystemClock()
+    clock = clock or (SimClock() if config.clock == "simulated" else SystemClock())
     environment = resolved.environment.plugin(resolved.environment.options, clock=clock, seed=config.seed)
     policy = resolved.policy.plugin(resolved.policy.options, rng=stream(config.seed, "policy"))
     scalarizers = {name: choice.plugin(choice.options) for name, choice in resolved.scalarizers.items()}

@@ -71,11 +71,10 @@ class Desk:
         self.start = job.environment.read_state()
         self._start_dose_e = self.start.dose_e
         self._evidence = Evidence()
-        self._unused: list[Asked] = []
         self.capabilities = job.environment.describe()
         self.guard = Guard(config.limits, self.capabilities, saturated_fraction=config.engine.saturated_fraction)
         self._spending = Spending(config.budget)
-        self.steps = self.faults = self._in_a_row = self._unfit = 0
+        self.steps = self.decided = self.faults = self._in_a_row = self._unfit = 0
         self.last_dose_e = 0.0
 
     def dose_e(self, state: MicroscopeState) -> float:
@@ -86,6 +85,26 @@ class Desk:
     def elapsed_s(self) -> float:
         """Return the time since the run began."""
         return self.job.clock.now_s() - self.start_s
+
+    def take_up(self, evidence: Evidence, *, begun_s: float, start_dose_e: float, decided: int) -> None:
+        """Go on counting a run that was cut off.
+
+        Parameters
+        ----------
+        evidence : Evidence
+            What the policy has been told again.
+        begun_s : float
+            When the run began, on its clock.
+        start_dose_e : float
+            What the instrument's counter would have read then.
+        decided : int
+            Acts that have an intent.
+        """
+        self.start_s, self._start_dose_e, self._evidence, self.decided = begun_s, start_dose_e, evidence, decided
+
+    def forgive(self) -> None:
+        """Count acts in a row from here: whoever takes a run up again after its end has mended what made it end."""
+        self._in_a_row = self._unfit = 0
 
     # --- before an act ------------------------------------------------------------------------------
 
@@ -117,6 +136,10 @@ class Desk:
         if reason:
             raise Ended(RunStatus.COMPLETED, reason)
         return self._spending.left(*spent)
+
+    def left_at(self, state: MicroscopeState, step: int, time_s: float) -> Budget:
+        """Return what was left to spend before a step, by a state at a given time of the run, even if it is nothing."""
+        return self._spending.left(time_s, state.dose_e - self._start_dose_e, step)
 
     def view(self, step: int, state: MicroscopeState, left: Budget) -> View:
         """Return what a policy sees now, with nothing pending."""
@@ -171,8 +194,8 @@ class Desk:
         return Answer(answer, latency_s, Asked.of(view, self._evidence, self.act_id))
 
     def leave_unused(self, answer: Answer) -> None:
-        """Note, for the next intent to tell, that a policy was asked and nothing came of its answer."""
-        self._unused.append(answer.asked)
+        """Write down that a policy was asked and nothing came of its answer."""
+        self.recorder.append("question", answer.asked.plain(), step=answer.asked.view["step"])
 
     def spend_decision_time(self, passed_s: float = 0.0) -> None:
         """Let the simulated clock pass what deciding is declared to cost, less what has passed meanwhile."""
@@ -192,10 +215,8 @@ class Desk:
         }
         if answer is not None:
             body["asked"] = answer.asked.plain()
-        if self._unused:
-            body["unused"] = [asked.plain() for asked in self._unused]
         self.recorder.append("intent", body, step=step)
-        self._unused = []
+        self.decided = step + 1
         return Intent(step, act, decision, cost, latency_s)
 
     # --- after an act -------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ instrument is made safe and the journal gets exactly one ``run_ended``.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import NoReturn
 
@@ -23,15 +23,18 @@ from autoscope.engine.asking import Answer
 from autoscope.engine.assemble import Job
 from autoscope.engine.desk import Desk, Intent
 from autoscope.engine.events import Ended, Listener, RunEnd, RunStatus, Silence
+from autoscope.engine.history import History
 from autoscope.engine.overlap import Overlap
+from autoscope.engine.past import Past
 from autoscope.engine.policy_thread import Calls, InLine, PolicyThread
+from autoscope.engine.resuming import TakenUp, Walked, take_up
 from autoscope.engine.steering import Inbox, QueueInbox
 from autoscope.errors import AutoscopeError, BusError, GuardViolation, InstrumentError, PluginError
 from autoscope.exposure import Cost
-from autoscope.journal import Recorder
+from autoscope.journal import Readable, Recorder
 from autoscope.protocols import Anticipating
 from autoscope.provenance import provenance
-from autoscope.records import Action, Budget, Decision, MicroscopeState, Result
+from autoscope.records import Action, Budget, Decision, MicroscopeState, Observation, Result
 
 
 class Engine:
@@ -76,6 +79,7 @@ class Engine:
         self._opened = False
         self._start_s = job.clock.now_s()
         self._calls: Calls = InLine()
+        self._taken: TakenUp | None = None
 
     def run(self) -> RunEnd:
         """Run until the policy finishes, a budget is spent, a person stops it, or it cannot go on.
@@ -85,9 +89,64 @@ class Engine:
         RunEnd
             The one terminal state, also written to the journal.
         """
+        return self._to_the_end(self._open)
+
+    def take_up(self, history: History, journal: Readable, walked: Walked | None = None) -> TakenUp:
+        """Prepare to go on with a run that was cut off or ended; writes nothing.
+
+        Parameters
+        ----------
+        history : History
+            What its journal tells.
+        journal : Readable
+            Its journal, for the frames.
+        walked : callable, optional
+            Told about each decision that is made again and each outcome that is told again.
+
+        Returns
+        -------
+        TakenUp
+            What was found; `go_on` goes on from there.
+
+        Raises
+        ------
+        AutoscopeError
+            The run cannot be taken up. The instrument has been let go of, the record is as it was.
+        """
         try:
-            desk = self._open()
-            self._walk(desk)
+            self._job.environment.reset(seed=self._job.config.seed, options={"bare": True})
+            self._opened = True
+            self._desk = Desk(self._job, self._recorder, self._listener, self._stopwatch, self._run_id)
+            self._taken = take_up(self._desk, history, journal, walked)
+        except BaseException:
+            self._job.environment.close()
+            raise
+        self._start_s = self._desk.start_s
+        return self._taken
+
+    def go_on(self, changed: Mapping[str, object] | None = None) -> RunEnd:
+        """Go on with a run that was taken up, to its end; see `run`.
+
+        Parameters
+        ----------
+        changed : mapping, optional
+            The plain configuration, where it was changed.
+        """
+        taken, desk = self._taken, self._desk
+        if taken is None or desk is None:
+            raise AutoscopeError("the run has not been taken up", where="Engine.go_on", remedy="Call take_up first")
+
+        def opened() -> Desk:
+            again: dict[str, object] = {"config": changed, "config_sha256": config_hash(changed)} if changed else {}
+            made = {"version": _version(), "made_by": provenance(self._job.plugins())}
+            self._recorder.append("run_resumed", taken.plain() | made | again)
+            return desk
+
+        return self._to_the_end(opened, taken.past)
+
+    def _to_the_end(self, opening: Callable[[], Desk], past: Past | None = None) -> RunEnd:
+        try:
+            self._walk(opening(), past or Past())
         except Ended as end:
             return self._close(end.status, end.reason)
         except KeyboardInterrupt:
@@ -111,8 +170,6 @@ class Engine:
         return desk
 
     def _header(self, plain: dict[str, object]) -> dict[str, object]:
-        from autoscope import __version__
-
         config = self._job.config
         return {
             "run_id": self._run_id,
@@ -121,7 +178,7 @@ class Engine:
             "sample": config.sample,
             "config": plain,
             "config_sha256": config_hash(plain),
-            "version": __version__,
+            "version": _version(),
             "made_by": provenance(self._job.plugins()),
             "scalarizers": {name: s.identity for name, s in self._job.scalarizers.items()},
         }
@@ -158,14 +215,18 @@ class Engine:
 
     # --- walking ---
 
-    def _walk(self, desk: Desk) -> NoReturn:
+    def _walk(self, desk: Desk, past: Past) -> NoReturn:
+        if past.ended is not None:
+            raise past.ended
         ahead = self._job.config.engine.lookahead > 0
         alongside = ahead or isinstance(self._job.policy, Anticipating)
         if alongside and not isinstance(self._job.clock, SimClock):
             self._calls = PolicyThread()
         if ahead:
-            self._overlap = Overlap(desk, self._inbox, self._calls)
+            self._overlap = Overlap(desk, self._inbox, self._calls, past)
             self._overlap.walk()
+        for intent in past.open:
+            self._resolve(desk, intent, past)
         while True:
             self._one_step(desk)
 
@@ -176,7 +237,23 @@ class Engine:
         left = desk.left(state, desk.steps)
         decision, answer = self._decide(desk, state, left)
         intent = desk.intend(desk.steps, decision, state, answer)
-        result, preparing = self._act(desk, intent, state, left)
+        self._conclude(desk, intent, left, *self._act(desk, intent, state, left))
+
+    def _resolve(self, desk: Desk, intent: Intent, past: Past) -> None:
+        """Bring the act at which the run was cut off to its outcome: recalled, or begun now if it never was."""
+        known, view = past.known.get(intent.step), past.views.get(intent.step)
+        state = view.state if view else self._job.environment.read_state()
+        left = view.budget if view else desk.left_at(state, intent.step, desk.elapsed_s())
+        if known is None:
+            self._conclude(desk, intent, left, *self._act(desk, intent, state, left))
+            return
+        if isinstance(known, Observation):
+            known = take_in(self._job, desk.guard, self._recorder, intent.act, intent.step, known)
+        self._conclude(desk, intent, left, known, None)
+
+    def _conclude(
+        self, desk: Desk, intent: Intent, left: Budget, result: Result, preparing: Future[None] | None
+    ) -> None:
         self._recorder.append("outcome", result.outcome, step=intent.step)
         if preparing is not None:
             preparing.result()
@@ -217,6 +294,12 @@ class Engine:
         except Ended:
             return None  # nothing will be decided after this act
         return self._calls.submit(lambda: guarded("policy.prepare", lambda: policy.prepare(view)))
+
+
+def _version() -> str:
+    from autoscope import __version__
+
+    return __version__
 
 
 def describe_action(action: Action) -> str:

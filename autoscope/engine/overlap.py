@@ -34,8 +34,8 @@ from autoscope.engine.acting import NEVER, Span, came_to, execute, take_in
 from autoscope.engine.asking import Answer
 from autoscope.engine.desk import Desk, Intent
 from autoscope.engine.events import Ended, RunStatus
+from autoscope.engine.past import Past
 from autoscope.engine.policy_thread import Calls, InLine, PolicyThread
-from autoscope.engine.stand_in import StandIns
 from autoscope.engine.steering import Inbox
 from autoscope.errors import BusError, GuardViolation, InstrumentError, JournalError, PluginError
 from autoscope.exposure import Cost
@@ -82,19 +82,24 @@ class Overlap:
         Interventions; they take effect before the next act starts.
     calls : Calls
         Where the policy's calls run.
+    past : Past, optional
+        What went before, of a run that is taken up again.
     """
 
-    def __init__(self, desk: Desk, inbox: Inbox, calls: Calls) -> None:
+    def __init__(self, desk: Desk, inbox: Inbox, calls: Calls, past: Past | None = None) -> None:
         self._desk, self._inbox, self._calls = desk, inbox, calls
+        past = past or Past()
         self._environment = desk.job.environment
         self._deadline_s = desk.job.config.engine.decision_deadline_s
         self._pen = threading.Lock()
-        self._stand_ins = StandIns()
+        self._stand_ins = past.stand_ins
+        self._reopened = deque(past.open)
+        self._known, self._fruitless = dict(past.known), past.fruitless
         self._finished: deque[_Done] = deque()
         self._untold: deque[tuple[Intent, Result]] = deque()
         self._next: Intent | None = None
-        self._intents = 0
-        self._purpose = ""
+        self._intents = desk.decided
+        self._purpose = past.purpose
         self._late: Answer | None = None
         self._broken: BaseException | None = None
         self._ended: Ended | None = None
@@ -115,12 +120,21 @@ class Overlap:
         AutoscopeError
             It cannot go on.
         """
-        intent = self._decide_now()
+        intent = self._reopen() or self._decide_now()
         while True:
-            intent = self._act(intent) or self._decide_now()
+            intent = self._act(intent) or self._reopen() or self._decide_now()
+
+    def _reopen(self) -> Intent | None:
+        """Return the next act that was decided before the run was cut off."""
+        if not self._reopened:
+            return None
+        self._next = self._reopened.popleft()
+        return self._next
 
     def _act(self, intent: Intent) -> Intent | None:
         """Do an act and return the next one, if it could be decided meanwhile."""
+        if intent.step in self._known:
+            return self._follow(self._begin_turn(self._known_turn(intent)), self._recalled(intent))
         state = self._state = self._environment.read_state()
         left = self._desk.left(state, intent.step)
         try:
@@ -130,7 +144,10 @@ class Overlap:
             self._finished.append(_Done(intent, state, left, came_to("refused", intent.act, state, state, error)))
             return None
         turn = self._begin_turn(_Turn(intent, state, cost, self._desk.elapsed_s()))
-        self._finished.append(self._execute(intent, state, left))
+        return self._follow(turn, self._execute(intent, state, left))
+
+    def _follow(self, turn: _Turn, done: _Done) -> Intent | None:
+        self._finished.append(done)
         if turn.asked:  # on a simulated clock, the only one that counts this, the turn is over
             self._desk.spend_decision_time(self._desk.elapsed_s() - turn.begun_s)
         following = self._await(turn)
@@ -154,8 +171,27 @@ class Overlap:
         self._state = answer.state if isinstance(answer, Observation) else answer.outcome.state
         return _Done(intent, state, left, answer, span)
 
+    def _known_turn(self, intent: Intent) -> _Turn:
+        state = _before(self._known[intent.step])
+        return _Turn(intent, state, intent.cost, self._desk.elapsed_s())
+
+    def _recalled(self, intent: Intent) -> _Done:
+        """Return the answer of an act that the instrument remembers from before the run was cut off."""
+        answer = self._known.pop(intent.step)
+        self._state = answer.state if isinstance(answer, Observation) else answer.outcome.state
+        left = self._desk.left_at(_before(answer), intent.step, self._desk.elapsed_s())
+        return _Done(intent, _before(answer), left, answer)
+
     def _begin_turn(self, turn: _Turn) -> _Turn:
         self._next = None
+        if self._reopened:  # what follows was decided before the run was cut off
+            turn.asked = True
+            turn.future.set_result(self._reopen())
+            return turn
+        if turn.running.step == self._fruitless:  # it was asked, and nothing came of it
+            turn.asked = True
+            turn.future.set_result(None)
+            return turn
         turn.future = self._submit(lambda: self._take_turn(turn))
         return turn
 
@@ -240,12 +276,14 @@ class Overlap:
         return status, reason
 
     def _disown(self) -> None:
-        intent, self._next = self._next, None
-        if intent is None:
-            return
-        error = GuardViolation("the act was never started: the run ended before its turn came")
-        outcome = came_to("refused", intent.act, self._state, self._state, error).outcome
-        self._desk.recorder.append("outcome", outcome, step=intent.step)
+        waiting, self._next = [self._next, *self._reopened], None
+        for intent in (one for one in waiting if one is not None):
+            if intent.step in self._known:
+                self._keep(self._recalled(intent))
+                continue
+            error = GuardViolation("the act was never started: the run ended before its turn came")
+            outcome = came_to("refused", intent.act, self._state, self._state, error).outcome
+            self._desk.recorder.append("outcome", outcome, step=intent.step)
 
     # --- the policy's thread ------------------------------------------------------------------------
 
@@ -327,7 +365,8 @@ class Overlap:
             return None
         if isinstance(late.what, Decision) and self._stand_ins.is_open(late.what.action):
             return late
-        self._desk.leave_unused(late)
+        with self._pen:
+            self._desk.leave_unused(late)
         return None
 
     def _intend(self, decision: Decision, state: MicroscopeState, answer: Answer | None = None) -> Intent:
@@ -338,6 +377,10 @@ class Overlap:
         self._purpose = decision.purpose
         self._stand_ins.note(decision, intent.step)
         return intent
+
+
+def _before(answer: Observation | Result) -> MicroscopeState:
+    return answer.state_before if isinstance(answer, Observation) else answer.outcome.state_before
 
 
 def _worse(status: RunStatus, reason: str, error: Exception) -> tuple[RunStatus, str]:

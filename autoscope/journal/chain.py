@@ -26,7 +26,16 @@ GENESIS = "0" * 64
 """What the first record gives as the hash of the one before."""
 
 RecordKind = Literal[
-    "run_started", "run_resumed", "intent", "outcome", "intervention", "note", "fault", "run_ended", "annotation"
+    "run_started",
+    "run_resumed",
+    "question",
+    "intent",
+    "outcome",
+    "intervention",
+    "note",
+    "fault",
+    "run_ended",
+    "annotation",
 ]
 KINDS: tuple[str, ...] = get_args(RecordKind)
 

@@ -39,6 +39,8 @@ class Shelf:
     def take(self, frame: Frame, step: int, index: int) -> FrameRef:
         """Keep a frame, small ones in memory until their record is written, and return the reference to it.
 
+        A file of that name and content, left by a process killed before it wrote the record, is taken as it is.
+
         Raises
         ------
         OSError
@@ -50,6 +52,13 @@ class Shelf:
             data = self._waiting[name] = b"".join(parts)
             return frames.refer(frame, name, data)
         sha256 = _Hashing(parts)
+        left = self._folder / frames.file_name(frame, step, index)
+        if left.is_file() and left.stat().st_size == sum(len(part) for part in parts):
+            with left.open("rb") as file:
+                same = hashlib.file_digest(file, "sha256").hexdigest() == sha256.result()
+            if same:
+                self._new_files = True  # its content was flushed before it got its name; the name may not be
+                return frames.refer_by_hash(frame, left.name, sha256.result())
         try:
             write_new(self._disk, self._folder / name, parts)
             self._new_files = True

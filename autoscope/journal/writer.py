@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -107,6 +107,29 @@ class Journal(Recorder):
         return cls._opened(folder, clock, disk or LocalDisk(), signer, config=config, fresh=True)
 
     @classmethod
+    def is_blank(cls, folder: Path) -> bool:
+        """Return whether a run folder holds no record yet, because its process was killed before the first."""
+        if not (folder / CONFIG).is_file():
+            return False
+        try:
+            return not _has_records(folder / DATABASE)
+        except sqlite3.Error:
+            return False  # whatever it is, it is not blank
+
+    @classmethod
+    def begin_again(cls, folder: Path, *, clock: Clock, disk: Disk | None = None, signer: Signer | None = None) -> Self:
+        """Begin the journal of a run that was killed before its first record, in its folder.
+
+        Raises
+        ------
+        JournalError
+            There are records already, or another process is writing.
+        """
+        if not cls.is_blank(folder):
+            raise JournalError("there are records already", where=str(folder / DATABASE), remedy="Resume the run")
+        return cls._opened(folder, clock, disk or LocalDisk(), signer, config=None, fresh=True)
+
+    @classmethod
     def reopen(cls, folder: Path, *, clock: Clock, disk: Disk | None = None, signer: Signer | None = None) -> Self:
         """Go on with the journal of a run that stopped, after proving that its chain is whole.
 
@@ -145,20 +168,29 @@ class Journal(Recorder):
         return journal
 
     def _prepare(self, head: Row | None, config: str | None, salvaged: Salvaged) -> None:
+        if config is not None:  # first, so that a run killed before its first record can still be begun
+            write_durably(self._disk, self.folder / CONFIG, config.encode("utf-8"))
+        for unfinished in (self.folder / FRAMES).glob(".*.partial"):
+            self._disk.remove(unfinished)
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "fullfsync = ON"):
             self._disk.execute(self._connection, f"PRAGMA {pragma}", ())
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
         if version != VERSION:
             self._disk.commit(self._connection, _layout(fresh=version == 0))
-        if config is not None:
-            write_durably(self._disk, self.folder / CONFIG, config.encode("utf-8"))
         self._head = head
-        self._offset_s = max(0.0, head.time_s - self._clock.now_s()) if head else 0.0
+        self.follow_clock()
         self._reserve = Reserve(self.folder / RESERVE, self._disk)
         self._disk.fsync_folder(self.folder)
         self._disk.fsync_folder(self.folder.parent)
         if salvaged:
             self.append("fault", salvaged)
+
+    def follow_clock(self) -> None:
+        """Reckon times from the clock as it stands now: behind the last record, they go on from there.
+
+        To be called again when a clock has been brought to the end of the record.
+        """
+        self._offset_s = max(0.0, self._head.time_s - self._clock.now_s()) if self._head else 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -311,6 +343,14 @@ def _layout(*, fresh: bool) -> list[Statement]:
     """Return what makes an empty database a journal, or one of layout 1 a journal of today's."""
     pragmas = (f"PRAGMA application_id = {APPLICATION_ID}", f"PRAGMA user_version = {VERSION}")
     return [(statement, ()) for statement in (*((RECORDS,) if fresh else ()), *ADDITIONS, *pragmas)]
+
+
+def _has_records(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        tables = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'records'").fetchone()[0]
+        return bool(tables and connection.execute("SELECT count(*) FROM records").fetchone()[0])
 
 
 def _connect(path: Path) -> sqlite3.Connection:

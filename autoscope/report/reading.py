@@ -92,6 +92,8 @@ class _Fold:
                 self._intend(record)
             case "outcome":
                 self._conclude(record)
+            case "question":
+                pass
             case "run_ended":
                 self.ending = _ending(record.body)
             case _:

@@ -66,6 +66,7 @@ def test_on_a_simulated_clock_the_order_of_calls_is_fixed():
         ("outcome", 1),
         ("tell", 1),
         ("ask", 3, 1),  # answers Finish: asked again when nothing is pending
+        ("question", 3),
         ("start", 2),
         ("end", 2),
         ("outcome", 2),

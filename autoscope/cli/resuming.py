@@ -1,0 +1,169 @@
+"""Going on with a run that was cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from autoscope.cli.progress import LiveProgress
+from autoscope.cli.running import require_run, run_id_of, tell_end, write_report
+from autoscope.clock import ResumedClock, SimClock, SystemClock
+from autoscope.config import Document
+from autoscope.engine.assemble import Resolved, assemble, resolve
+from autoscope.engine.events import Listener, RunEnd, RunStatus, Silence, StepEvent
+from autoscope.engine.history import History, read_history
+from autoscope.engine.loop import Engine
+from autoscope.engine.resuming import TakenUp
+from autoscope.engine.steering import QueueInbox, stop_on_interrupt
+from autoscope.engine.walking import Said, Told
+from autoscope.errors import ConfigError, JournalError
+from autoscope.identity import load_or_make
+from autoscope.journal import Journal, JournalReader
+from autoscope.journal.layout import CONFIG
+from autoscope.provenance import differences, provenance
+from autoscope.records import Budget
+
+CHANGEABLE = ("budget", "limits")
+"""Groups of settings that may be changed when a run is resumed; with others it would be another run."""
+
+
+def resume_run(folder: Path, overrides: list[str], *, quiet: bool, with_report: bool) -> int:
+    """Go on with a run to its end; return the exit status."""
+    console = Console()
+    if Journal.is_blank(folder):
+        end = _begin(folder, overrides, console, quiet=quiet)
+    else:
+        require_run(folder)
+        end = _go_on(folder, overrides, console, quiet=quiet)
+    tell_end(console, end, folder)
+    if with_report:
+        write_report(folder)
+    return 1 if end.status is RunStatus.FAILED else 0
+
+
+def _begin(folder: Path, overrides: list[str], console: Console, *, quiet: bool) -> RunEnd:
+    """Begin a run that was killed before its first record."""
+    resolved = resolved_config(yaml.safe_load((folder / CONFIG).read_bytes()), overrides, str(folder / CONFIG))
+    job = assemble(resolved)
+    console.print("the run was killed before its first record: it begins now", highlight=False)
+    inbox, progress = QueueInbox(), _progress(resolved, console, quiet=quiet)
+    journal = Journal.begin_again(folder, clock=job.clock, signer=load_or_make())
+    with stop_on_interrupt(inbox, who="terminal"), progress if isinstance(progress, LiveProgress) else nullcontext():
+        return Engine(job, journal, run_id=run_id_of(folder), inbox=inbox, listener=progress).run()
+
+
+def _go_on(folder: Path, overrides: list[str], console: Console, *, quiet: bool) -> RunEnd:
+    reader = JournalReader.open(folder)
+    simulated = (reader.started().get("config") or {}).get("clock", "simulated") == "simulated"
+    clock = SimClock() if simulated else ResumedClock(SystemClock())
+    journal = Journal.reopen(folder, clock=clock, signer=load_or_make())  # from here on nobody else resumes or writes
+    try:
+        history = read_history(reader)
+        resolved = resolved_config(history.config, overrides, f"{folder}: recorded configuration")
+        _refuse_if_over(history, resolved, folder)
+        inbox, progress = QueueInbox(), _progress(resolved, console, quiet=quiet)
+        job = assemble(resolved, clock)
+        _warn_of_versions(console, history, job.plugins())
+        engine = Engine(job, journal, run_id=history.run_id, inbox=inbox, listener=progress)
+        with stop_on_interrupt(inbox, who="terminal"):
+            with _walking(console, history, progress, quiet=quiet) as walked:
+                taken = engine.take_up(history, reader, walked)
+            journal.follow_clock()
+            _tell_taken(console, taken)
+            with progress if isinstance(progress, LiveProgress) else nullcontext():
+                return engine.go_on(resolved.plain() if resolved.plain() != history.config else None)
+    finally:
+        journal.close()
+
+
+def resolved_config(plain: dict[str, Any], overrides: list[str], source: str) -> Resolved:
+    """Return the validated configuration of a record, with changes.
+
+    Raises
+    ------
+    ConfigError
+        It does not validate any more, or something is changed that may not be.
+    """
+    document = Document(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), source)
+    for assignment in overrides:
+        group = assignment.partition("=")[0].strip().split(".")[0]
+        if group not in CHANGEABLE:
+            raise ConfigError(
+                "this setting cannot be changed when a run is resumed: with it, it would be another run",
+                where="--set",
+                value=assignment,
+                limit=" and ".join(CHANGEABLE),
+                remedy="Begin a new run with 'autoscope run'",
+            )
+        document.override(assignment)
+    return resolve(document)
+
+
+def _refuse_if_over(history: History, resolved: Resolved, folder: Path) -> None:
+    ended = history.ended
+    if ended is None or ended.get("status") != RunStatus.COMPLETED.value:
+        return
+    if resolved.plain().get("budget") != history.config.get("budget"):
+        return
+    raise JournalError(
+        f"the run is complete ({ended.get('reason')}); there is nothing to resume",
+        where=str(folder),
+        remedy="Give it more to spend, e.g. --set 'budget.time=14 h', or begin a new run",
+    )
+
+
+def _progress(resolved: Resolved, console: Console, *, quiet: bool) -> Listener:
+    return Silence() if quiet else LiveProgress(resolved.config, console)
+
+
+def _warn_of_versions(console: Console, history: History, plugins: tuple[object, ...]) -> None:
+    for text in differences(history.started.get("made_by") or {}, provenance(plugins)):
+        console.print(f"[yellow]made otherwise:[/] {text}", highlight=False)
+
+
+@contextmanager
+def _walking(console: Console, history: History, listener: Listener, *, quiet: bool) -> Iterator[Any]:
+    """Show how far the walk has come, and let the listener see the past."""
+    columns = (TextColumn("telling the policy everything again"), BarColumn(40), MofNCompleteColumn())
+    bar = Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal)
+    task = bar.add_task("", total=len(history.told))
+
+    def walked(event: Said | Told) -> None:
+        if isinstance(event, Told):
+            bar.advance(task)
+            if isinstance(listener, LiveProgress):
+                listener.recount(_event(history, event))
+
+    with bar:
+        yield walked
+
+
+def _event(history: History, told: Told) -> StepEvent:
+    intent, outcome, first = told.past.intent, told.result.outcome, history.first_state
+    state = outcome.state
+    spent = Budget(time_s=state.time_s - first.time_s, dose_e=state.dose_e - first.dose_e, steps=intent.step + 1)
+    return StepEvent(intent.step, intent.decision, outcome, spent, intent.latency_s)
+
+
+def _tell_taken(console: Console, taken: TakenUp) -> None:
+    spent = taken.spent
+    console.print(
+        f"resumed ({taken.because}) after {spent.steps} acts, {(spent.time_s or 0.0) / 3600:.2f} h, "
+        f"{spent.dose_e or 0.0:.3g} electrons; {taken.decisions} decisions made again as recorded",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for act_id, text in taken.open.items():
+        console.print(f"act {act_id}, whose outcome was not recorded: {text}", highlight=False, soft_wrap=True)
+    if taken.restarted:
+        console.print("[yellow]the instrument was restarted meanwhile: its electron counter began anew[/]")
+    if taken.unlike:
+        console.print(f"[yellow]{taken.unlike} acts of the simulated instrument, done again, came out unlike[/]")
+    for difference in taken.differs:
+        console.print(f"[yellow]the instrument is not as it was left:[/] {difference}", highlight=False, soft_wrap=True)

@@ -1,0 +1,207 @@
+"""A run as its journal tells it, ready to be walked again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from autoscope.engine.asking import Asked
+from autoscope.engine.desk import Intent
+from autoscope.errors import JournalCorrupt, JournalError
+from autoscope.exposure import Cost
+from autoscope.journal import Readable, Record
+from autoscope.records import Act, Action, Budget, Capabilities, Decision, MicroscopeState, Outcome
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class PastAct:
+    """One act of the past: its intent, the question behind it, and what came of it if that is known."""
+
+    intent: Intent
+    asked: Asked | None
+    """None where the policy did not decide."""
+    outcome: Outcome | None = None
+    outcome_seq: int = 0
+
+
+@dataclass(frozen=True)
+class Interruption:
+    """Where a run ended, or was taken up again; ``spent`` is known where it was taken up."""
+
+    after: int
+    """Acts whose outcome was known."""
+    time_s: float
+    ended: str | None
+    """How it ended; None where it was taken up."""
+    state: MicroscopeState | None = None
+    spent: Budget | None = None
+
+
+@dataclass
+class History:
+    """What a journal tells of a run.
+
+    Attributes
+    ----------
+    started : dict
+        Body of its first record.
+    config : dict
+        Its configuration, with what was changed when it was resumed.
+    acts : list of PastAct
+        In the order of their intents.
+    told : list of int
+        Indices of acts in the order of their outcomes, which is the order in which they were done and told.
+    """
+
+    started: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    acts: list[PastAct] = field(default_factory=list)
+    told: list[int] = field(default_factory=list)
+    unused: list[Asked] = field(default_factory=list)
+    """Questions whose answers came to nothing."""
+    interruptions: list[Interruption] = field(default_factory=list)
+    ended: dict[str, Any] | None = None
+    """Body of the last record, if it is the end of the run."""
+    begun_s: float = 0.0
+    last_s: float = 0.0
+    records: int = 0
+
+    @property
+    def begun(self) -> bool:
+        """Whether the run has its first record."""
+        return bool(self.started)
+
+    @property
+    def run_id(self) -> str:
+        """Return what begins the ids of its acts."""
+        return str(self.started.get("run_id") or self.started.get("name", ""))
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Return what the instrument could do."""
+        return _model(Capabilities, self.started.get("capabilities"), "run_started")
+
+    @property
+    def first_state(self) -> MicroscopeState:
+        """Return how the instrument stood when the run began."""
+        return _model(MicroscopeState, self.started.get("state"), "run_started")
+
+    @property
+    def open(self) -> list[PastAct]:
+        """Return the acts of which nobody wrote down what came of them."""
+        return [act for act in self.acts if act.outcome is None]
+
+    def outcomes(self) -> Iterator[tuple[PastAct, Outcome]]:
+        """Yield acts with known outcomes in the order in which they were done."""
+        for index in self.told:
+            act = self.acts[index]
+            if act.outcome is not None:
+                yield act, act.outcome
+
+    def actions(self) -> dict[str, Action]:
+        """Return every action that was intended, by the id of its act."""
+        return {act.intent.act.act_id: act.intent.act.action for act in self.acts}
+
+    def last_state(self) -> MicroscopeState:
+        """Return the last state of the instrument that was written down."""
+        if self.told:
+            outcome = self.acts[self.told[-1]].outcome
+            if outcome is not None:
+                return outcome.state
+        return self.first_state
+
+
+def read_history(journal: Readable) -> History:
+    """Return the history of a run.
+
+    Raises
+    ------
+    JournalCorrupt
+        A record does not verify, or tells what this version cannot understand.
+    JournalError
+        It was recorded by a version that did not keep the questions behind decisions.
+    """
+    history, index = History(), {}
+    for record in journal.records():
+        history.records, history.last_s, history.ended = record.seq, record.time_s, None
+        match record.kind:
+            case "run_started" if not history.begun:
+                history.started, history.begun_s = record.body, record.time_s
+                history.config = record.body.get("config") or {}
+            case "intent":
+                act = _intended(record)
+                index[act.intent.act.act_id] = len(history.acts)
+                history.acts.append(act)
+            case "outcome":
+                _conclude(history, index, record)
+            case "question":
+                history.unused.append(_asked(record.body, f"record {record.seq}"))
+            case "run_ended":
+                history.ended = record.body
+                how = str(record.body.get("status", ""))
+                history.interruptions.append(Interruption(len(history.told), record.time_s, how))
+            case "run_resumed":
+                _take_up(history, record)
+            case _:
+                pass
+    return history
+
+
+def _intended(record: Record) -> PastAct:
+    where, body = f"record {record.seq}", record.body
+    decision = _model(Decision, body.get("decision"), where)
+    if "asked" not in body and decision.decided_by == "policy":
+        raise JournalError(
+            "this run was recorded by a version that did not keep the questions behind decisions",
+            where=where,
+            remedy="It can be read, verified and reported, but neither resumed nor replayed",
+        )
+    asked = _asked(body["asked"], where) if "asked" in body else None
+    act = Act(act_id=str(body.get("act_id")), action=decision.action)
+    cost, step = _model(Cost, body.get("cost"), where), record.step or 0
+    intent = Intent(step, act, decision, cost, float(body.get("latency_s", 0.0)))
+    return PastAct(intent, asked)
+
+
+def _asked(plain: dict[str, Any], where: str) -> Asked:
+    try:
+        return Asked.read(plain)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _strange("a question to the policy", where, str(error)) from error
+
+
+def _conclude(history: History, index: dict[str, int], record: Record) -> None:
+    outcome = _model(Outcome, record.body, f"record {record.seq}")
+    number = index.get(outcome.act_id)
+    if number is None:
+        raise _strange("the outcome of an intended act", f"record {record.seq}", outcome.act_id)
+    history.acts[number] = replace(history.acts[number], outcome=outcome, outcome_seq=record.seq)
+    history.told.append(number)
+
+
+def _take_up(history: History, record: Record) -> None:
+    body, where = record.body, f"record {record.seq}"
+    history.config = body.get("config") or history.config
+    state, spent = _model(MicroscopeState, body.get("state"), where), _model(Budget, body.get("spent"), where)
+    history.interruptions.append(Interruption(len(history.told), record.time_s, None, state, spent))
+
+
+def _model(model: type[Model], data: object, where: str) -> Model:
+    try:
+        return model.model_validate_json(json.dumps(data))
+    except ValidationError as error:
+        raise _strange(f"a {model.__name__}", where, error.errors()[0]["msg"]) from error
+
+
+def _strange(what: str, where: str, why: str) -> JournalCorrupt:
+    return JournalCorrupt(
+        f"is not {what} as this version of autoscope knows it: {why}",
+        where=where,
+        remedy="Read it with the version that wrote it",
+    )

@@ -1,0 +1,137 @@
+"""Runs that are killed with SIGKILL at a chosen call of the disk or the instrument, and resumed by the program itself.
+
+A child process runs the program's own code; only the disk and the environment's methods count their calls and kill it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from autoscope.cli import resuming, running
+from autoscope.journal import JournalReader, LocalDisk, writer
+from autoscope.provenance import provenance
+from autoscope.testing.disk import FaultyDisk
+
+COUNTED = ("reset", "describe", "read_state", "step", "make_safe", "close")
+RUN_ID = "run"
+
+
+class Doom:
+    """Counts calls and kills this process at one of them: just before it, or just after it was done."""
+
+    def __init__(self, at: int, *, done_first: bool) -> None:
+        self.at, self.done_first, self.calls = at, done_first, []
+
+    def around(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*given: Any, **named: Any) -> Any:
+            self.calls.append(name)
+            due = len(self.calls) == self.at
+            if due and not self.done_first:
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = call(*given, **named)
+            if due:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        return counted
+
+
+class DoomedDisk(FaultyDisk):
+    """A disk whose calls are counted together with those of the instrument; a killed write leaves half its bytes."""
+
+    def __init__(self, doom: Doom) -> None:
+        super().__init__()
+        self._doom = doom
+
+    def _act(self, name, work, half=None, *, sql=False):
+        if half and len(self._doom.calls) + 1 == self._doom.at and not self._doom.done_first:
+            half()
+        self._doom.around(name, work)()
+
+
+def _doomed_assemble(doom: Doom, assemble: Callable[..., Any]) -> Callable[..., Any]:
+    def assembled(*given: Any) -> Any:
+        job = assemble(*given)
+        for name in COUNTED:
+            setattr(job.environment, name, doom.around(f"environment.{name}", getattr(job.environment, name)))
+        return job
+
+    return assembled
+
+
+def in_child(work: Callable[[], None]) -> int:
+    """Do something in a forked process and return the number of the signal that killed it, 0 if none did."""
+    child = os.fork()
+    if child == 0:  # pragma: no cover - the process under test
+        status = 1
+        try:
+            quiet = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(quiet, 1)
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        return os.WTERMSIG(status)
+    assert os.WEXITSTATUS(status) == 0, "the child failed, see its output"
+    return 0
+
+
+def warm(config: Path) -> None:
+    """Load what a run of a configuration needs, so that no child has to."""
+    import torch  # noqa: F401
+
+    job = resuming.assemble(running.read_config(config, []))
+    job.environment.reset(seed=job.config.seed, options={"bare": True})
+    provenance(job.plugins())
+
+
+def run(config: Path, folder: Path, doom: Doom | None = None) -> None:
+    """Run a configuration into a folder, in this process."""
+    _patch(doom)
+    running._new_folder = lambda runs, name: folder
+    running.run_config(config, [], folder.parent, smoke=False, quiet=True, with_report=False)
+
+
+def resume(folder: Path, doom: Doom | None = None) -> None:
+    """Resume a run, in this process."""
+    _patch(doom)
+    resuming.resume_run(folder, [], quiet=True, with_report=False)
+
+
+def _patch(doom: Doom | None) -> None:
+    """Only ever called in a forked child."""
+    for module in (running, resuming):
+        module.run_id_of = lambda folder: RUN_ID
+    writer.LocalDisk = LocalDisk if doom is None else lambda: DoomedDisk(doom)
+    if doom is not None:
+        for module in (running, resuming):
+            module.assemble = _doomed_assemble(doom, module.assemble)
+
+
+def calls_of(work: Callable[[Doom], None], note: Path) -> list[str]:
+    """Return the names of the calls that something makes when nothing kills it."""
+
+    def counting() -> None:
+        doom = Doom(0, done_first=False)
+        work(doom)
+        note.write_text("\n".join(doom.calls))
+
+    assert in_child(counting) == 0
+    return note.read_text().split()
+
+
+def history(folder: Path) -> list[tuple[Any, ...]]:
+    """Return what a run did and decided: its records, less real times, and what tells of interruptions."""
+    kept = []
+    for record in JournalReader.open(folder).records():
+        if record.kind == "run_resumed":
+            continue
+        body = {k: v for k, v in record.body.items() if k != "latency_s"}
+        kept.append((record.kind, record.step, record.time_s, body))
+    return kept
