@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,7 +70,7 @@ def load(folder: Path | None = None) -> Identity | None:
         data = path.read_bytes()
         _refuse_if_open_to_others(path)
         key = load_pem_private_key(data, password=None)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, TypeError) as error:
         remedy = "Restore it from a copy, or move it away: a new one is made then"
@@ -113,8 +114,8 @@ def _made(folder: Path) -> Identity:
 
 def _write_new(path: Path, data: bytes) -> None:
     """Put a file under its name whole or not at all, readable by nobody else from the first byte on."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor, name = tempfile.mkstemp(prefix=".", dir=path.parent)  # of mode 0600
+    temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)

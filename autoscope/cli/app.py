@@ -16,6 +16,7 @@ from autoscope.cli import (
     keys_commands,
     record_commands,
     resume_commands,
+    runs_commands,
 )
 from autoscope.errors import AutoscopeError
 
@@ -38,6 +39,7 @@ A run is described by one YAML file (see configs/). Everything that happens is w
   autoscope export runs/RUN --format nexus          hand it on: nexus, rocrate, prov, csv, parquet, zarr
   autoscope resume runs/RUN                         go on after a crash, a full disk or a stop
   autoscope replay runs/RUN                         make every decision again and compare
+  autoscope runs --sample "Pt/C"                    find runs again
 """,
 )
 
@@ -138,6 +140,7 @@ def _root(
 
 
 record_commands.register(app)
+runs_commands.register(app)
 
 
 def main() -> None:

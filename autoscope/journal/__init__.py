@@ -4,7 +4,7 @@ Writers keep to `Recorder`: `Journal` on disk, `MemoryJournal` for benchmarks. `
 written; `verify` proves that nothing in it was altered. The bytes are described in docs/journal.md.
 """
 
-from autoscope.journal.annotation import Annotation
+from autoscope.journal.annotation import Annotation, corrected
 from autoscope.journal.audit import Problem
 from autoscope.journal.chain import KINDS, Record, RecordKind
 from autoscope.journal.disk import Disk, LocalDisk
@@ -31,5 +31,6 @@ __all__ = [
     "Signer",
     "Step",
     "Verification",
+    "corrected",
     "verify",
 ]

@@ -60,6 +60,8 @@ class Audit:
     checked: int = 0
     kind: str = ""
     """Of the last record that is no annotation."""
+    end: int = 0
+    """Number of that record."""
     started: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
@@ -122,7 +124,7 @@ class Audit:
     def understand(self, record: Record) -> None:
         """Check what a record says against the records before and the files."""
         if record.kind != "annotation":
-            self.kind = record.kind
+            self.kind, self.end = record.kind, record.seq
         if record.kind not in KINDS:
             self.say(f"unknown kind {record.kind!r}", seq=record.seq, step=record.step)
         elif record.kind == "run_started" and self.started is None:

@@ -66,24 +66,30 @@ class SignedHeads:
         if signed is not None:
             (self._met if signed.head == head else self._differ).append(seq)
 
-    def problems(self, last: Row | None, public_key: str | None, *, ended: bool) -> Iterator[tuple[str, int | None]]:
+    def problems(
+        self, last: Row | None, end: int, public_key: str | None, *, ended: bool
+    ) -> Iterator[tuple[str, int | None]]:
         """Yield what is wrong with the signed heads, and at which record.
 
         Parameters
         ----------
         last : Row or None
             The last record.
+        end : int
+            Number of the last record that is no annotation.
         public_key : str or None
-            Whose signatures are wanted; None takes any.
+            Whose signatures are wanted: those of others, as of somebody who annotated the run, prove nothing then.
+            None takes any.
         ended : bool
-            Whether the run has ended, in which case its last record must be signed if any is.
+            Whether the run has ended, in which case its end must be signed if anything is.
         """
         yield from self._chain(last)
-        yield from self._signatures(public_key)
-        if public_key is not None and not self._genuine:
+        yield from self._signatures()
+        wanted = [head.seq for head in self._genuine if public_key in (None, head.public_key)]
+        if public_key is not None and not wanted:
             yield f"no head of it is signed by {public_key}: it may have been written anew by anybody", None
-        elif ended and self._genuine and last is not None and self.records != last.seq:
-            yield f"its end is not signed; the last signed head is that of record {self.records}", last.seq
+        elif ended and wanted and last is not None and wanted[-1] < (last.seq if public_key is None else end):
+            yield f"its end is not signed; the last signed head is that of record {wanted[-1]}", last.seq
 
     def _chain(self, last: Row | None) -> Iterator[tuple[str, int | None]]:
         for seq in self._differ:
@@ -95,15 +101,13 @@ class SignedHeads:
                 None,
             )
 
-    def _signatures(self, public_key: str | None) -> Iterator[tuple[str, int | None]]:
+    def _signatures(self) -> Iterator[tuple[str, int | None]]:
         for seq in self._met:
             head = self.heads[seq]
-            if not genuine(head.public_key, seq, head.head, head.signature):
-                yield "its signature is not genuine", seq
-            elif public_key not in (None, head.public_key):
-                yield f"is signed by {head.public_key}, not by {public_key}", seq
-            else:
+            if genuine(head.public_key, seq, head.head, head.signature):
                 self._genuine.append(head)
+            else:
+                yield "its signature is not genuine", seq
 
 
 def _number(value: object) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from autoscope.errors import JournalCorrupt
-from autoscope.journal import JournalReader, Record
+from autoscope.journal import JournalReader, Record, corrected
 from autoscope.records import (
     Action,
     Candidate,
@@ -69,6 +69,8 @@ class _Fold:
         self.header: dict[str, Any] = {}
         self.ending: Ending | None = None
         self.last: Record | None = None
+        self.records = 0
+        self.annotations: list[Record] = []
         self.stamps: list[tuple[float, str]] = []
         self.acts: dict[str, Act] = {}
         self.open: dict[str, tuple[Decision, Record]] = {}
@@ -83,7 +85,12 @@ class _Fold:
 
     def take(self, record: Record) -> None:
         """Take in the next record."""
-        self.last, self.ending = record, None
+        self.last, self.records = record, self.records + 1
+        if record.kind == "annotation":  # written when the run was over, on another clock
+            self.annotations.append(record)
+            self.remarks.append(_remark(record))
+            return
+        self.ending = None
         self.stamps.append((record.time_s, record.wall))
         match record.kind:
             case "run_started":
@@ -191,11 +198,11 @@ class _Fold:
         """Return what the records taken in so far tell."""
         return RunStory(
             folder=folder,
-            header=self.header,
+            header=corrected(self.header, (record.body for record in self.annotations)) if self.header else {},
             clock=RunClock.of(self.stamps),
             first_s=self.stamps[0][0] if self.stamps else 0.0,
             last_s=self.stamps[-1][0] if self.stamps else 0.0,
-            records=len(self.stamps),
+            records=self.records,
             head=self.last.hash if self.last else "",
             ending=self.ending,
             acts=tuple(self.acts.values()),
@@ -260,6 +267,11 @@ def _remark(record: Record) -> Remark:
             return Remark(
                 record.step, record.time_s, record.kind, str(body.get("who", "")), what, str(body.get("why", ""))
             )
+        case "annotation":
+            changes = (f"{name}: {text}" for name, text in (body.get("corrections") or {}).items())
+            what = "; ".join([*changes, *(f"tag {tag}" for tag in body.get("tags") or ())])
+            who, note = str(body.get("who", "")), str(body.get("note", ""))
+            return Remark(record.step, record.time_s, record.kind, who, f"{what or note} ({who})", note if what else "")
         case "fault":
             what, why = str(body.get("error", "")), str(body.get("message", ""))
             return Remark(record.step, record.time_s, record.kind, "", what, why)
