@@ -96,12 +96,13 @@ def _told(folder: str, records: Mapping[int, Record], notes: list[Record], count
     header = corrected(first.body, (note.body for note in notes))
     config = header["config"] if isinstance(header.get("config"), Mapping) else {}
     scalarizers = config["scalarizers"] if isinstance(config.get("scalarizers"), Mapping) else {}
-    texts = {name: str(header.get(name) or "") for name in ("name", "sample", "operator")}
     instrument = header.get("instrument") or (header.get("capabilities") or {}).get("instrument") or ""
     said = [str(config.get("notes") or ""), *(str(note.body.get("note") or "") for note in notes)]
     return RunSummary(
         folder=folder,
-        **texts,
+        name=str(header.get("name") or ""),
+        sample=str(header.get("sample") or ""),
+        operator=str(header.get("operator") or ""),
         instrument=str(instrument),
         policy=_name(config.get("policy")),
         environment=_name(config.get("environment")),
