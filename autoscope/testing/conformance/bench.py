@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
@@ -167,7 +168,13 @@ class Bench:
             dwell_s=self.inside("dwell_s", self.steps.dwell_s),
             detectors=self.can.detectors[:1],
         )
-        return plain.replace(**changes)
+        return plain.replace(**{field: self._chosen(field, value) for field, value in changes.items()})
+
+    def _chosen(self, field: str, value: Any) -> Any:
+        """Return the nearest choice to a size or field, and everything else as it is."""
+        if field not in ("width_px", "height_px", "fov_m") or not self.can.choices.get(field):
+            return value
+        return type(value)(self.inside(field, value))
 
     def measure(self, **changes: object) -> Measure:
         """Return a spectrum at the optical axis that the instrument can take, with some fields changed."""

@@ -120,11 +120,11 @@ def _asking(bench: Bench, field: str, value: float) -> Action | None:
     if (field in STAGE_FIELDS and can("move_stage")) or (field in OPTICS_FIELDS and can("set_optics")):
         return bench.setting(field, value)
     if field in ("width_px", "height_px") and can("scan"):
-        return bench.scan(**{field: int(value) + 1})
+        return bench.scan().replace(**{field: int(value) + 1})
     if field == "dwell_s" and value <= LONGEST_TRIED_S and can("measure"):
         return bench.measure(dwell_s=value)
     if field in ("fov_m", "centre_x_m", "centre_y_m") and can("scan"):
-        return bench.scan(**{field: value})
+        return bench.scan().replace(**{field: value})
     if field in ("x_m", "y_m") and can("measure"):
         return bench.measure(**{field: value})
     if field == "temperature_k" and value > 0.0 and can("set_stimulus"):

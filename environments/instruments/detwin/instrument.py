@@ -33,6 +33,7 @@ from environments.instruments.detwin.config import DetwinConfig, ServerConfig
 from environments.instruments.detwin.connection import REMEDY, Column, SoapConnection, TwinConnection
 from environments.instruments.detwin.controller import ColumnController
 from environments.instruments.detwin.deapi_acquisition import SMALLEST_GRID, DeapiAcquisition
+from environments.instruments.detwin.geometry import plan
 from environments.instruments.detwin.verbs import ALPHA_RUNGS_RAD, COIL_LIMIT_V, FULL_FIELD_V, SPOTS, STEM, STIGMATOR_M
 from environments.instruments.driving import DrivenInstrument, Reading, image_frame, point_frame, vendor_package
 
@@ -104,6 +105,10 @@ class DetwinInstrument(DrivenInstrument):
 
     def _read(self) -> Reading:
         return self._controller.read()
+
+    def _admit(self, action: Action) -> None:
+        if isinstance(action, Scan | SpectrumImage | Measure):
+            plan(action, self._fields_m)
 
     def _set_blanked(self, blanked: bool) -> None:
         self._controller.blank(blanked)

@@ -108,6 +108,7 @@ class DrivenInstrument(abc.ABC):
         if known is not None:
             return known
         admit(act.action, self._can, self._max_frame_bytes)
+        self._admit(act.action)
         self._begun_at_stop = self._stops
         before = self.state()
         try:
@@ -128,6 +129,9 @@ class DrivenInstrument(abc.ABC):
             self._stop()
 
     # --- what a driver supplies --------------------------------------------------------------------
+
+    def _admit(self, action: Action) -> None:  # noqa: B027  most drivers have nothing to add
+        """Refuse what ranges and choices cannot express, and prepare an exposure, with the beam still blanked."""
 
     @abc.abstractmethod
     def _read(self) -> Reading:
