@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: run test slow lint types contracts smoke wheel data figures peers validators clean help
+.PHONY: run test slow lint types contracts smoke wheel data figures peers validators instamatic clean help
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
@@ -59,6 +59,12 @@ validators: .venv/installed  ## a crate of a fresh run, judged by roc-validator 
 	test -x .venv-validators/bin/rocrate-validator || { $(PYTHON) -m venv .venv-validators && \
 		.venv-validators/bin/pip install --quiet roc-validator==0.13.0; }
 	$(BIN)/pytest -q -m slow tests/system/test_crate_validator.py
+
+instamatic:  ## the driver instamatic on instamatic's own simulated JEOL, set apart under .venv-peers
+	$(PYTHON) -m venv .venv-peers/instamatic
+	.venv-peers/instamatic/bin/pip install --quiet instamatic==2.2.2
+	AUTOSCOPE_INSTAMATIC_PYTHON=$(CURDIR)/.venv-peers/instamatic/bin/python \
+		$(BIN)/pytest -q -m slow tests/unit/instruments/test_instamatic.py
 
 clean:  ## remove what was built, keep runs
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -156,6 +156,11 @@ class DetwinInstrument(DrivenInstrument):
     def _acquisition_unit(self) -> str:
         return "counts" if self._config.server is None else "ADU"
 
+    @property
+    def reproducible(self) -> bool:
+        """Whether the twin lives in this process and, made anew, does the same again."""
+        return self._config.server is None
+
     # --- what only a simulation can tell -------------------------------------------------------------
 
     def truth(self) -> Mapping[str, Any]:

@@ -71,7 +71,7 @@ class StemAcquisition:
         for name, value in settings.items():
             self._line.do(f"set_{name}", value)
             _require(name, float(self._line.get(f"get_{name}")), value)
-        frame = {
+        frame: dict[str, Any] = {
             "image_size": "FULL",
             "binning": self._config.full_frame_px // action.width_px,
             "dwell_time(s)": action.dwell_s,
