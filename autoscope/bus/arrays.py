@@ -26,6 +26,8 @@ from autoscope.errors import BusError
 
 PART_BYTES = 8 * 1024 * 1024
 """Largest part: bigger messages are slower over an encrypted connection, and hold up heartbeats."""
+DEFAULT_PART_BYTES = 1024 * 1024
+"""What arrays are cut into: small enough to stay in a processor's cache on its way through both ends."""
 MAX_ARRAY_BYTES = 4 * 1024**3
 """Largest array taken unless a caller permits more."""
 MAX_DIMENSIONS = 8
@@ -98,7 +100,7 @@ class ArrayHeader(ArrayLayout):
     there are more, so that all cores can share the work and parts can be compared as they come."""
 
 
-def layout_of(array: Array, part_bytes: int = PART_BYTES) -> ArrayLayout:
+def layout_of(array: Array, part_bytes: int = DEFAULT_PART_BYTES) -> ArrayLayout:
     """Return how an array will travel.
 
     Raises
@@ -131,7 +133,7 @@ def cut(data: memoryview, layout: ArrayLayout) -> Iterator[memoryview]:
         yield data[start : start + layout.part_bytes]
 
 
-def to_parts(array: Array, *, part_bytes: int = PART_BYTES) -> tuple[ArrayHeader, list[memoryview]]:
+def to_parts(array: Array, *, part_bytes: int = DEFAULT_PART_BYTES) -> tuple[ArrayHeader, list[memoryview]]:
     """Return the header of an array and its parts, as views of its memory.
 
     The array must not change until the parts have left.

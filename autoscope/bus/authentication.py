@@ -109,7 +109,8 @@ class Authenticator:
     def close(self) -> None:
         """Stop answering: from now on nobody new enters. Twice is fine."""
         if not self._stop.closed:
-            self._stop.send(b"")
+            with contextlib.suppress(zmq.ZMQError):
+                self._stop.send(b"", zmq.NOBLOCK)
             self._thread.join()
             self._stop.close(linger=0)
 
@@ -126,13 +127,12 @@ class Authenticator:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._stopped, zmq.POLLIN)
-        try:
+        with contextlib.suppress(zmq.ZMQError):  # the context ended before us: nobody can knock any more
             while self._stopped not in (ready := dict(poller.poll())):
                 if self._socket in ready:
                     self._answer(self._socket.recv_multipart())
-        finally:
-            self._socket.close()
-            self._stopped.close()
+        self._socket.close()
+        self._stopped.close()
 
     def _answer(self, request: list[bytes]) -> None:
         with contextlib.suppress(ValueError):  # not a request: no answer, and so no entry

@@ -56,7 +56,7 @@ def fingerprint(public: str) -> str:
     Examples
     --------
     >>> fingerprint("rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7")
-    '2a9b:9fd5:2a24:8afb'
+    '5225:01f4:e7a6:3f61'
     """
     digest = hashlib.sha256(z85.decode(public.encode("ascii"))).hexdigest()[:16]
     return ":".join(digest[k : k + 4] for k in range(0, 16, 4))

@@ -40,8 +40,10 @@ from autoscope.bus.streaming import (
 from autoscope.errors import BusError, Unreachable
 from autoscope.protocols import Clock
 
-CREDIT = 8
-"""Parts that may be on their way: 64 MB."""
+CREDIT = 32
+"""Parts that may be on their way: 32 MB at the usual size."""
+WINDOW_BYTES = 16 * 1024 * 1024
+"""Shared memory: two parts of the largest size, 16 of the usual."""
 SIGN_OF_LIFE_S = 1.0
 SILENCE_S = 10.0
 ATTEMPTS = 3
@@ -96,7 +98,7 @@ class _Connection:
     def __init__(self, terms: _Terms) -> None:
         self.socket = terms.context.socket(zmq.DEALER)
         self.socket.linger = 100  # ms: the last thing said is how many parts are safe
-        self.socket.set(zmq.MAXMSGSIZE, PART_BYTES)
+        self.socket.set(zmq.MAXMSGSIZE, PART_BYTES + 1024)  # encryption adds a little
         self.used_s = terms.clock.now_s()
         self.window: Window | None = None
         try:
@@ -107,7 +109,7 @@ class _Connection:
             raise
         if terms.share and not terms.endpoint.startswith("inproc:"):
             with contextlib.suppress(BusError):  # no shared memory: everything goes over the socket
-                self.window = Window.create(terms.credit * PART_BYTES)
+                self.window = Window.create(WINDOW_BYTES)
 
     def close(self) -> None:
         """Let go of both."""
@@ -232,7 +234,7 @@ class _Taking:
         self._opened: Opened | None = None
         self._window: Window | None = None
         self._digests: list[bytes] = []
-        self._stored = 0
+        self._stored = self._told = 0
         self._produced = 0
         self._cancelling = False
 
@@ -252,7 +254,7 @@ class _Taking:
         """Take what is still to come over a connection, until the sender says that it is the end."""
         self._window, socket = connection.window, connection.socket
         window = self._window
-        offer = WindowOffer(name=window.name, slots=self._terms.credit) if window is not None else None
+        offer = WindowOffer(name=window.name, size=window.size) if window is not None else None
         socket.send_multipart(
             encode(Open(stream=self._stream, first=self._stored, credit=self._terms.credit, window=offer))
         )
@@ -261,12 +263,12 @@ class _Taking:
             if socket.poll(_LOOK_MS):
                 heard_s = self._terms.clock.now_s()
                 if isinstance(say := self._take_one(socket), End):
-                    socket.send_multipart(encode(Stored(parts=self._stored)))
+                    self._confirm(socket)
                     return say
             elif (now_s := self._terms.clock.now_s()) - heard_s > self._terms.silence_s:
                 raise _Broken
             elif now_s - spoke_s > SIGN_OF_LIFE_S:
-                socket.send_multipart(encode(Stored(parts=self._stored)))
+                self._confirm(socket)
                 spoke_s = now_s
             self._heed_cancel(socket)
 
@@ -282,10 +284,15 @@ class _Taking:
             self._begin(say)
         elif isinstance(say, Part) and not self._cancelling:
             self._store(say, data)
-            socket.send_multipart(encode(Stored(parts=self._stored)))
+            if self._stored - self._told >= self._terms.credit // 4 or not socket.poll(0):
+                self._confirm(socket)
         elif isinstance(say, Progress):
             self._tell(say.produced)
         return say
+
+    def _confirm(self, socket: Socket) -> None:
+        socket.send_multipart(encode(Stored(parts=self._stored)))
+        self._told = self._stored
 
     def _begin(self, opened: Opened) -> None:
         window = self._window
@@ -320,8 +327,8 @@ class _Taking:
 
     def _in_window(self, layout: ArrayLayout, index: int) -> memoryview:
         assert self._window is not None, "an agreed window is there"  # noqa: S101
-        slot = index % self._terms.credit * PART_BYTES
-        return self._window.slot(slot, layout.part_size(index))
+        slot = index % (self._window.size // layout.part_bytes)
+        return self._window.slot(slot * layout.part_bytes, layout.part_size(index))
 
     def _verifies(self, opened: Opened) -> bool:
         return opened.nonce is None if self._terms.verify is None else self._terms.verify

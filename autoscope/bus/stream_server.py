@@ -12,11 +12,11 @@ from typing import Self
 import numpy as np
 import zmq
 
-from autoscope.bus.arrays import PART_BYTES
 from autoscope.bus.authentication import Caller, Context, ServerSecurity
 from autoscope.bus.roles import Verb, require
 from autoscope.bus.shared_memory import Window
 from autoscope.bus.streaming import (
+    MAX_HEADER_BYTES,
     Cancel,
     End,
     Open,
@@ -52,8 +52,6 @@ class _Reader:
     permitted: int
     credit: int
     window: Window | None
-    slot_bytes: int
-    slots: int
     spoke_s: float
     heard_s: float
     over: bool = False
@@ -72,7 +70,7 @@ class StreamServer:
         self._security, self._clock = security, clock
         self._socket = context.socket(zmq.ROUTER)
         self._socket.linger = 0
-        self._socket.set(zmq.MAXMSGSIZE, PART_BYTES)
+        self._socket.set(zmq.MAXMSGSIZE, MAX_HEADER_BYTES + 1024)
         self._socket.set(zmq.HEARTBEAT_IVL, 1000)
         self._socket.set(zmq.HEARTBEAT_TIMEOUT, 5000)
         self.endpoint = security.bind(self._socket, endpoint)
@@ -159,7 +157,7 @@ class StreamServer:
                 return
             self._drop(other.route)
         window = self._window_of(route, say.window, source.layout.part_bytes)
-        credit = min(say.credit, say.window.slots) if window is not None and say.window is not None else say.credit
+        credit = min(say.credit, window.size // source.layout.part_bytes) if window is not None else say.credit
         self._readers[route] = _Reader(
             route=route,
             caller=caller,
@@ -168,8 +166,6 @@ class StreamServer:
             permitted=say.first + credit,
             credit=credit,
             window=window,
-            slot_bytes=say.window.slot_bytes if say.window else 0,
-            slots=say.window.slots if say.window else 0,
             spoke_s=self._clock.now_s(),
             heard_s=self._clock.now_s(),
         )
@@ -216,7 +212,8 @@ class StreamServer:
         if reader.window is None:
             self._post([reader.route, *header, ready.data])
             return
-        slot = reader.window.slot(index % reader.slots * reader.slot_bytes, ready.data.nbytes)
+        size = reader.source.layout.part_bytes
+        slot = reader.window.slot(index % (reader.window.size // size) * size, ready.data.nbytes)
         np.frombuffer(slot, np.uint8)[:] = np.frombuffer(ready.data, np.uint8)
         self._post([reader.route, *header])
 
@@ -234,12 +231,12 @@ class StreamServer:
 
     def _window_of(self, route: bytes, offer: WindowOffer | None, part_bytes: int) -> Window | None:
         """Return the memory offered, kept from the receiver's last stream or opened, or None where it is not shared."""
-        if offer is None or offer.slot_bytes < part_bytes:
+        if offer is None or offer.size < part_bytes:
             return None
         name, window, _ = self._windows.get(route, ("", None, 0.0))
         if name != offer.name or window is None:
             try:
-                window = Window.open(offer.name, offer.slots * offer.slot_bytes)
+                window = Window.open(offer.name, offer.size)
             except AutoscopeError:
                 return None
         self._windows[route] = (offer.name, window, self._clock.now_s())

@@ -29,6 +29,7 @@ from pydantic import Field, NonNegativeInt, StringConstraints, ValidationError
 
 from autoscope.actions import Value
 from autoscope.bus.arrays import (
+    DEFAULT_PART_BYTES,
     PART_BYTES,
     Array,
     ArrayHeader,
@@ -42,6 +43,7 @@ from autoscope.bus.arrays import (
     raw_bytes,
     whole_digest,
 )
+from autoscope.bus.shared_memory import MAX_WINDOW_BYTES
 from autoscope.errors import BusError
 
 MAGIC = b"autoscope/1"
@@ -54,11 +56,11 @@ StreamName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
 class WindowOffer(Value):
-    """Shared memory the receiver has made: part ``k`` goes to slot ``k`` modulo the number of slots."""
+    """Shared memory the receiver has made, for as many whole parts as fit in: part ``k`` goes to slot ``k % slots``."""
 
     name: Annotated[str, StringConstraints(max_length=60)]
-    slots: Annotated[int, Field(ge=1, le=MAX_CREDIT)]
-    slot_bytes: Annotated[int, Field(ge=1, le=PART_BYTES)] = PART_BYTES
+    size: Annotated[int, Field(ge=1, le=MAX_WINDOW_BYTES)]
+    """In bytes."""
 
 
 class Open(Value):
@@ -226,13 +228,12 @@ class PartSource(Protocol):
         """Return how it ended, once it has."""
 
 
-class ArraySource:
-    """A stream of an array that is all there, from any part on, as often as wanted."""
+class PartsSource:
+    """A stream of an array whose parts are all there, from any part on, as often as wanted."""
 
-    def __init__(self, array: Array, header: ArrayHeader | None = None) -> None:
-        self.layout: ArrayLayout = header or layout_of(array)
-        self._parts = list(cut(raw_bytes(array), self.layout))
-        self.sha256: str | None = header.sha256 if header else None
+    def __init__(self, layout: ArrayLayout, parts: Sequence[Buffer], sha256: str | None = None) -> None:
+        self.layout, self.sha256 = layout, sha256
+        self._parts = [memoryview(part) for part in parts]
         self._digests: list[Future[bytes]] = []
 
     def held(self) -> range:
@@ -261,6 +262,14 @@ class ArraySource:
         return End(outcome="complete", parts=self.layout.parts, sha256=whole)
 
 
+class ArraySource(PartsSource):
+    """A stream of an array that is all there."""
+
+    def __init__(self, array: Array, header: ArrayHeader | None = None) -> None:
+        layout = header or layout_of(array)
+        super().__init__(layout, list(cut(raw_bytes(array), layout)), header.sha256 if header else None)
+
+
 class LiveSource:
     """A stream that an acquisition fills while it is sent, through a fixed number of parts in memory.
 
@@ -274,7 +283,7 @@ class LiveSource:
         How long ``put`` waits for room before the acquisition fails.
     """
 
-    def __init__(self, layout: ArrayLayout, *, capacity: int = 16, patience_s: float = 10.0) -> None:
+    def __init__(self, layout: ArrayLayout, *, capacity: int = 64, patience_s: float = 10.0) -> None:
         self.layout, self.sha256, self._patience_s = layout, None, patience_s
         self._changed = threading.Condition()
         self._free = deque(np.empty(layout.part_bytes, np.uint8) for _ in range(min(capacity, max(1, layout.parts))))
@@ -387,7 +396,7 @@ class LiveSource:
 
 
 def whole_frames(
-    dtype: str, shape: tuple[int, ...], *, frame_axes: int = 2, part_bytes: int = PART_BYTES
+    dtype: str, shape: tuple[int, ...], *, frame_axes: int = 2, part_bytes: int = DEFAULT_PART_BYTES
 ) -> ArrayLayout:
     """Return the layout of an acquisition with parts that end between frames, as large as they may be.
 
@@ -399,9 +408,9 @@ def whole_frames(
     Examples
     --------
     >>> whole_frames("<u2", (4000, 256, 256)).part_bytes // (256 * 256 * 2)
-    64
+    8
     """
     frame = int(np.prod(shape[len(shape) - frame_axes :], dtype=object)) * int(dtype[2:])
-    size = max(1, part_bytes // frame) * frame if 0 < frame <= part_bytes else part_bytes
+    size = max(1, part_bytes // frame) * frame if 0 < frame <= PART_BYTES else part_bytes
     nbytes = int(np.prod(shape, dtype=object)) * int(dtype[2:])
     return ArrayLayout(dtype=dtype, shape=shape, part_bytes=size, parts=-(-nbytes // size))

@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 
-from tests.figures import duty, focus, imaging, latency, main_job, quality
+from tests.figures import bus_arrays, duty, focus, imaging, latency, main_job, quality
 from tests.figures.figure import Figure
 
 Group = Callable[[bool], Iterator[Figure]]
@@ -20,9 +20,11 @@ DECISION: dict[str, Group] = {
     "quality": quality.figures,
 }
 """What is measured of the decision engine."""
-GROUPS: dict[str, tuple[str, ...]] = {"main_job": ("main_job",), "decision": tuple(DECISION)}
+BUS: dict[str, Group] = {"bus_arrays": bus_arrays.figures}
+"""What is measured of the microscope bus."""
+GROUPS: dict[str, tuple[str, ...]] = {"main_job": ("main_job",), "decision": tuple(DECISION), "bus": tuple(BUS)}
 """Measured by default."""
-PARTS: dict[str, Group] = {"main_job": main_job.figures} | DECISION
+PARTS: dict[str, Group] = {"main_job": main_job.figures} | DECISION | BUS
 
 
 def chosen(only: Sequence[str]) -> list[str]:
@@ -49,7 +51,9 @@ def measured(part: str, slow: bool) -> Iterator[Figure]:
 def main() -> int:
     """Print every figure of the chosen groups as it is measured."""
     parser = argparse.ArgumentParser(prog="python -m tests.figures")
-    parser.add_argument("only", nargs="*", choices=[[], *GROUPS, *DECISION], help="what to measure (default: all)")
+    parser.add_argument(
+        "only", nargs="*", choices=[[], *GROUPS, *DECISION, *BUS], help="what to measure (default: all)"
+    )
     parser.add_argument("--slow", action="store_true", help="also those that take longer than a few minutes")
     given = parser.parse_args()
     missed = 0

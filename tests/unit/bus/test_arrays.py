@@ -32,7 +32,7 @@ def test_receiving_one_part_copies_nothing_and_the_array_is_read_only():
 
 
 def test_parts_are_at_most_8_mb():
-    header, parts = to_parts(np.zeros(PART_BYTES * 2 + 1, np.uint8))
+    header, parts = to_parts(np.zeros(PART_BYTES * 2 + 1, np.uint8), part_bytes=PART_BYTES)
     assert [part.nbytes for part in parts] == [PART_BYTES, PART_BYTES, 1]
     with pytest.raises(ValidationError):
         ArrayHeader.model_validate(header.model_dump() | {"part_bytes": PART_BYTES + 1, "parts": 2})

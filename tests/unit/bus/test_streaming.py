@@ -10,7 +10,7 @@ import pytest
 import zmq
 
 from autoscope.bus import streaming
-from autoscope.bus.arrays import MAX_ARRAY_BYTES, to_parts
+from autoscope.bus.arrays import MAX_ARRAY_BYTES, PART_BYTES, to_parts
 from autoscope.bus.authentication import CurveClient, CurveServer, OpenClient, OpenServer
 from autoscope.bus.keyring import Entry, Keyring, write_entries
 from autoscope.bus.keys import KeyPair
@@ -454,3 +454,15 @@ def test_a_npy_file_is_read_by_numpy_as_it_was(tmp_path, dtype, order):
 @pytest.mark.parametrize("say", [streaming.Open(stream="s", credit=3), streaming.Stored(parts=2), streaming.Cancel()])
 def test_what_a_receiver_says_comes_back(say):
     assert decode_from_receiver(encode(say)) == say
+
+
+@pytest.mark.parametrize("share", [False, True])
+def test_parts_of_the_largest_size_pass_an_encrypted_connection(tmp_path, share):
+    layout = whole_frames("<u2", (9, 1024, 1024), part_bytes=PART_BYTES)
+    assert layout.part_bytes == PART_BYTES
+    array = np.arange(9 * 2**20, dtype="<u2").reshape(9, 1024, 1024)
+    header, _ = to_parts(array, part_bytes=PART_BYTES)
+    with ends(tmp_path, share=share) as (sender, receiver):
+        sender.offer("a", ArraySource(array, header))
+        receiver.receive("a", sink := memory())
+    assert (sink.array == array).all()
