@@ -169,7 +169,7 @@ def _member(
         normal = level.T @ (weight[:, None] * level) + np.diag([1.0, 1.0 / SLOPE])
         residual = rates - z * np.linalg.solve(normal, level.T @ (weight * rates))[1]
     try:
-        prior, used = maximise(start, inputs.features[seen.pixels], residual, variances, ITERATIONS)
+        prior, used, _ = maximise(start, inputs.features[seen.pixels], residual, variances, ITERATIONS)
     except FitFailed:  # the start then knows only that near is like near
         prior, used = start, 0
     learnt = Learnt(name, prior, slope, scaling, noise, used, 0.0)

@@ -170,6 +170,9 @@ class Committee:
         beliefs = self._beliefs(allowed)
         top = max(beliefs.values())
         self._asked_ = tuple(name for name, belief in beliefs.items() if belief >= NEGLIGIBLE * top)
+        for name in self._fitted_:
+            if name not in self._asked_:
+                self._members[name].release()
         for name in self._asked_:  # built before conditioning, as when each measurement arrived: the same bits
             self._members[name].pool_posterior()
 
@@ -216,7 +219,7 @@ class Committee:
         for name, member in self._members.items():
             try:
                 if name in rest:
-                    member.recall(member.state(), x, y, noise)
+                    member.rest(x, y, noise)
                     summaries[name] = self._summaries_[name]
                 else:
                     summaries[name] = member.fit(x, y, noise)

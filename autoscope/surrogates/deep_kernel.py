@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from autoscope.errors import Diverged, ModelError
 from autoscope.protocols import JsonValue
 from autoscope.surrogates.posterior import ExactPosterior
 from autoscope.surrogates.prior import Features, Prior, Shape, default_prior
-from autoscope.surrogates.surrogate import ExactSurrogate
+from autoscope.surrogates.surrogate import ExactSurrogate, Scaling
 
 if TYPE_CHECKING:
     from autoscope.surrogates.network import FeatureNetwork
@@ -69,28 +70,41 @@ class DeepKernel(ExactSurrogate):
         groups = (tuple(range(dimensions)), beside) if beside else (tuple(range(dimensions)),)
         self._default = default_prior(shape, groups)
         self._network_: FeatureNetwork | None = None
+        self._single_: FeatureNetwork | None = None
         self._prior_: Prior | None = None
 
-    def _learn(self, x: Features, y: Array, noise_variance: Array) -> tuple[ExactPosterior, int]:
+    def _learn(
+        self, x: Features, y: Array, noise_variance: Array, units: Scaling, least: float
+    ) -> tuple[ExactPosterior | None, int]:
         if self._network_ is not None and self._prior_ is not None:
+            start = self._prior_.rescaled(units.shift, units.factor)
             try:
                 network = self._fresh()
                 network.set_weights(self._network_.weights())
-                return self._train(network, self._prior_, self._steps[1], x, y, noise_variance)
+                return self._train(network, start, self._steps[1], x, y, noise_variance, least)
             except ModelError:  # a bad start spoils a warm fit; the cold one below does not depend on it
                 pass
-        return self._train(self._fresh(), self._default, self._steps[0], x, y, noise_variance)
+        return self._train(self._fresh(), self._default, self._steps[0], x, y, noise_variance, -math.inf)
 
     def _train(
-        self, network: FeatureNetwork, start: Prior, steps: int, x: Features, y: Array, noise_variance: Array
-    ) -> tuple[ExactPosterior, int]:
+        self,
+        network: FeatureNetwork,
+        start: Prior,
+        steps: int,
+        x: Features,
+        y: Array,
+        noise_variance: Array,
+        least: float,
+    ) -> tuple[ExactPosterior | None, int]:
         from autoscope.surrogates.network import train  # torch: only when something is really fitted
 
         x = x[:, self._columns]
-        prior = train(network, start, x, y, noise_variance, steps=steps, learning_rate=self._learning_rate)
-        posterior = ExactPosterior(prior, network.embed(x), y, noise_variance)
+        found = train(network, start, x, y, noise_variance, steps=steps, learning_rate=self._learning_rate)
+        if found.gain < least:
+            return None, steps
+        posterior = ExactPosterior(found.prior, network.embed(x), y, noise_variance)
         _refuse_overconfidence(posterior)
-        self._network_, self._prior_ = network, prior
+        self._network_, self._prior_, self._single_ = network, found.prior, None
         return posterior, steps
 
     def _fresh(self) -> FeatureNetwork:
@@ -101,14 +115,17 @@ class DeepKernel(ExactSurrogate):
     def _embed(self, x: Features) -> Features:
         if self._network_ is None:
             raise ModelError("the deep kernel has not been fitted", remedy="Call fit(x, y, noise_std) first")
-        return self._network_.embed(x[:, self._columns])
+        if x.dtype != np.float32:
+            return self._network_.embed(x[:, self._columns])
+        if self._single_ is None:
+            self._single_ = self._network_.single()
+        return self._single_.embed(x[:, self._columns])
 
     def forget(self) -> None:
         """Let the next fit start from fresh weights; see `Surrogate.forget`."""
         self._prior_ = None
 
-    def state(self) -> dict[str, JsonValue]:
-        """Return weights and hyperparameters; see `Surrogate.state`."""
+    def _learnt(self) -> dict[str, JsonValue]:
         if self._network_ is None or self._prior_ is None:
             return {"prior": None, "weights": None}
         return {"prior": self._prior_.plain(), "weights": self._network_.weights()}
@@ -117,7 +134,7 @@ class DeepKernel(ExactSurrogate):
         plain, weights = state["prior"], state["weights"]
         if not isinstance(plain, dict) or not isinstance(weights, str):
             raise ModelError("a deep kernel that was never fitted cannot be recalled")
-        self._network_, self._prior_ = self._fresh(), Prior.from_plain(plain)
+        self._network_, self._prior_, self._single_ = self._fresh(), Prior.from_plain(plain), None
         self._network_.set_weights(weights)
         return self._prior_
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,17 @@ POSITIVE_BOUNDS = {"lengthscale": (0.05, 1e3), "outputscale": (1e-3, 1e2), "nois
 """Where hyperparameters may go, for standardised inputs and targets."""
 MEAN_BOUND = 5.0
 HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
+LEAST = 2.2e-9
+"""A relative change of the loss that is none."""
+
+
+class Found(NamedTuple):
+    """What a search for hyperparameters found."""
+
+    prior: Prior
+    iterations: int
+    gain: float
+    """How many nats of log posterior density it is ahead of where the search began."""
 
 
 @dataclass(frozen=True)
@@ -102,17 +114,18 @@ class Evidence:
         """
         prior = self.unpack(flat)
         scaled = [self.x[:, list(g)] / np.asarray(v) for g, v in zip(self.groups, prior.lengthscales, strict=True)]
-        squared = [_squared_distances(z) for z in scaled]
-        pairs = [correlation_and_slope(self.shape, q) for q in squared]
-        covariances = [s * c for s, (c, _) in zip(prior.outputscales, pairs, strict=True)]
-        value, alpha, weight = self._likelihood(np.sum(covariances, axis=0), prior)
+        pairs = [correlation_and_slope(self.shape, _squared_distances(z)) for z in scaled]
+        covariance = prior.outputscales[0] * pairs[0][0]
+        for outputscale, (correlated, _) in zip(prior.outputscales[1:], pairs[1:], strict=True):
+            covariance += outputscale * correlated
+        value, alpha, weight = self._likelihood(covariance, prior)
         gradient = [float(alpha.sum()), prior.jitter * float(np.trace(weight))]
         by_input = np.zeros_like(self.x)
         for g, (correlated, sloped) in enumerate(pairs):
             z, outputscale = scaled[g], prior.outputscales[g]
-            inner = weight * sloped
-            attraction = inner @ z - inner.sum(axis=1)[:, None] * z
             gradient.append(outputscale * float(np.vdot(weight, correlated)))
+            inner = np.multiply(weight, sloped, out=sloped)
+            attraction = inner @ z - inner.sum(axis=1)[:, None] * z
             gradient += (-2.0 * outputscale * np.einsum("aj,aj->j", z, attraction)).tolist()
             by_input[:, list(self.groups[g])] += 2.0 * outputscale * attraction / np.asarray(prior.lengthscales[g])
         belief, pull = self._hyperprior(flat)
@@ -123,16 +136,19 @@ class Evidence:
         """Return the log evidence, ``alpha``, and the derivative by every entry of the covariance."""
         covariance[np.diag_indices_from(covariance)] += self.noise_variance + prior.jitter  # a fresh sum: ours
         try:
-            factor = cholesky(covariance, lower=True, check_finite=False)
+            factor = cholesky(covariance, lower=True, overwrite_a=True, check_finite=False)
         except (LinAlgError, ValueError) as error:
             raise FitFailed("the covariance of the data cannot be factorised", value=str(error)) from error
-        half, _ = dpotri(factor, lower=1)
+        value = -np.log(np.diagonal(factor)).sum() - len(self.y) * HALF_LOG_2PI
+        half, _ = dpotri(factor, lower=1, overwrite_c=1)
         inverse = half + half.T  # the upper half is zero, as in the factor
         inverse[np.diag_indices_from(inverse)] *= 0.5
         residual = self.y - prior.mean
         alpha = inverse @ residual
-        value = -0.5 * residual @ alpha - np.log(np.diagonal(factor)).sum() - len(residual) * HALF_LOG_2PI
-        return float(value), alpha, 0.5 * (np.outer(alpha, alpha) - inverse)
+        weight = np.multiply.outer(0.5 * alpha, alpha)
+        inverse *= 0.5
+        weight -= inverse
+        return float(value - 0.5 * residual @ alpha), alpha, weight
 
     def _hyperprior(self, flat: Array) -> tuple[float, Array]:
         """Return the log density of hyperparameters and its gradient; log-normal densities are of the value itself."""
@@ -152,10 +168,10 @@ class Evidence:
 
 
 def _squared_distances(z: Array) -> Array:
-    norms = np.einsum("ij,ij->i", z, z)
-    squared = norms[:, None] + norms[None] - 2.0 * (z @ z.T)
+    norms, ones = np.einsum("ij,ij->i", z, z)[:, None], np.ones((len(z), 1))
+    squared = np.hstack([-2.0 * z, norms, ones]) @ np.hstack([z, ones, norms]).T
     np.fill_diagonal(squared, 0.0)
-    return np.asarray(np.maximum(squared, 0.0))
+    return np.asarray(np.maximum(squared, 0.0, out=squared))
 
 
 def thinned(count: int, total: int) -> Indices:
@@ -170,8 +186,13 @@ def thinned(count: int, total: int) -> Indices:
 
 
 @one_thread()
-def maximise(start: Prior, x: Features, y: Array, noise_variance: Array, iterations: int) -> tuple[Prior, int]:
-    """Return the maximum a posteriori prior found from ``start`` in at most ``iterations``, and how many were used.
+def maximise(start: Prior, x: Features, y: Array, noise_variance: Array, iterations: int, least: float = 0.0) -> Found:
+    """Return the maximum a posteriori prior found from ``start`` in at most ``iterations``.
+
+    Parameters
+    ----------
+    least : float
+        An iteration that gains less than so many nats is the last.
 
     Raises
     ------
@@ -179,14 +200,21 @@ def maximise(start: Prior, x: Features, y: Array, noise_variance: Array, iterati
         The evidence cannot be computed where the search stands, or the search ends on a non-finite value.
     """
     evidence = Evidence(start.shape, start.groups, np.asarray(x, dtype=np.float64), y, noise_variance)
+    first: list[float] = []
+
+    def loss(flat: Array) -> tuple[float, Array]:
+        value, gradient = evidence.loss(flat)
+        first.append(value)
+        return value, gradient
+
     found = minimize(
-        evidence.loss,
+        loss,
         evidence.pack(start),
         jac=True,
         bounds=evidence.bounds(),
         method="L-BFGS-B",
-        options={"maxiter": iterations, "maxfun": 2 * iterations + 5},
+        options={"maxiter": iterations, "maxfun": 2 * iterations + 5, "ftol": max(least / len(y), LEAST)},
     )
     if not (np.isfinite(found.fun) and np.isfinite(found.x).all()):
         raise FitFailed("the evidence is not finite at the end of the search", value=float(found.fun))
-    return evidence.unpack(found.x), int(found.nit)
+    return Found(evidence.unpack(found.x), int(found.nit), len(y) * (first[0] - float(found.fun)))

@@ -9,12 +9,15 @@ from numpy.typing import NDArray
 
 from autoscope.errors import FitFailed
 from autoscope.protocols import JsonValue
-from autoscope.surrogates.evidence import maximise, thinned
+from autoscope.surrogates.evidence import Found, maximise, thinned
 from autoscope.surrogates.posterior import ExactPosterior
 from autoscope.surrogates.prior import Features, Groups, Prior, Shape, default_prior
-from autoscope.surrogates.surrogate import ExactSurrogate
+from autoscope.surrogates.surrogate import FEW, ExactSurrogate, Scaling
 
 Array = NDArray[np.float64]
+
+NEGLIGIBLE = 0.05
+"""A step of a warm fit to more than a few measurements that gains fewer nats than this is its last."""
 
 
 class GaussianProcess(ExactSurrogate):
@@ -60,22 +63,31 @@ class GaussianProcess(ExactSurrogate):
         self._iterations, self._fit_points = (cold_iterations, warm_iterations), fit_points
         self._prior_: Prior | None = None
 
-    def _learn(self, x: Features, y: Array, noise_variance: Array) -> tuple[ExactPosterior, int]:
+    def _learn(
+        self, x: Features, y: Array, noise_variance: Array, units: Scaling, least: float
+    ) -> tuple[ExactPosterior | None, int]:
         if self._prior_ is not None:
+            start = self._prior_.rescaled(units.shift, units.factor)
             try:
-                return self._learn_from(self._prior_, x, y, noise_variance, self._iterations[1])
+                enough = NEGLIGIBLE if len(y) >= FEW else 0.0
+                found = self._found(start, x, y, noise_variance, self._iterations[1], enough)
+                if found.gain < least:
+                    return None, found.iterations
+                return self._taken(found, x, y, noise_variance)
             except FitFailed:  # a bad start spoils a warm fit; the cold one below does not depend on it
                 self._prior_ = None
-        return self._learn_from(self._default, x, y, noise_variance, self._iterations[0])
+        return self._taken(self._found(self._default, x, y, noise_variance, self._iterations[0]), x, y, noise_variance)
 
-    def _learn_from(
-        self, start: Prior, x: Features, y: Array, noise_variance: Array, iterations: int
-    ) -> tuple[ExactPosterior, int]:
+    def _found(
+        self, start: Prior, x: Features, y: Array, noise_variance: Array, iterations: int, least: float = 0.0
+    ) -> Found:
         at = thinned(self._fit_points, len(x))
-        prior, used = maximise(start, x[at], y[at], noise_variance[at], iterations)
-        posterior = ExactPosterior(prior, x, y, noise_variance)
-        self._prior_ = prior
-        return posterior, used
+        return maximise(start, x[at], y[at], noise_variance[at], iterations, least)
+
+    def _taken(self, found: Found, x: Features, y: Array, noise_variance: Array) -> tuple[ExactPosterior, int]:
+        posterior = ExactPosterior(found.prior, x, y, noise_variance)
+        self._prior_ = found.prior
+        return posterior, found.iterations
 
     def _embed(self, x: Features) -> Features:
         return x
@@ -84,8 +96,7 @@ class GaussianProcess(ExactSurrogate):
         """Let the next fit start from the default prior; see `Surrogate.forget`."""
         self._prior_ = None
 
-    def state(self) -> dict[str, JsonValue]:
-        """Return the learnt hyperparameters; see `Surrogate.state`."""
+    def _learnt(self) -> dict[str, JsonValue]:
         return {"prior": self._prior_.plain() if self._prior_ else None}
 
     def _remember(self, state: Mapping[str, JsonValue]) -> Prior:

@@ -127,7 +127,7 @@ class InducingGaussianProcess:
     ) -> tuple[Prior, int]:
         if self._learn_by == "evidence":
             at = thinned(self._fit_points, len(x))
-            return maximise(start, x[at], y[at], noise_variance[at], iterations)
+            return maximise(start, x[at], y[at], noise_variance[at], iterations)[:2]
         from autoscope.surrogates.sparse_evidence import maximise_bound  # GPyTorch: only when something is so fitted
 
         chosen = select_inducing(start, x, self._counts[2])
@@ -140,8 +140,7 @@ class InducingGaussianProcess:
         return SparsePosterior(prior, x, y, noise_variance, chosen, spare=spare)
 
     def _replace(self, posterior: SparsePosterior) -> None:
-        if self._posterior_ is not None and self._posterior_.pool is not None:
-            self._store = self._posterior_.pool.store
+        self.release()
         self._posterior_ = posterior
 
     def forget(self) -> None:
@@ -161,6 +160,16 @@ class InducingGaussianProcess:
     def state(self) -> dict[str, JsonValue]:
         """Return the learnt hyperparameters; see `Surrogate.state`."""
         return {"prior": self._prior_.plain() if self._prior_ else None}
+
+    def rest(self, x: Features, y: Array, noise_std: Array) -> None:
+        """Choose inducing points anew among all measurements; see `Surrogate.rest`."""
+        self.recall(self.state(), x, y, noise_std)
+
+    def release(self) -> None:
+        """Let go of the posterior over the pool; see `Surrogate.release`."""
+        if self._posterior_ is not None and self._posterior_.pool is not None:
+            self._store = self._posterior_.pool.store
+            self._posterior_.pool = None
 
     def predict(self, x: Features) -> tuple[Array, Array]:
         """Return mean and std at ``x`` (m, d); see `Surrogate.predict`."""
@@ -352,6 +361,14 @@ class GrowingGaussianProcess:
     def leave_one_out(self) -> tuple[Array, Array, Array] | None:
         """Return values and leave-one-out forecasts; see `Surrogate.leave_one_out`."""
         return self._active.leave_one_out()
+
+    def rest(self, x: Features, y: Array, noise_std: Array) -> None:
+        """Sit out a fit; see `Surrogate.rest`."""
+        self._active.rest(x, y, noise_std)
+
+    def release(self) -> None:
+        """Let go of the posterior over the pool; see `Surrogate.release`."""
+        self._active.release()
 
     def forget(self) -> None:
         """Let the next fit start afresh; see `Surrogate.forget`."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from autoscope.errors import Diverged
-from autoscope.surrogates.evidence import Evidence
+from autoscope.surrogates.evidence import Evidence, Found
 from autoscope.surrogates.prior import Features, Prior
 from autoscope.surrogates.threads import one_thread
 
@@ -51,9 +51,14 @@ class FeatureNetwork(nn.Module):
         learnt = 2.0 * torch.tanh(self.layers(x[:, : self._inputs]))
         return torch.cat([learnt, x[:, self._inputs :]], dim=1)
 
+    def single(self) -> FeatureNetwork:
+        """Return a copy in single precision."""
+        return copy.deepcopy(self).float()
+
     def embed(self, x: Features) -> Features:
         """Return the kernel inputs of ``x`` (n, d), shape (n, k), in chunks and in the precision of ``x``."""
-        network = self if x.dtype == np.float64 else copy.deepcopy(self).float()
+        own = np.float64 if next(self.parameters()).dtype == torch.float64 else np.float32
+        network = self if x.dtype == own else self.single()
         with torch.no_grad():
             parts = [network(torch.as_tensor(x[i : i + CHUNK])).numpy() for i in range(0, len(x), CHUNK)]
         return np.concatenate(parts)
@@ -83,8 +88,8 @@ def train(
     *,
     steps: int,
     learning_rate: float,
-) -> Prior:
-    """Train network and hyperparameters together by ``steps`` of Adam on the evidence; return the prior found.
+) -> Found:
+    """Train network and hyperparameters together by ``steps`` of Adam on the evidence; return what was found.
 
     Deep kernel learning (Wilson, Hu, Salakhutdinov & Xing, AISTATS 2016, eq. 7): the chain rule joins the closed-form
     derivative of the evidence by the kernel's inputs to the network's. The network is changed in place.
@@ -127,4 +132,4 @@ def train(
     end = loss(backward=False)
     if end > begin + TOLERATED_RISE:
         raise Diverged("training ended worse than it began", value=end, limit=begin, remedy="Lower the learning rate")
-    return frame.unpack(flat.detach().numpy())
+    return Found(frame.unpack(flat.detach().numpy()), steps, len(y) * (begin - end))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.blas import strmm
 
+from autoscope.surrogates.lattice import Lattice, LatticeKernel
 from autoscope.surrogates.prior import Features, Prior, Shape
 
 Array = NDArray[np.float64]
@@ -16,8 +18,8 @@ Indices = NDArray[np.int64]
 Held = Any
 """An array of single precision where the pool is kept: NumPy's in main memory, or a torch tensor on a device."""
 
-BLOCK_ELEMENTS = 500_000
-"""Entries of a covariance handled at once: a few megabytes stay in the processor's cache."""
+BLOCK_ELEMENTS = 128_000
+"""Entries of a covariance handled at once: with its intermediate results they stay in a core's own cache."""
 
 
 class Home(Protocol):
@@ -121,7 +123,8 @@ class PoolKernel:
     """Prior covariances between given points and all points of a pool, in single precision.
 
     The pool's columns are divided by their lengthscales once, and beside them stands minus half their squared norm, so
-    that one matrix product gives the whole exponent of the kernel, the log of its variance included.
+    that one matrix product gives the whole exponent of the kernel, the log of its variance included. In main memory
+    summands on the coordinates of a lattice are looked up instead (`lattice`).
 
     Parameters
     ----------
@@ -139,25 +142,46 @@ class PoolKernel:
             home.put(_beside(points, columns, lengthscales, own=2))
             for columns, lengthscales in zip(prior.groups, prior.lengthscales, strict=True)
         ]
+        self._tables = {
+            g: LatticeKernel(lattice, prior.shape, prior.lengthscales[g], prior.outputscales[g])
+            for g, columns in enumerate(prior.groups)
+            if home is MAIN_MEMORY and len(columns) == 2 and (lattice := Lattice.of(points[:, list(columns)]))
+        }
 
     def __len__(self) -> int:
         return len(self._sides[0])
 
     def rows(self, x: Features, block: slice = slice(None)) -> Held:
         """Return the covariances between ``x`` (q, d) and a block of the pool, shape (q, block)."""
-        near = [_beside(x, c, v, own=1) for c, v in zip(self.prior.groups, self.prior.lengthscales, strict=True)]
-        return self._sum([self.home.put(side) for side in near], [side[block] for side in self._sides])
+
+        def part(g: int) -> Held:
+            columns, table = self.prior.groups[g], self._tables.get(g)
+            places = None if table is None else table.lattice.places(x[:, list(columns)])
+            if table is not None and places is not None:
+                return table.rows(places, block)
+            near = _beside(x, columns, self.prior.lengthscales[g], own=1)
+            return self._computed(g, self.home.put(near), self._sides[g][block])
+
+        return self._sum(part)
 
     def between(self, one: Indices, other: Indices) -> Held:
         """Return the covariances between points of the pool, given by their indices (a,), (b,); shape (a, b)."""
         near, far = self.home.indices(one), self.home.indices(other)
-        return self._sum([_turned(side[near]) for side in self._sides], [side[far] for side in self._sides])
 
-    def _sum(self, near: list[Held], far: list[Held]) -> Held:
-        shape, outputscales = self.prior.shape, self.prior.outputscales
-        total = self.home.covariance(shape, near[0], far[0], outputscales[0])
-        for g in range(1, len(near)):
-            total += self.home.covariance(shape, near[g], far[g], outputscales[g])
+        def part(g: int) -> Held:
+            if (table := self._tables.get(g)) is not None:
+                return table.between(one, other)
+            return self._computed(g, _turned(self._sides[g][near]), self._sides[g][far])
+
+        return self._sum(part)
+
+    def _computed(self, g: int, near: Held, far: Held) -> Held:
+        return self.home.covariance(self.prior.shape, near, far, self.prior.outputscales[g])
+
+    def _sum(self, part: Callable[[int], Held]) -> Held:
+        total = part(0)
+        for g in range(1, len(self.prior.groups)):
+            total += part(g)
         return total
 
 
@@ -185,18 +209,18 @@ def _covariance(shape: Shape, near: Single, far: Single, outputscale: float) -> 
         near[:, -2] += log  # the column that meets the ones of the pool
         exponent = near @ far.T
         return np.asarray(np.exp(exponent, out=exponent))
+    log -= np.float32(np.log(3.0))
     near *= np.float32(-10.0)  # of minus half the squared distance
     root = near @ far.T
     np.abs(root, out=root)  # rounding can make a distance negative
     np.sqrt(root, out=root)
     decay = np.subtract(log, root)
     np.exp(decay, out=decay)
-    steps = root * np.float32(1.0 / 3.0)
-    steps += np.float32(1.0)
-    steps *= root
-    steps += np.float32(1.0)
-    steps *= decay
-    return steps
+    root += np.float32(1.5)  # 1 + r + r^2 / 3 = ((r + 3/2)^2 + 3/4) / 3
+    np.square(root, out=root)
+    root += np.float32(0.75)
+    root *= decay
+    return np.asarray(root)
 
 
 class PoolPosterior:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -74,6 +74,12 @@ class Prior:
             total += outputscale * correlation(self.shape, squared)
         return total
 
+    def rescaled(self, shift: float, factor: float) -> Prior:
+        """Return the same belief about ``shift + factor * target``."""
+        outputscales = tuple(s * factor**2 for s in self.outputscales)
+        mean, jitter = shift + factor * self.mean, self.jitter * factor**2
+        return replace(self, outputscales=outputscales, mean=mean, jitter=jitter)
+
     def flat(self) -> dict[str, float]:
         """Return all hyperparameters by name, for a fit summary."""
         named = {"mean": self.mean, "jitter": self.jitter}
@@ -124,8 +130,13 @@ def correlation_and_slope(shape: Shape, squared: Array) -> tuple[Array, Array]:
         return same, same
     root = np.sqrt(5.0 * squared)
     decay = np.exp(-root)
-    steep = (1.0 + root) * decay
-    return steep + squared * (5.0 / 3.0) * decay, steep * (5.0 / 3.0)
+    root += 1.0
+    root *= decay  # (1 + r) exp(-r)
+    decay *= squared
+    decay *= 5.0 / 3.0
+    decay += root
+    root *= 5.0 / 3.0
+    return decay, root
 
 
 def default_prior(shape: Shape, groups: Groups) -> Prior:

@@ -21,6 +21,12 @@ from autoscope.surrogates.threads import one_thread
 
 Array = NDArray[np.float64]
 
+WORTHWHILE = 1.0
+"""Nats of log posterior density below which new hyperparameters are no better founded than those in use: the posterior
+is not built anew for them."""
+FEW = 50
+"""With fewer measurements than this all is cheap: a fit is driven to its end, and the posterior always built anew."""
+
 
 class Surrogate(Protocol):
     """Predicts a target and its standard deviation from features; units of the target throughout."""
@@ -74,6 +80,12 @@ class Surrogate(Protocol):
     def forget(self) -> None:
         """Let the next fit start afresh instead of where the last one ended."""
 
+    def rest(self, x: Features, y: Array, noise_std: Array) -> None:
+        """Sit out a fit: hyperparameters stay, and all measurements, each known already, go on to count."""
+
+    def release(self) -> None:
+        """Let go of the posterior over the pool, until it is asked for again."""
+
     def state(self) -> dict[str, JsonValue]:
         """Return what the last fit learnt as JSON data."""
 
@@ -97,6 +109,10 @@ class Scaling:
     def standard(self, y: Array) -> Array:
         """Return standardised values."""
         return (y - self.shift) / self.factor
+
+    def seen_from(self, other: Scaling) -> Scaling:
+        """Return the scaling that takes values in this one's standard units to those of another."""
+        return Scaling((self.shift - other.shift) / other.factor, self.factor / other.factor)
 
     def noise_variance(self, noise_std: Array) -> Array:
         """Return standardised noise variance."""
@@ -122,10 +138,24 @@ class ExactSurrogate(abc.ABC):
         self._scaling_ = Scaling(0.0, 1.0)
         self._pool: Features | None = None
         self._store: Held | None = None
+        self._built_: int | None = None
+        self._pooled_: int | None = None
 
     @abc.abstractmethod
-    def _learn(self, x: Features, y: Array, noise_variance: Array) -> tuple[ExactPosterior, int]:
-        """Return the posterior under freshly learnt hyperparameters, and the iterations used."""
+    def _learn(
+        self, x: Features, y: Array, noise_variance: Array, units: Scaling, least: float
+    ) -> tuple[ExactPosterior | None, int]:
+        """Return the posterior under freshly learnt hyperparameters, and the iterations used.
+
+        Parameters
+        ----------
+        x, y, noise_variance : array
+            Measurements (n, d), (n,), (n,), standardised.
+        units : Scaling
+            From the standard units of the last fit to those of ``y``.
+        least : float
+            With a gain over the last hyperparameters below so many nats, return None for the posterior: they stay.
+        """
 
     @abc.abstractmethod
     def _embed(self, x: Features) -> Features:
@@ -136,8 +166,12 @@ class ExactSurrogate(abc.ABC):
         """Take up learnt hyperparameters and return the prior among them."""
 
     @abc.abstractmethod
+    def _learnt(self) -> dict[str, JsonValue]:
+        """Return learnt hyperparameters as JSON data; the prior, if there is one, as ``"prior"``."""
+
     def state(self) -> dict[str, JsonValue]:
-        """Return what the last fit learnt as JSON data."""
+        """Return what was learnt, and with how many measurements the posterior and its pool were built anew."""
+        return self._learnt() | {"built": self._built_, "pooled": self._pooled_}
 
     @abc.abstractmethod
     def forget(self) -> None:
@@ -162,29 +196,58 @@ class ExactSurrogate(abc.ABC):
         return self._posterior_.n if self._posterior_ else 0
 
     def fit(self, x: Features, y: Array, noise_std: Array) -> FitSummary:
-        """Learn hyperparameters; see `Surrogate.fit`."""
+        """Learn hyperparameters; see `Surrogate.fit`.
+
+        Where the measurements, all known already, say less than `WORTHWHILE` for new ones, the posterior stays.
+        """
         _check(x, y, noise_std)
-        scaling = Scaling.of(y)
+        scaling, least = Scaling.of(y), -math.inf
+        if len(y) >= FEW and self._knows(x, y, noise_std):
+            least = WORTHWHILE
         with one_thread():
-            posterior, iterations = self._learn(x, scaling.standard(y), scaling.noise_variance(noise_std))
-        self._replace(posterior)
-        self._scaling_ = scaling
+            posterior, iterations = self._learn(
+                x, scaling.standard(y), scaling.noise_variance(noise_std), self._scaling_.seen_from(scaling), least
+            )
+        if posterior is not None:
+            self._replace(posterior)
+            self._scaling_ = scaling
+        fitted = self._fitted()
         return FitSummary(
             model=self.name,
             n=len(y),
             iterations=iterations,
-            log_evidence=posterior.log_evidence() - len(y) * math.log(scaling.factor),
-            hyperparameters=posterior.prior.flat(),
+            log_evidence=fitted.log_evidence() - len(y) * math.log(self._scaling_.factor),
+            hyperparameters=fitted.prior.flat(),
+        )
+
+    def _knows(self, x: Features, y: Array, noise_std: Array) -> bool:
+        """Return whether the posterior was made of just these measurements, in this order."""
+        posterior, scaling = self._posterior_, self._scaling_
+        return (
+            posterior is not None
+            and posterior.n == len(y)
+            and np.array_equal(posterior.y, scaling.standard(y))
+            and np.array_equal(posterior.noise_variance, scaling.noise_variance(noise_std))
+            and np.array_equal(posterior.x, self._embed(x))
         )
 
     def recall(self, state: Mapping[str, JsonValue], x: Features, y: Array, noise_std: Array) -> None:
         """Take up a state; see `Surrogate.recall`."""
         _check(x, y, noise_std)
         prior = self._remember(state)
-        self._scaling_ = Scaling.of(y)
-        standard, noise = self._scaling_.standard(y), self._scaling_.noise_variance(noise_std)
+        built, pooled = (min(n, len(y)) if isinstance(n := state.get(k), int) else None for k in ("built", "pooled"))
+        first = slice(built)
+        self._scaling_ = Scaling.of(y[first])
+        standard, noise = self._scaling_.standard(y[first]), self._scaling_.noise_variance(noise_std[first])
         with one_thread():
-            self._replace(ExactPosterior(prior, self._embed(x), standard, noise))
+            self._replace(ExactPosterior(prior, self._embed(x[first]), standard, noise))
+        for until in (pooled, len(y)):  # in the steps in which it came about: the same bits
+            if until is not None:
+                new = slice(self.n, until)
+                if until > self.n:
+                    self.condition(x[new], y[new], noise_std[new])
+            if until == pooled and pooled is not None:
+                self._attached()
 
     def predict(self, x: Features) -> tuple[Array, Array]:
         """Return mean and std at ``x`` (m, d); see `Surrogate.predict`."""
@@ -203,7 +266,17 @@ class ExactSurrogate(abc.ABC):
     def attach(self, pool: Features) -> None:
         """Keep the posterior over ``pool`` (m, d); see `Surrogate.attach`."""
         self._pool = pool
-        if self._posterior_ is not None:
+        self.release()
+        self._store = None
+
+    def rest(self, x: Features, y: Array, noise_std: Array) -> None:
+        """Do nothing: the posterior knows every measurement; see `Surrogate.rest`."""
+
+    def release(self) -> None:
+        """Let go of the posterior over the pool; see `Surrogate.release`."""
+        self._pooled_ = None
+        if self._posterior_ is not None and self._posterior_.pool is not None:
+            self._store = self._posterior_.pool.store
             self._posterior_.pool = None
 
     def pool_posterior(self) -> tuple[Array, Array]:
@@ -268,13 +341,12 @@ class ExactSurrogate(abc.ABC):
         if posterior.pool is None and self._pool is not None:
             with one_thread():
                 posterior.attach(self._embed(self._pool), self._store, self._home)
-            self._store = None
+            self._store, self._pooled_ = None, posterior.n
         return posterior
 
     def _replace(self, posterior: ExactPosterior) -> None:
-        if self._posterior_ is not None and self._posterior_.pool is not None:
-            self._store = self._posterior_.pool.store
-        self._posterior_ = posterior
+        self.release()
+        self._posterior_, self._built_ = posterior, posterior.n
 
 
 def _check(x: Features, y: Array, noise_std: Array) -> None:

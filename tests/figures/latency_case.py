@@ -70,6 +70,7 @@ class Timed:
         self.rows: list[Row] = []
         self._told: tuple[Any, Any] | None = None
         self._fitted_n: int | None = None
+        self._built: list[Any] = []
 
     def decide(self, count: int) -> None:
         """Take so many decisions and do what they say, one after another."""
@@ -94,18 +95,30 @@ class Timed:
         decision = self.policy.ask(view)
         cpu_s, wall_s = time.process_time() - cpu_s, time.perf_counter() - wall_s
         fitted_n = None if decision.fit is None else decision.fit.n
+        refit, built = fitted_n != self._fitted_n, self._posteriors()
         self.rows.append(
             {
                 "n": len(self.policy._values_),
                 "cpu_s": cpu_s,
                 "wall_s": wall_s,
-                "refit": fitted_n != self._fitted_n,
+                "refit": refit,
+                "rebuilt": refit and built != self._built,
                 "iterations": 0 if decision.fit is None else decision.fit.iterations,
                 "ahead": bool(pending) and told is not None,
             }
         )
-        self._fitted_n = fitted_n
+        self._fitted_n, self._built = fitted_n, built
         return decision
+
+    def _posteriors(self) -> list[Any]:
+        """Return who is asked, and with how many measurements each posterior was last built anew."""
+        committee = self.policy.__dict__.get("_committee")
+        if committee is None or not committee.usable:
+            return []
+        models = {
+            name: getattr(m, "_active", m) for name, m in committee._members.items() if name in committee.weights()
+        }
+        return [(name, getattr(m, "_built_", self.policy._fitted_n_)) for name, m in models.items()]
 
     def answer(self) -> dict[str, Any]:
         """Return rows, members of the committee with the columns of their kernels, and those that are asked."""

@@ -87,6 +87,10 @@ def _seconds(act: Callable[[], object]) -> float:
     return max(min(times), 1e-9)
 
 
+PLACE = 2
+"""Columns of the summand on place, which is looked up on the lattice of the pixels."""
+
+
 def kernel_work(rows: int, pool: int, groups: Sequence[int]) -> Work:
     """Return the work of covariances (rows, pool) of a sum of kernels over groups of so many columns each.
 
@@ -95,9 +99,11 @@ def kernel_work(rows: int, pool: int, groups: Sequence[int]) -> Work:
     >>> kernel_work(2, 100, [3]).single_flops
     3200.0
     """
-    flops = sum(2.0 * rows * pool * (size + 2) + 6.0 * rows * pool for size in groups)  # product; sum, root
-    table = sum(SINGLE * pool * (size + 2) for size in groups)
-    return Work(bytes=float(table), single_flops=flops, exps=float(rows * pool * len(groups)))
+    computed = [size for size in groups if size != PLACE]
+    flops = sum(2.0 * rows * pool * (size + 2) + 6.0 * rows * pool for size in computed)  # product; sum, root
+    flops += float(rows * pool * (len(groups) - len(computed)))  # looked up: the sum alone
+    table = sum(SINGLE * pool * (size + 2) for size in computed) + 4.0 * SINGLE * pool * (len(groups) - len(computed))
+    return Work(bytes=float(table), single_flops=flops, exps=float(rows * pool * len(computed)))
 
 
 def incremental_work(pool: int, n: int, asked: Sequence[Sequence[int]]) -> Work:

@@ -82,9 +82,9 @@ def test_bytes_counted_of_an_update_are_those_of_the_arrays_it_reads_and_writes(
     assert counted == pool.store[:20].nbytes + row + moments + sides + judged
 
 
-def test_exponentials_counted_are_one_for_each_covariance_of_each_group():
-    assert kernel_work(7, 100, [3, 2]).exps == 7 * 100 * 2
-    assert refit_work(100, 7, [[3, 2]], []).exps == 7 * 100 * 2
+def test_exponentials_counted_are_one_for_each_covariance_of_each_group_but_place_which_is_looked_up():
+    assert kernel_work(7, 100, [3, 4, 2]).exps == 7 * 100 * 2
+    assert refit_work(100, 7, [[3, 4, 2]], []).exps == 7 * 100 * 2
     assert refit_work(100, 7, [], [[3, 2]]).exps == 0
 
 

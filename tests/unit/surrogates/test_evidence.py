@@ -66,7 +66,7 @@ def test_packing_and_unpacking_a_prior_changes_nothing():
 @pytest.mark.parametrize("seed", range(3))
 def test_the_search_ends_where_the_gradient_vanishes_or_a_bound_holds(seed):
     evidence = problem("rbf", seed)
-    prior, _ = maximise(default_prior("rbf", GROUPS), evidence.x, evidence.y, evidence.noise_variance, 200)
+    prior = maximise(default_prior("rbf", GROUPS), evidence.x, evidence.y, evidence.noise_variance, 200).prior
     flat = evidence.pack(prior)
     _, gradient = evidence.loss(flat)
     low, high = np.array(evidence.bounds()).T

@@ -1,11 +1,14 @@
 """The Gaussian process as a surrogate: learning, warm starts, units, bad data."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from autoscope.errors import FitFailed, ModelError
 from autoscope.surrogates import gp
+from autoscope.surrogates.evidence import Found
 from autoscope.surrogates.gp import GaussianProcess
 from autoscope.surrogates.posterior import ExactPosterior
 from autoscope.surrogates.prior import default_prior
@@ -90,7 +93,7 @@ def test_a_warm_fit_that_fails_is_repeated_from_a_cold_start(monkeypatch):
         starts.append(start)
         if len(starts) == 1:
             raise FitFailed("planted")
-        return start, 0
+        return Found(start, 0, 0.0)
 
     monkeypatch.setattr(gp, "maximise", fail_first)
     model.fit(x, y, noise)
@@ -175,3 +178,64 @@ def test_fitting_leaves_global_chance_and_threads_as_they_were():
     GaussianProcess(groups=GROUPS).fit(*data())
     assert torch.equal(torch.random.get_rng_state(), chance)
     assert torch.get_num_threads() == threads
+
+
+def many(count=70, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(count, 3)).astype(np.float32)
+    return x, np.sin(2.0 * x[:, 0]) + 0.3 * x[:, 2] + 0.05 * rng.normal(size=count), np.full(count, 0.05)
+
+
+def grown(model, pool, first, last, data):
+    """Condition a model on measurements one at a time, with its posterior over the pool kept."""
+    x, y, noise = data
+    model.attach(pool)
+    model.fit(x[:first], y[:first], noise[:first])
+    model.pool_posterior()
+    model.condition(x[first:last], y[first:last], noise[first:last])
+    return model
+
+
+def test_hyperparameters_that_gain_nothing_leave_the_posterior_as_it_is():
+    data, pool = many(), np.random.default_rng(1).normal(size=(40, 3)).astype(np.float32)
+    model = grown(GaussianProcess(groups=GROUPS), pool, 68, 70, data)
+    before, summary = model.pool_posterior(), model.fit(*data)
+    assert model.state()["built"] == model.state()["pooled"] == 68
+    assert summary.n == 70
+    np.testing.assert_array_equal(before, model.pool_posterior())
+
+
+def test_what_is_not_rebuilt_is_within_a_nat_of_the_best():
+    data, pool = many(), np.zeros((1, 3), dtype=np.float32)
+    kept = grown(GaussianProcess(groups=GROUPS), pool, 68, 70, data).fit(*data)
+    afresh = GaussianProcess(groups=GROUPS).fit(*data)
+    assert kept.log_evidence > afresh.log_evidence - 1.5
+
+
+def test_other_measurements_of_the_same_number_are_learnt_anew():
+    data, pool = many(), np.zeros((1, 3), dtype=np.float32)
+    model = grown(GaussianProcess(groups=GROUPS), pool, 68, 70, data)
+    x, y, noise = many(seed=5)
+    model.fit(x, y, noise)
+    assert model.state()["built"] == 70
+    np.testing.assert_allclose(model.leave_one_out()[0], y)
+
+
+def test_hyperparameters_that_gain_much_are_taken():
+    x, y, noise = many()
+    y = np.where(np.arange(70) < 60, y, 5.0 + 3.0 * np.cos(9.0 * x[:, 1]))
+    model = grown(GaussianProcess(groups=GROUPS), np.zeros((1, 3), dtype=np.float32), 60, 70, (x, y, noise))
+    model.fit(x, y, noise)
+    assert model.state()["built"] == 70
+
+
+def test_a_recalled_state_goes_on_to_the_bit_from_where_it_was_built():
+    data, pool = many(), np.random.default_rng(1).normal(size=(40, 3)).astype(np.float32)
+    first = grown(GaussianProcess(groups=GROUPS), pool, 66, 70, data)
+    first.fit(*data)
+    second = GaussianProcess(groups=GROUPS)
+    second.attach(pool)
+    second.recall(json.loads(json.dumps(first.state())), *data)
+    assert second.state() == first.state()
+    np.testing.assert_array_equal(first.pool_posterior(), second.pool_posterior())
+    np.testing.assert_array_equal(first.predict(pool), second.predict(pool))
