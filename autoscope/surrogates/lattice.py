@@ -1,7 +1,7 @@
 """Covariances between points of a regular lattice, looked up instead of computed: they depend on the step alone.
 
-Candidates are pixels, so of the millions of pairs of places only a few differ in how far apart they lie. Exact, and more
-so than in single precision: the table is computed in double.
+Candidates are pixels, so of the millions of pairs of places only a few differ in how far apart they lie. Exact, and
+more so than in single precision: the table is computed in double.
 """
 
 from __future__ import annotations
@@ -54,9 +54,7 @@ class Lattice:
             return None
         x, y = points[:width, 0].astype(np.float64), points[::width, 1].astype(np.float64)
         step = np.array([(x[-1] - x[0]) / (width - 1), (y[-1] - y[0]) / (height - 1)])
-        even = [
-            np.abs(c - c[0] - s * np.arange(len(c))).max() <= ON_IT * abs(s) for c, s in zip((x, y), step, strict=True)
-        ]
+        even = [_even(line, float(s)) for line, s in zip((x, y), step, strict=True)]
         table = points.reshape(height, width, 2)
         same = (table[..., 0] == points[:width, 0]).all() and (table[..., 1] == points[::width, 1][:, None]).all()
         return cls((height, width), np.array([x[0], y[0]]), step) if step.all() and all(even) and same else None
@@ -68,6 +66,10 @@ class Lattice:
         column, row = near.astype(np.int64).T
         inside = (near >= 0).all() and (row < self.shape[0]).all() and (column < self.shape[1]).all()
         return (row, column) if inside and (np.abs(steps - near) <= ON_IT).all() else None
+
+
+def _even(line: Array, step: float) -> bool:
+    return bool(np.abs(line - line[0] - step * np.arange(len(line))).max() <= ON_IT * abs(step))
 
 
 class LatticeKernel:
@@ -84,9 +86,8 @@ class LatticeKernel:
     def __init__(self, lattice: Lattice, shape: Shape, lengthscales: tuple[float, ...], outputscale: float) -> None:
         self.lattice = lattice
         height, width = lattice.shape
-        dx, dy = (
-            (s / v * np.arange(c)) ** 2 for s, v, c in zip(lattice.step, lengthscales, (width, height), strict=True)
-        )
+        x, y = lattice.step / np.asarray(lengthscales)
+        dx, dy = (x * np.arange(width)) ** 2, (y * np.arange(height)) ** 2
         quarter = (outputscale * correlation(shape, dy[:, None] + dx)).astype(np.float32)
         rows, columns = (np.abs(np.arange(1 - count, count)) for count in (height, width))
         self._table: Single = quarter[np.ix_(rows, columns)]

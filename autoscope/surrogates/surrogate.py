@@ -270,7 +270,15 @@ class ExactSurrogate(abc.ABC):
         self._store = None
 
     def rest(self, x: Features, y: Array, noise_std: Array) -> None:
-        """Do nothing: the posterior knows every measurement; see `Surrogate.rest`."""
+        """Check that the posterior knows all measurements: then there is nothing to do; see `Surrogate.rest`.
+
+        Raises
+        ------
+        ModelError
+            It knows fewer or more.
+        """
+        if self.n != len(y):
+            raise ModelError("a model cannot rest that knows other measurements", value=self.n, limit=len(y))
 
     def release(self) -> None:
         """Let go of the posterior over the pool; see `Surrogate.release`."""
