@@ -223,10 +223,11 @@ class LearningPolicy(FieldPolicy):
     def _by_chance(self, situation: Situation, committee: Committee) -> Choice:
         """Return a place drawn with equal chance: no search that foretells nothing may do worse than this."""
         open_ = np.flatnonzero(~situation.forbidden)
-        index, *others = (int(i) for i in situation.rng.choice(open_, min(1 + RUNNERS_UP, len(open_)), replace=False))
-        reason = "The mean and spread of the values foretell better than the models, so every other place is drawn by chance."
-        rest = [Estimate(i) for i in others]
-        return Choice(Estimate(index), reason, "chance", {}, rest, committee.summary(), committee.calibration())
+        drawn = situation.rng.choice(open_, min(1 + RUNNERS_UP, len(open_)), replace=False).tolist()
+        mean, std = committee.posterior()
+        best, *rest = (Estimate(i, float(mean[i]), float(std[i])) for i in drawn)
+        why = "The mean and spread of the values foretell better than the models, so every other place is drawn by chance."
+        return Choice(best, why, "chance", {}, rest, committee.summary(), committee.calibration())
 
     def _unlike(self, situation: Situation, reason: str, fit: FitSummary | None = None) -> Choice:
         """Return a place unlike those measured or pending."""
