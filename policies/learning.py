@@ -226,7 +226,7 @@ class LearningPolicy(FieldPolicy):
         drawn = situation.rng.choice(open_, min(1 + RUNNERS_UP, len(open_)), replace=False).tolist()
         mean, std = committee.posterior()
         best, *rest = (Estimate(i, float(mean[i]), float(std[i])) for i in drawn)
-        why = "The mean and spread of the values foretell better than the models, so every other place is drawn by chance."
+        why = "Mean and spread of the values foretell better than the models: every other place is drawn by chance."
         return Choice(best, why, "chance", {}, rest, committee.summary(), committee.calibration())
 
     def _unlike(self, situation: Situation, reason: str, fit: FitSummary | None = None) -> Choice:
