@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
 
+from autoscope.bus.acts import Peer
 from autoscope.bus.arrays import Buffer
 from autoscope.bus.messages import Answer, Reply
 from autoscope.bus.roles import Role
-from autoscope.bus.service import Peer, Service
+from autoscope.bus.service import Service
 from autoscope.bus.wire import Parts, decode_request, encode, trouble_of
 from autoscope.errors import Refused
 
