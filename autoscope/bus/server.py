@@ -44,6 +44,10 @@ TICK_MS = 20
 """How often a loop looks after leases and deadlines when nobody asks for anything."""
 BURST = 64
 """Requests of one socket taken before the others get their turn."""
+HEADER_PARTS = 3
+"""Identity, magic word, header: what comes after them is arrays, and sent from where it lies."""
+MOST_PARTS = 3
+"""Of a request that are kept: one more than it may have, so that it is refused."""
 VERBS = {
     "act": frozenset({"execute"}),
     "control": frozenset({"ping", "renew", "holder", "abort", "make_safe", "emergency_stop", "clear_emergency"}),
@@ -223,19 +227,18 @@ class Server:
 
     def _take(self, name: str, socket: Socket, security: ServerSecurity) -> None:
         for _ in range(BURST):
-            try:
-                frames = socket.recv_multipart(flags=zmq.NOBLOCK, copy=False)
-            except zmq.Again:
+            if not socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
                 return
-            identity = frames[0].bytes
+            identity = socket.recv()
+            parts, last = _rest(socket)
             send = self._sender(socket, identity)
             try:
-                caller = security.caller(frames[-1])
+                caller = security.caller(last)
             except Unauthenticated as error:
                 self._tell(str(error))
                 continue  # not a byte more is looked at
             who = (caller.name, caller.role)
-            take_message(self._service, [f.buffer for f in frames[1:]], who, send, identity.hex(), VERBS[name])
+            take_message(self._service, parts, who, send, identity.hex(), VERBS[name])
 
     def _sender(self, socket: Socket, identity: bytes) -> Callable[[Parts], None]:
         home = threading.get_ident()
@@ -251,12 +254,8 @@ class Server:
         return send
 
     def _send_finished(self) -> None:
-        while True:
-            try:
-                socket, message = self._outgoing.get_nowait()
-            except queue.Empty:
-                return
-            _send(socket, message)
+        while not self._outgoing.empty():
+            _send(*self._outgoing.get())
 
     def _publish(self, bound: dict[str, Socket], security: ServerSecurity) -> None:
         events = self._service.tick()
@@ -273,11 +272,18 @@ class Server:
             self._waker.send(b"1", sockets.MSG_DONTWAIT if hasattr(sockets, "MSG_DONTWAIT") else 0)
 
 
+def _rest(socket: Socket) -> tuple[Parts, zmq.Frame]:
+    """Return the parts after the identity, and the last frame, which knows the key of the connection."""
+    parts: Parts = []
+    while True:
+        frame: zmq.Frame = socket.recv(copy=False)
+        if len(parts) < MOST_PARTS:
+            parts.append(frame.bytes)
+        if not frame.more:
+            return parts, frame
+
+
 def _send(socket: Socket, message: Parts) -> None:
     """Send an answer, or drop it where nobody is there to take it: whoever asks again gets it from the ledger."""
     with suppress(zmq.Again, zmq.ZMQError):
-        socket.send_multipart(message, flags=zmq.NOBLOCK, copy=_small(message))
-
-
-def _small(message: Parts) -> bool:
-    return sum(memoryview(part).nbytes for part in message) < 64 * 1024
+        socket.send_multipart(message, flags=zmq.NOBLOCK, copy=len(message) <= HEADER_PARTS)

@@ -54,6 +54,8 @@ class Column:
     takes_s: float = 0.5
     trouble: Exception | None = None
     on_act: object = None
+    stuck_m: float | None = None
+    """Where the stage stops, wherever it is sent."""
 
     def times(self, act_id):
         return sum(entry[0] == act_id for entry in self.log)
@@ -90,7 +92,7 @@ class Head:
         frames = ()
         match act.action:
             case MoveStage():
-                column.x_m = act.action.x_m
+                column.x_m = act.action.x_m if column.stuck_m is None else column.stuck_m
             case Blank():
                 column.blanked = act.action.blanked
             case Measure():
