@@ -46,6 +46,9 @@ data: .venv/installed  ## real STEM-EDS maps through the package index, into dat
 figures: .venv/installed  ## measure what we claim: make figures ONLY=decision (or main_job, latency, duty ...) [SLOW=1]
 	$(BIN)/python -m tests.figures $(ONLY) $(if $(SLOW),--slow)
 
+faults: .venv/installed  ## rehearse every fault of the bus and write docs/faults.md
+	$(BIN)/python -m tests.fault.table
+
 peers:  ## other tools to compare with, each in an environment of its own under .venv-peers
 	$(PYTHON) -m venv .venv-peers/gpax
 	.venv-peers/gpax/bin/pip install --quiet gpax==0.1.9 numpyro==0.19.0 jax==0.6.2 jaxlib==0.6.2
