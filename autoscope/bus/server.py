@@ -227,7 +227,7 @@ class Server:
 
     def _take(self, name: str, socket: Socket, security: ServerSecurity) -> None:
         for _ in range(BURST):
-            if not socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            if not int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
                 return
             identity = socket.recv()
             parts, last = _rest(socket)

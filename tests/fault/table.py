@@ -76,7 +76,7 @@ def _rows(seen: Path, count: Count) -> list[tuple[str, str, int, str]]:
 def _page(rows: list[tuple[str, str, int, str]]) -> str:
     head = f"""# Faults, rehearsed
 
-Written by `make faults` on {SystemClock().wall()[:10]}: what was done on purpose, how often, and the worst that was seen.
+Written by `make faults` on {SystemClock().wall()[:10]}: what was done on purpose, how often, and the worst seen.
 Leases lasted 2 s and silence counted after 0.5 s where real processes were used.
 
 | fault | what was looked at | times | worst |

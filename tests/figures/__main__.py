@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 
-from tests.figures import bus_arrays, duty, focus, imaging, latency, main_job, quality
+from tests.figures import bus_arrays, bus_latency, duty, focus, imaging, latency, main_job, quality
 from tests.figures.figure import Figure
 
 Group = Callable[[bool], Iterator[Figure]]
@@ -20,7 +20,7 @@ DECISION: dict[str, Group] = {
     "quality": quality.figures,
 }
 """What is measured of the decision engine."""
-BUS: dict[str, Group] = {"bus_arrays": bus_arrays.figures}
+BUS: dict[str, Group] = {"bus_latency": bus_latency.figures, "bus_arrays": bus_arrays.figures}
 """What is measured of the microscope bus."""
 GROUPS: dict[str, tuple[str, ...]] = {"main_job": ("main_job",), "decision": tuple(DECISION), "bus": tuple(BUS)}
 """Measured by default."""
