@@ -43,7 +43,7 @@ wheel: .venv/installed  ## the wheel in a clean environment, run from a folder o
 data: .venv/installed  ## real STEM-EDS maps through the package index, into data/
 	$(BIN)/python -m environments.download data
 
-figures: .venv/installed  ## measure what we claim: make figures ONLY=decision (or main_job, latency, duty ...) [SLOW=1]
+figures: .venv/installed  ## measure what we claim: make figures ONLY=decision (or main_job, durable, latency ...) [SLOW=1]
 	$(BIN)/python -m tests.figures $(ONLY) $(if $(SLOW),--slow)
 
 faults: .venv/installed  ## rehearse every fault of the bus and write docs/faults.md

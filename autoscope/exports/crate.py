@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 import sqlite3
@@ -22,6 +23,7 @@ from autoscope.exports.facts import Facts
 from autoscope.exports.frame_source import FrameSource
 from autoscope.exports.options import Options, Progress
 from autoscope.exports.snapshot import Act, Snapshot
+from autoscope.journal.disk import is_full
 from autoscope.journal.layout import CONFIG, DATABASE, FRAMES
 from autoscope.records import FrameRef
 
@@ -266,11 +268,22 @@ class _Packer:
 
 
 def _copy_database(source: Path, target: Path) -> None:
-    with (
-        closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as old,
-        closing(sqlite3.connect(target)) as new,
-    ):
-        old.backup(new)
+    """Copy a database while others may write to it.
+
+    Raises
+    ------
+    OSError
+        The disk failed or is full.
+    """
+    try:
+        with (
+            closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as old,
+            closing(sqlite3.connect(target)) as new,
+        ):
+            old.backup(new)
+    except sqlite3.Error as error:
+        number = errno.ENOSPC if is_full(error) else errno.EIO
+        raise OSError(number, f"the journal cannot be copied: {error}") from error
 
 
 def _home() -> str:

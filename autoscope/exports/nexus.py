@@ -11,8 +11,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from autoscope.errors import ExportError
 from autoscope.exports.facts import Facts
+from autoscope.exports.failing_file import CalmFile
 from autoscope.exports.frame_source import FrameSource
 from autoscope.exports.nexus_head import put, section, write_head
 from autoscope.exports.nexus_series import NexusSink
@@ -20,7 +20,7 @@ from autoscope.exports.options import Options, Progress
 from autoscope.exports.snapshot import Act, Snapshot
 from autoscope.exports.stacking import Stacker, as_array
 from autoscope.exports.table import Column, columns
-from autoscope.journal.chain import FORMAT, Record, hashed_text
+from autoscope.journal.chain import FORMAT
 
 _ROWS = 1000
 _LINE_BYTES = 1 << 20
@@ -37,23 +37,33 @@ def write(snapshot: Snapshot, path: Path, options: Options, progress: Progress) 
     ------
     JournalCorrupt
         A frame does not verify and ``skip_damaged`` is not set.
-    ExportError
+    OSError
         The disk failed.
     """
-    try:
-        with h5py.File(path, "w", track_order=True) as file:
-            entry = write_head(file, Facts.of(snapshot), options)
-            notes = _write_acts(entry, snapshot, options, progress)
-            if "records" in options.include:
-                _write_records(entry, snapshot, options)
-            if notes:
-                put(entry["journal"], "left_out", np.array(notes, dtype=object))
-    except RuntimeError as error:  # h5py raises it where HDF5 cannot flush
-        raise ExportError(f"HDF5 could not write: {error}", where=str(path), remedy="Check the disk's space") from error
+    with CalmFile(path) as disk:
+        try:
+            notes = _write_file(disk, snapshot, options, progress)
+        except (OSError, RuntimeError):  # what HDF5 says of a disk that failed earlier is of no use to anybody
+            disk.check()
+            raise
+        disk.check()
     return notes
 
 
-def _write_acts(entry: h5py.Group, snapshot: Snapshot, options: Options, progress: Progress) -> list[str]:
+def _write_file(disk: CalmFile, snapshot: Snapshot, options: Options, progress: Progress) -> list[str]:
+    with h5py.File(disk, "w", track_order=True) as file:
+        entry = write_head(file, Facts.of(snapshot), options)
+        notes = _write_acts(entry, disk, snapshot, options, progress)
+        if "records" in options.include:
+            _write_records(entry, snapshot, options)
+        if notes:
+            put(entry["journal"], "left_out", np.array(notes, dtype=object))
+    return notes
+
+
+def _write_acts(
+    entry: h5py.Group, disk: CalmFile, snapshot: Snapshot, options: Options, progress: Progress
+) -> list[str]:
     with FrameSource(snapshot.folder, skip_damaged=options.skip_damaged) as source:
         stacker = Stacker(snapshot, source, NexusSink(entry, options)) if "frames" in options.include else None
         table = _Table(entry, snapshot, options) if "decisions" in options.include else None
@@ -62,6 +72,7 @@ def _write_acts(entry: h5py.Group, snapshot: Snapshot, options: Options, progres
                 stacker.take(act)
             if table:
                 table.take(act)
+            disk.check()
             progress("acts", done, snapshot.acts_count)
         if table:
             table.flush()
@@ -143,18 +154,14 @@ def _packs(options: Options) -> bool:
 
 def _blocks(snapshot: Snapshot, starts: list[int]) -> Iterator[bytes]:
     waiting = bytearray()
-    for record in snapshot.records():
-        line = _line(record)
+    for text in snapshot.texts():
+        line = f"{text}\n".encode()
         waiting += line
         starts.append(starts[-1] + len(line))
         if len(waiting) >= _LINE_BYTES:
             yield bytes(waiting)
             waiting.clear()
     yield bytes(waiting)
-
-
-def _line(record: Record) -> bytes:
-    return f"{hashed_text(record)}\n".encode()
 
 
 def read_records(file: h5py.File) -> Iterator[list[Any]]:

@@ -5,6 +5,7 @@ Both passes end at the same record, so an export of a run that is still going is
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,8 @@ from autoscope.errors import JournalCorrupt, JournalError
 from autoscope.exports.series import Series, SeriesIndex
 from autoscope.journal import JournalReader, Record
 from autoscope.journal.annotation import corrected
+from autoscope.journal.chain import corrupt, hashed_text
+from autoscope.journal.store import decode, raw_rows
 from autoscope.records import Decision, FrameRef, Outcome
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -236,6 +239,23 @@ class Snapshot:
         for record in self.reader.records():
             yield record
             if record.seq >= self.seq:  # the next one may be damaged, and is not asked for
+                return
+
+    def texts(self) -> Iterator[str]:
+        """Yield for each record of the snapshot the text whose sha256 is its hash, in order.
+
+        Raises
+        ------
+        JournalCorrupt
+            The run was altered since the snapshot was taken.
+        """
+        for raw in raw_rows(self.folder):
+            row = decode(raw, str(self.reader))
+            text = hashed_text(row)
+            if hashlib.sha256(text.encode()).hexdigest() != row.hash:
+                raise corrupt("does not match its hash", str(self.reader), row.seq)
+            yield text
+            if row.seq >= self.seq:
                 return
 
     def acts(self) -> Iterator[Act]:

@@ -171,16 +171,11 @@ def digest(row: Row) -> str:
     is the IEEE 754 bytes of ``time_s`` (big endian) in hexadecimal and ``body`` the stored text as one JSON string,
     so that no verifier has to format a float.
     """
-    return hashlib.sha256(_hashed(row).encode("utf-8")).hexdigest()
+    return hashlib.sha256(hashed_text(row).encode("utf-8")).hexdigest()
 
 
-def hashed_text(record: Record) -> str:
-    """Return the text whose sha256 is the hash of a record, to be stored where the record is passed on."""
-    body, time_s = canonical(record.body), record.time_s
-    return _hashed(Row(record.seq, record.kind, record.step, time_s, record.wall, body, record.previous, record.hash))
-
-
-def _hashed(row: Row) -> str:
+def hashed_text(row: Row) -> str:
+    """Return the text whose sha256 is the hash of a row."""
     time = struct.pack(">d", row.time_s).hex()
     return canonical([FORMAT, row.seq, row.kind, row.step, time, row.wall, row.body, row.previous])
 

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 
 from tests.figures import bus_arrays, bus_latency, duty, focus, imaging, latency, main_job, quality
+from tests.figures import durable_exports, duty, focus, imaging, latency, main_job, quality
 from tests.figures.figure import Figure
 
 Group = Callable[[bool], Iterator[Figure]]
@@ -25,6 +26,17 @@ BUS: dict[str, Group] = {"bus_latency": bus_latency.figures, "bus_arrays": bus_a
 GROUPS: dict[str, tuple[str, ...]] = {"main_job": ("main_job",), "decision": tuple(DECISION), "bus": tuple(BUS)}
 """Measured by default."""
 PARTS: dict[str, Group] = {"main_job": main_job.figures} | DECISION | BUS
+DURABLE: dict[str, Group] = {
+    "exports": durable_exports.figures,
+}
+"""What is measured of the record."""
+GROUPS: dict[str, tuple[str, ...]] = {
+    "main_job": ("main_job",),
+    "decision": tuple(DECISION),
+    "durable": tuple(DURABLE),
+}
+"""Measured by default."""
+PARTS: dict[str, Group] = {"main_job": main_job.figures} | DECISION | DURABLE
 
 
 def chosen(only: Sequence[str]) -> list[str]:
@@ -54,6 +66,7 @@ def main() -> int:
     parser.add_argument(
         "only", nargs="*", choices=[[], *GROUPS, *DECISION, *BUS], help="what to measure (default: all)"
     )
+    parser.add_argument("only", nargs="*", choices=[[], *GROUPS, *PARTS], help="what to measure (default: all)")
     parser.add_argument("--slow", action="store_true", help="also those that take longer than a few minutes")
     given = parser.parse_args()
     missed = 0
