@@ -7,8 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 
-from tests.figures import bus_arrays, bus_latency, duty, focus, imaging, latency, main_job, quality
-from tests.figures import durable_exports, duty, focus, imaging, latency, main_job, quality
+from tests.figures import bus_arrays, bus_latency, durable_exports, duty, focus, imaging, latency, main_job, quality
 from tests.figures.figure import Figure
 
 Group = Callable[[bool], Iterator[Figure]]
@@ -23,20 +22,16 @@ DECISION: dict[str, Group] = {
 """What is measured of the decision engine."""
 BUS: dict[str, Group] = {"bus_latency": bus_latency.figures, "bus_arrays": bus_arrays.figures}
 """What is measured of the microscope bus."""
-GROUPS: dict[str, tuple[str, ...]] = {"main_job": ("main_job",), "decision": tuple(DECISION), "bus": tuple(BUS)}
-"""Measured by default."""
-PARTS: dict[str, Group] = {"main_job": main_job.figures} | DECISION | BUS
-DURABLE: dict[str, Group] = {
-    "exports": durable_exports.figures,
-}
+DURABLE: dict[str, Group] = {"durable_exports": durable_exports.figures}
 """What is measured of the record."""
 GROUPS: dict[str, tuple[str, ...]] = {
     "main_job": ("main_job",),
     "decision": tuple(DECISION),
+    "bus": tuple(BUS),
     "durable": tuple(DURABLE),
 }
 """Measured by default."""
-PARTS: dict[str, Group] = {"main_job": main_job.figures} | DECISION | DURABLE
+PARTS: dict[str, Group] = {"main_job": main_job.figures} | DECISION | BUS | DURABLE
 
 
 def chosen(only: Sequence[str]) -> list[str]:
@@ -63,10 +58,8 @@ def measured(part: str, slow: bool) -> Iterator[Figure]:
 def main() -> int:
     """Print every figure of the chosen groups as it is measured."""
     parser = argparse.ArgumentParser(prog="python -m tests.figures")
-    parser.add_argument(
-        "only", nargs="*", choices=[[], *GROUPS, *DECISION, *BUS], help="what to measure (default: all)"
-    )
-    parser.add_argument("only", nargs="*", choices=[[], *GROUPS, *PARTS], help="what to measure (default: all)")
+    names = dict.fromkeys([*GROUPS, *PARTS])
+    parser.add_argument("only", nargs="*", choices=[[], *names], help="what to measure (default: all)")
     parser.add_argument("--slow", action="store_true", help="also those that take longer than a few minutes")
     given = parser.parse_args()
     missed = 0
