@@ -1,11 +1,13 @@
 """Run every file of configs/ for a few acts, check its plan first, and verify its record.
 
-Files of configs/instrument/ are served for a moment; runs over the bus get a server of their own. A configuration whose
+Files of configs/instrument/ are served for a moment; runs over the bus get a server of their own, with keys where
+'autoscope night' runs them. A configuration whose
 data are not on this machine is reported as skipped, never as passed.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import signal
 import socket
 import subprocess
@@ -21,6 +23,8 @@ import yaml
 OWN_MAP = "data/my_map.npz"
 """What configs/replay_npz.yaml names in place of a user's own file."""
 ROOT = Path(__file__).resolve().parents[1]
+NIGHTS = {"overnight_nion": "nion", "nion_spectroscopy": "nion"}
+"""Runs for 'autoscope night', and the file of configs/instrument/ each wants."""
 INSTRUMENT = ROOT / "configs" / "instrument" / "simulated.yaml"
 AUTOSCOPE = str(Path(sys.executable).with_name("autoscope"))
 
@@ -37,6 +41,11 @@ def main() -> int:
 
 def _smoke(path: Path) -> str:
     document = yaml.safe_load(path.read_text())
+    wanted = document.get("instrument", {}).get("name") or NIGHTS.get(path.stem)
+    if wanted == "nion" and importlib.util.find_spec("nion") is None:
+        return "skipped: no nionswift-usim"
+    if path.stem in NIGHTS:
+        return _night(path, ROOT / "configs" / "instrument" / f"{NIGHTS[path.stem]}.yaml")
     if document.get("job") == "serve":
         return _serve_for_a_moment(path)
     options = document.get("environment", {}).get("options", {})
@@ -51,6 +60,11 @@ def _over_the_bus(path: Path) -> str:
         if not said:
             return "FAILED: serve"
         return _run(path, {}, "--set", f"environment.options.instrument.options.address={address}")
+
+
+def _night(path: Path, instrument: Path) -> str:
+    with tempfile.TemporaryDirectory() as ledger:
+        return _run(path, {}, first=("night", str(path), str(instrument), "--ledger", ledger), checked=False)
 
 
 def _serve_for_a_moment(path: Path) -> str:
@@ -95,15 +109,15 @@ def free_ports(count: int = 4) -> int:
     raise RuntimeError("no free ports")
 
 
-def _run(path: Path, data: dict[str, str], *overrides: str) -> str:
+def _run(path: Path, data: dict[str, str], *overrides: str, first: tuple[str, ...] = (), checked: bool = True) -> str:
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as own:
         chosen = list(overrides)
         if data.get("path") == OWN_MAP:
             chosen += ["--set", f"environment.options.data.path={_own_map(Path(own))}"]
         elif data.get("path") and not (ROOT / data["path"]).exists():
             return f"skipped: no {data['path']}"
-        run_it = ["run", str(path), "--smoke", "--quiet", "--runs", folder, *chosen]
-        for command in (["check", str(path), *chosen], run_it):
+        run_it = [*(first or ("run", str(path))), "--smoke", "--quiet", "--runs", folder, *chosen]
+        for command in (["check", str(path), *chosen], run_it) if checked else (run_it,):
             done = subprocess.run([AUTOSCOPE, *command], cwd=ROOT, capture_output=True, text=True, timeout=300)
             if done.returncode:
                 print(done.stdout[-2000:], done.stderr[-2000:])

@@ -14,6 +14,7 @@ from autoscope.cli import (
     doctor_commands,
     export_commands,
     keys_commands,
+    night_commands,
     record_commands,
     resume_commands,
     runs_commands,
@@ -46,6 +47,7 @@ A run is described by one YAML file (see configs/). Everything that happens is w
 keys_commands.register(app)
 bus_commands.register(app)
 doctor_commands.register(app)
+night_commands.register(app)
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file that describes the run (see configs/).")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, e.g. runs/20260101T200000Z-my_run.")]

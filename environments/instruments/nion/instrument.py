@@ -24,10 +24,12 @@ from autoscope.records import (
 )
 from environments.instruments.driving import DrivenInstrument, Reading, image_frame, point_frame
 from environments.instruments.nion.acquisition import Acquisition
-from environments.instruments.nion.config import AttachConfig, NionConfig
+from environments.instruments.nion.config import AttachConfig, NionConfig, UsimConfig
 from environments.instruments.nion.connection import connect
 from environments.instruments.nion.controller import Controller
 
+READING = "ADU"
+"""Unit of what cameras and scan channels give: a reading less its dark level, which may fall below zero."""
 ACTIONS = ("move_stage", "set_optics", "scan", "measure", "spectrum_image", "blank", "wait")
 
 
@@ -66,6 +68,8 @@ class NionInstrument(DrivenInstrument):
         self._controller = Controller(column, config)
         self._acquisition = Acquisition(column, config, lambda: self._stops != self._begun_at_stop)
         self._line = threading.RLock()
+        physics = isinstance(config.connection, UsimConfig) and config.connection.physics
+        self._image_unit = "counts" if physics else READING
         _require_channels(config, self._acquisition.channels)
         self._controller.blank(True)
         if config.optics.energy_offset_ev is not None:
@@ -108,19 +112,23 @@ class NionInstrument(DrivenInstrument):
             case Scan():
                 images = self._acquisition.scan(action)
                 frames = tuple(
-                    image_frame(n, image, action, before, time_s=time_s) for n, image in zip(action.detectors, images)
+                    image_frame(n, image, action, before, time_s=time_s, unit=self._image_unit)
+                    for n, image in zip(action.detectors, images)
                 )
             case Measure():
                 frames = tuple(
-                    point_frame(self._signal(name), data, action, before, time_s=time_s)
+                    point_frame(self._signal(name), data, action, before, time_s=time_s, unit=READING)
                     for name, data in zip(action.signals, self._acquisition.measure(action))
                 )
             case SpectrumImage():
                 images, data = self._acquisition.spectrum_image(action)
                 signal = self._signal(action.signals[0])
                 frames = (
-                    *(image_frame(n, i, action, before, time_s=time_s) for n, i in zip(action.detectors, images)),
-                    image_frame(signal.name, data, action, before, time_s=time_s, signal=signal),
+                    *(
+                        image_frame(n, i, action, before, time_s=time_s, unit=self._image_unit)
+                        for n, i in zip(action.detectors, images)
+                    ),
+                    image_frame(signal.name, data, action, before, time_s=time_s, signal=signal, unit=READING),
                 )
         self._check_stop()  # what was recorded while it was made safe is no frame
         return frames

@@ -1,5 +1,6 @@
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -139,3 +140,12 @@ def test_checks_are_told_as_they_are_made():
         on_check=told.append,
     )
     assert tuple(told) == report.checks
+
+
+def test_the_driver_of_the_documentation_passes_as_it_stands_there():
+    page = (Path(__file__).parents[3] / "docs" / "plugins.md").read_text(encoding="utf-8")
+    driver, checked = re.findall(r"```python\n(.*?)```", page.split("## Your own driver")[1], re.DOTALL)
+    names = {}
+    exec(driver, names)  # as a reader would paste it
+    exec(checked, names)
+    assert names["report"].count("passed") > 5

@@ -1,0 +1,135 @@
+"""One command, two processes: an instrument served with keys made for the night, and the experiment on it."""
+
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autoscope.clock import SystemClock
+from autoscope.errors import ConfigError
+from autoscope.journal import JournalReader, verify
+from tests.system.test_command_line import AUTOSCOPE, ROOT
+
+CONFIGS = ROOT / "configs"
+NIGHT = """
+name: small
+seed: 1
+environment:
+  name: microscope
+  options: {instrument: {name: bus}}
+policy:
+  name: random
+  options:
+    {target: pt, overview: {fov: 1 um, width_px: 64, height_px: 64}, dwell: 20 ms, signals: [EDS], points: POINTS}
+scalarizers: {pt: {name: band_integral, options: {band: [1.85 keV, 2.30 keV]}}}
+"""
+
+
+def night(folder, points, *more, config=NIGHT, instrument=CONFIGS / "instrument" / "simulated.yaml"):
+    (folder / "small.yaml").write_text(config.replace("POINTS", str(points)))
+    command = [AUTOSCOPE, "night", "small.yaml", str(instrument), "--quiet", *map(str, more)]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def servers_of(process):
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(child) for child in children if "cli.night" in Path(f"/proc/{child}/cmdline").read_text()]
+
+
+def is_alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_run_that_does_not_use_the_bus_is_refused_before_anything_starts(tmp_path):
+    from autoscope.cli.night import run_night
+
+    plain = tmp_path / "plain.yaml"
+    plain.write_text((CONFIGS / "focus.yaml").read_text())
+    with pytest.raises(ConfigError, match=r"not the bus.*autoscope run"):
+        run_night(
+            plain, CONFIGS / "instrument" / "simulated.yaml", [], tmp_path / "runs", tmp_path / "ledger",
+            smoke=True, quiet=True, with_report=False,
+        )  # fmt: skip
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["plain.yaml"]
+
+
+def test_a_wrong_file_of_the_instrument_is_told_before_anything_starts(tmp_path):
+    (tmp_path / "bad.yaml").write_text(
+        "job: serve\nname: it\ninstrument: {name: simulated, options: {gun: {colour: red}}}\n"
+    )
+    done = night(tmp_path, 3, instrument=tmp_path / "bad.yaml")
+    said, _ = done.communicate(timeout=60)
+    assert done.returncode == 2
+    assert "bad.yaml:3: instrument.options.gun.colour" in said
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_a_night_runs_over_the_bus_with_keys_and_leaves_neither_server_nor_keys(tmp_path):
+    process = night(tmp_path, 6)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert "with keys for this night" in said
+    (run,) = (tmp_path / "runs").iterdir()
+    assert verify(run).ok
+    kept = (run / "config.yaml").read_text()
+    key = Path(re.search(r"key: (\S+night_agent\.key)", kept).group(1))
+    assert not key.parent.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes under /proc")
+def test_a_server_ends_by_itself_when_the_agent_is_killed(tmp_path):
+    process = night(tmp_path, 100_000)
+    while not list(tmp_path.glob("runs/*/journal.sqlite")):
+        assert process.poll() is None, process.stdout.read()
+    (server,) = servers_of(process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(10)
+    clock = SystemClock()
+    while is_alive(server):
+        assert clock.now_s() < 40.0, "the server outlives its agent"
+    process.stdout.close()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("nion") is None, reason="nionswift-usim is not installed")
+def test_a_survey_over_the_bus_finds_focus_and_nickel_on_a_column_of_another_team(tmp_path):
+    from nion.usim_device.SampleSimulator import RectangleFlakeSample
+
+    config = (CONFIGS / "overnight_nion.yaml").read_text()
+    process = night(tmp_path, 0, config=config, instrument=CONFIGS / "instrument" / "nion.yaml")
+    said, _ = process.communicate(timeout=110)
+    assert process.returncode == 0, said
+    (run,) = (tmp_path / "runs").iterdir()
+    assert verify(run).ok
+    steps = [step for step in JournalReader(run).steps() if step.outcome and step.outcome.status == "done"]
+    assert steps[-1].outcome.state.defocus_m == pytest.approx(180e-9, abs=20e-9)  # which nobody had told it
+    flakes = RectangleFlakeSample(1000).features
+    right = wrong = nickel = 0
+    for step in steps:
+        if step.decision.purpose == "spectrum":
+            (frame,) = step.outcome.frames
+            value = next(v for v in step.outcome.values if v.name == "ni_l")
+            truth = sum(
+                any(edge == 855 for edge, _ in flake.edges)
+                for flake in flakes
+                if abs(frame.meta.x_m - flake.position_m.x) < flake.size_m.width / 2
+                and abs(frame.meta.y_m - flake.position_m.y) < flake.size_m.height / 2
+            )
+            nickel += bool(truth)
+            agrees = (value.value > 5 * value.std) == bool(truth)
+            right, wrong = right + agrees, wrong + (not agrees)
+    assert right + wrong >= 60
+    assert nickel >= 20
+    assert wrong <= 0.05 * (right + wrong)
+    assert np.isfinite(steps[-1].outcome.dose_e)
