@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import signal
 import socket
@@ -29,9 +30,11 @@ START_S = 180.0
 """Longest time an instrument may take until it is served."""
 END_S = 30.0
 """Longest time a server may take to make its instrument safe and end."""
-PORTS = range(20000, 32000, 4)
 SOCKETS = 4
 """A server listens on four ports in a row."""
+TRIES = 5
+"""How often a server is started anew because somebody else took its ports meanwhile."""
+TAKEN = "Address already in use"
 KEPT_LINES = 40
 _SERVE = "from autoscope.cli.night import serve_while_parent_lives as serve; serve()"
 
@@ -102,19 +105,29 @@ def served(instrument: Path, ledger: Path) -> Iterator[Served]:
     with tempfile.TemporaryDirectory(prefix="autoscope-night-") as name, ExitStack() as stack:
         keys = Path(name)
         key = _keys(keys)
-        address = f"tcp://127.0.0.1:{free_ports()}"
-        arguments = ["--config", str(instrument), "--address", address, "--keys", str(keys), "--ledger", str(ledger)]
-        process = subprocess.Popen(
-            [sys.executable, "-c", _SERVE, "serve", *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,  # Ctrl-C in the terminal is for the agent alone; the server ends after it
-        )
-        stack.callback(_end, process)
-        _wait_until_ready(process)
+        for attempt in range(1, TRIES + 1):
+            address = f"tcp://127.0.0.1:{free_ports()}"
+            process = _started(instrument, address, keys, ledger)
+            stack.callback(_end, process)
+            said = _said_until_ready(process)
+            if said is None:
+                break
+            if TAKEN not in said or attempt == TRIES:
+                what = "the server of the instrument did not get ready; it said:\n"
+                raise Unreachable(what + said, limit=f"{START_S:g} s")
         yield Served(address, key)
+
+
+def _started(instrument: Path, address: str, keys: Path, ledger: Path) -> subprocess.Popen[str]:
+    arguments = ["--config", str(instrument), "--address", address, "--keys", str(keys), "--ledger", str(ledger)]
+    return subprocess.Popen(
+        [sys.executable, "-c", _SERVE, "serve", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,  # Ctrl-C in the terminal is for the agent alone; the server ends after it
+    )
 
 
 def _keys(folder: Path) -> Path:
@@ -126,25 +139,27 @@ def _keys(folder: Path) -> Path:
 
 
 def free_ports() -> int:
-    """Return the first of some ports in a row that nobody on this computer listens on.
+    """Return the first of some ports in a row that nobody on this computer listens on now.
 
     Raises
     ------
     Unreachable
         There are none.
     """
-    for first in PORTS:
+    for _ in range(TRIES * SOCKETS):
         with ExitStack() as stack:
-            try:
-                for port in range(first, first + SOCKETS):
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return first
-    raise Unreachable("no four free ports in a row", limit=f"{PORTS.start} to {PORTS.stop}")
+            first = stack.enter_context(socket.socket())
+            first.bind(("127.0.0.1", 0))  # the operating system knows a free one; those after it are tried
+            port: int = first.getsockname()[1]
+            with suppress(OSError, OverflowError):
+                for other in range(port + 1, port + SOCKETS):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", other))
+                return port
+    raise Unreachable("no four free ports in a row", limit=f"{TRIES * SOCKETS} tries")
 
 
-def _wait_until_ready(process: subprocess.Popen[str]) -> None:
+def _said_until_ready(process: subprocess.Popen[str]) -> str | None:
+    """Return None when the server is ready; what it said last where it ended or took too long."""
     said: deque[str] = deque(maxlen=KEPT_LINES)
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
@@ -162,10 +177,8 @@ def _wait_until_ready(process: subprocess.Popen[str]) -> None:
                 break
             said.append(line)
             if line.startswith("ready"):
-                return
-    raise Unreachable(
-        "the server of the instrument did not get ready; it said:\n" + "".join(said), limit=f"{START_S:g} s"
-    )
+                return None
+    return "".join(said)
 
 
 def _end(process: subprocess.Popen[str]) -> None:
@@ -184,7 +197,8 @@ def serve_while_parent_lives() -> None:
     from autoscope.cli import main
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        while os.read(0, 4096):  # unbuffered: a reader that is still there must not hold up the end of the process
+            pass
         signal.raise_signal(signal.SIGINT)
 
     threading.Thread(target=watch, name="parent", daemon=True).start()
