@@ -26,8 +26,9 @@ class PastAct:
     intent: Intent
     asked: Asked | None
     """None where the policy did not decide."""
+    seq: int
+    """Of its intent."""
     outcome: Outcome | None = None
-    outcome_seq: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ class History:
     config: dict[str, Any] = field(default_factory=dict)
     acts: list[PastAct] = field(default_factory=list)
     told: list[int] = field(default_factory=list)
-    unused: list[Asked] = field(default_factory=list)
-    """Questions whose answers came to nothing."""
+    unused: list[tuple[int, Asked]] = field(default_factory=list)
+    """Questions whose answers came to nothing, with the numbers of their records."""
     interruptions: list[Interruption] = field(default_factory=list)
     ended: dict[str, Any] | None = None
     """Body of the last record, if it is the end of the run."""
@@ -141,7 +142,7 @@ def read_history(journal: Readable) -> History:
             case "outcome":
                 _conclude(history, index, record)
             case "question":
-                history.unused.append(_asked(record.body, f"record {record.seq}"))
+                history.unused.append((record.seq, _asked(record.body, f"record {record.seq}")))
             case "run_ended":
                 history.ended = record.body
                 how = str(record.body.get("status", ""))
@@ -166,7 +167,7 @@ def _intended(record: Record) -> PastAct:
     act = Act(act_id=str(body.get("act_id")), action=decision.action)
     cost, step = _model(Cost, body.get("cost"), where), record.step or 0
     intent = Intent(step, act, decision, cost, float(body.get("latency_s", 0.0)))
-    return PastAct(intent, asked)
+    return PastAct(intent, asked, record.seq)
 
 
 def _asked(plain: dict[str, Any], where: str) -> Asked:
@@ -181,7 +182,7 @@ def _conclude(history: History, index: dict[str, int], record: Record) -> None:
     number = index.get(outcome.act_id)
     if number is None:
         raise _strange("the outcome of an intended act", f"record {record.seq}", outcome.act_id)
-    history.acts[number] = replace(history.acts[number], outcome=outcome, outcome_seq=record.seq)
+    history.acts[number] = replace(history.acts[number], outcome=outcome)
     history.told.append(number)
 
 

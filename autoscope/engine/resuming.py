@@ -18,7 +18,7 @@ from autoscope.engine.past import Past
 from autoscope.engine.rebuilding import Rebuilt, Stored
 from autoscope.engine.stand_in import StandIns
 from autoscope.engine.walking import Said, Told, walk
-from autoscope.errors import InstrumentError, NotRepeatable, OutcomeUnknown
+from autoscope.errors import AutoscopeError, BusError, NotRepeatable, OutcomeUnknown
 from autoscope.journal import Readable
 from autoscope.protocols import Remembering, Reproducible
 from autoscope.records import Budget, MicroscopeState, Observation, Outcome, Result, View
@@ -193,7 +193,9 @@ def _recall(job: Job, history: History, act: PastAct) -> Observation | Result | 
         if isinstance(environment, Remembering):
             return environment.recall(intent.act.act_id)
         raise OutcomeUnknown("nobody can say whether the act was done", where=intent.act.act_id)
-    except (InstrumentError, OutcomeUnknown) as error:
+    except AutoscopeError as error:
+        if isinstance(error, BusError) and not isinstance(error, OutcomeUnknown):
+            raise  # the instrument cannot be reached: nothing is known, and nothing is written
         return came_to("failed", intent.act, history.last_state(), environment.read_state(), error)
 
 
@@ -227,7 +229,7 @@ def _past(history: History, counted: _Counted, known: dict[int, Observation | Re
 
 
 def _fruitless(history: History) -> int | None:
-    pending = history.unused[-1].view.get("pending", []) if history.unused else []
+    pending = history.unused[-1][1].view.get("pending", []) if history.unused else []
     return next((act.intent.step for act in history.open if act.intent.act.act_id in pending), None)
 
 

@@ -87,13 +87,12 @@ def _tell(policy: Policy, decision: Decision, result: Result) -> None:
 
 
 def _questions(history: History) -> dict[int, list[tuple[PastAct | None, Asked]]]:
-    """Return questions by the number of outcomes told before, those whose answers came to nothing first."""
+    """Return questions by the number of outcomes told before, each time in the order of their records."""
+    asked: list[tuple[int, PastAct | None, Asked]] = [(seq, None, one) for seq, one in history.unused]
+    asked += [(past.seq, past, past.asked) for past in history.acts if past.asked is not None]
     found: dict[int, list[tuple[PastAct | None, Asked]]] = defaultdict(list)
-    for asked in history.unused:
-        found[asked.evidence.told].append((None, asked))
-    for past in history.acts:
-        if past.asked is not None:
-            found[past.asked.evidence.told].append((past, past.asked))
+    for _, past, one in sorted(asked, key=lambda item: item[0]):
+        found[one.evidence.told].append((past, one))
     return found
 
 

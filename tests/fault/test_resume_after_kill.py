@@ -16,12 +16,12 @@ seed: 1
 environment:
   name: simulated
   options:
-    microscope: {specimens: [{kind: catalyst, extent: [2 um, 2 um], density: 40 um^-2}]}
+    microscope: {specimens: [{kind: nanoparticles, extent: [300 nm, 300 nm], count: 4}]}
 policy:
   name: POLICY
   options:
-    {target: pt, overview: {fov: 500 nm, width_px: 24, height_px: 24}, dwell: 20 ms, signals: [EDS], points: 7MORE}
-scalarizers: {pt: {name: band_integral, options: {band: [1.85 keV, 2.30 keV]}}}
+    {target: plasmon, overview: {fov: 200 nm, width_px: 24, height_px: 24}, dwell: 20 ms, points: 7MORE}
+scalarizers: {plasmon: {name: band_integral, options: {band: [1.6 eV, 2.2 eV]}}}
 engine: {lookahead: AHEAD}
 """
 
