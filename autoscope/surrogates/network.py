@@ -59,7 +59,7 @@ class FeatureNetwork(nn.Module):
         """Return the kernel inputs of ``x`` (n, d), shape (n, k), in chunks and in the precision of ``x``."""
         own = np.float64 if next(self.parameters()).dtype == torch.float64 else np.float32
         network = self if x.dtype == own else self.single()
-        with torch.no_grad():
+        with one_thread(), torch.no_grad():
             parts = [network(torch.as_tensor(x[i : i + CHUNK])).numpy() for i in range(0, len(x), CHUNK)]
         return np.concatenate(parts)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from autoscope.cli import resuming, running
-from autoscope.journal import JournalReader, LocalDisk, writer
+from autoscope.journal import Journal, JournalReader, LocalDisk, verify, writer
 from autoscope.provenance import provenance
 from autoscope.testing.disk import FaultyDisk
 
@@ -135,3 +135,71 @@ def history(folder: Path) -> list[tuple[Any, ...]]:
         body = {k: v for k, v in record.body.items() if k != "latency_s"}
         kept.append((record.kind, record.step, record.time_s, body))
     return kept
+
+
+SMALL = """
+name: small
+seed: 1
+environment:
+  name: simulated
+  options:
+    microscope: {specimens: [{kind: nanoparticles, extent: [300 nm, 300 nm], count: 4}]}
+policy:
+  name: POLICY
+  options:
+    {target: plasmon, overview: {fov: 200 nm, width_px: 24, height_px: 24}, signals: [EELS], points: 7MORE}
+scalarizers: {plasmon: {name: band_integral, options: {band: [1.6 eV, 2.2 eV]}}}
+engine: {lookahead: AHEAD}
+"""
+
+
+def text(policy="random", ahead=0, more=""):
+    return SMALL.replace("POLICY", policy).replace("AHEAD", str(ahead)).replace("MORE", more)
+
+
+CASES = {
+    "random": text(),
+    "random ahead": text(ahead=1),
+    "gp": text("gp", more=", initial: 2, refit_every: 2"),
+    "gp ahead": text("gp", 1, ", initial: 2, refit_every: 2"),
+}
+
+
+class Laboratory:
+    """One run that nobody disturbs, and any number of the same that are killed."""
+
+    def __init__(self, folder, config):
+        self.folder, self.config = folder, folder / "small.yaml"
+        self.config.write_text(config)
+        warm(self.config)
+        self.calls = calls_of(lambda doom: run(self.config, folder / "whole", doom), folder / "calls")
+        self.whole = history(folder / "whole")
+
+    def killed(self, at, done_first):
+        run = self.folder / f"killed{at}{done_first}"
+        doom = Doom(at, done_first=done_first)
+        assert in_child(lambda: run(self.config, run, doom)) == signal.SIGKILL, self.calls[at - 1]
+        return run
+
+    def resumed(self, run, doom=None):
+        return in_child(lambda: resume(run, doom))
+
+    def survives(self, at, done_first):
+        run, where = self.killed(at, done_first), (at, self.calls[at - 1], done_first)
+        if self.is_over(run):
+            return "over"
+        if not (run / "config.yaml").is_file():
+            return "nothing"  # nothing was begun, and nothing is there to begin with
+        assert self.resumed(run) == 0, where
+        self.check(run, where)
+        return "resumed"
+
+    def is_over(self, run):
+        verdict = verify(run) if (run / "journal.sqlite").is_file() and not Journal.is_blank(run) else 0
+        return bool(verdict) and verdict.ended
+
+    def check(self, run, where):
+        assert history(run) == self.whole, where
+        verdict = verify(run)
+        assert verdict.ok, (where, verdict.summary)
+        assert (verdict.orphans, verdict.open_steps, verdict.ended) == ((), 0, True), where
