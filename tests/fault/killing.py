@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,8 @@ def in_child(work: Callable[[], None]) -> int:
             os.dup2(quiet, 1)
             work()
             status = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(status)
     _, status = os.waitpid(child, 0)
@@ -176,10 +179,10 @@ class Laboratory:
         self.whole = history(folder / "whole")
 
     def killed(self, at, done_first):
-        run = self.folder / f"killed{at}{done_first}"
+        folder = self.folder / f"killed{at}{done_first}"
         doom = Doom(at, done_first=done_first)
-        assert in_child(lambda: run(self.config, run, doom)) == signal.SIGKILL, self.calls[at - 1]
-        return run
+        assert in_child(lambda: run(self.config, folder, doom)) == signal.SIGKILL, self.calls[at - 1]
+        return folder
 
     def resumed(self, run, doom=None):
         return in_child(lambda: resume(run, doom))

@@ -7,7 +7,18 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 
-from tests.figures import bus_arrays, bus_latency, durable_exports, duty, focus, imaging, latency, main_job, quality
+from tests.figures import (
+    bus_arrays,
+    bus_latency,
+    durable_exports,
+    durable_resume,
+    duty,
+    focus,
+    imaging,
+    latency,
+    main_job,
+    quality,
+)
 from tests.figures.figure import Figure
 
 Group = Callable[[bool], Iterator[Figure]]
@@ -22,7 +33,7 @@ DECISION: dict[str, Group] = {
 """What is measured of the decision engine."""
 BUS: dict[str, Group] = {"bus_latency": bus_latency.figures, "bus_arrays": bus_arrays.figures}
 """What is measured of the microscope bus."""
-DURABLE: dict[str, Group] = {"durable_exports": durable_exports.figures}
+DURABLE: dict[str, Group] = {"durable_exports": durable_exports.figures, "durable_resume": durable_resume.figures}
 """What is measured of the record."""
 GROUPS: dict[str, tuple[str, ...]] = {
     "main_job": ("main_job",),
