@@ -107,9 +107,9 @@ def served(instrument: Path, ledger: Path) -> Iterator[Served]:
         key = _keys(keys)
         for attempt in range(1, TRIES + 1):
             address = f"tcp://127.0.0.1:{free_ports()}"
-            process = _started(instrument, address, keys, ledger)
-            stack.callback(_end, process)
-            said = _said_until_ready(process)
+            server = _Server(instrument, address, keys, ledger)
+            stack.callback(server.end)
+            said = server.said_until_ready()
             if said is None:
                 break
             if TAKEN not in said or attempt == TRIES:
@@ -118,16 +118,54 @@ def served(instrument: Path, ledger: Path) -> Iterator[Served]:
         yield Served(address, key)
 
 
-def _started(instrument: Path, address: str, keys: Path, ledger: Path) -> subprocess.Popen[str]:
-    arguments = ["--config", str(instrument), "--address", address, "--keys", str(keys), "--ledger", str(ledger)]
-    return subprocess.Popen(
-        [sys.executable, "-c", _SERVE, "serve", *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,  # Ctrl-C in the terminal is for the agent alone; the server ends after it
-    )
+class _Server:
+    """A process that serves until its standard input closes."""
+
+    def __init__(self, instrument: Path, address: str, keys: Path, ledger: Path) -> None:
+        arguments = ["--config", str(instrument), "--address", address, "--keys", str(keys), "--ledger", str(ledger)]
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _SERVE, "serve", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,  # Ctrl-C in the terminal is for the agent alone; the server ends after it
+        )
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, name="night-server", daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        if self._process.stdout:
+            with self._process.stdout as lines:
+                for line in lines:  # to its end, or the server would wait for somebody to read on
+                    self._lines.put(line)
+        self._lines.put(None)
+
+    def said_until_ready(self) -> str | None:
+        """Return None when the server is ready; what it said last where it ended or took too long."""
+        said: deque[str] = deque(maxlen=KEPT_LINES)
+        clock = SystemClock()
+        while clock.now_s() < START_S:
+            with suppress(queue.Empty):
+                line = self._lines.get(timeout=START_S - clock.now_s())
+                if line is None:
+                    break
+                said.append(line)
+                if line.startswith("ready"):
+                    return None
+        return "".join(said)
+
+    def end(self) -> None:
+        """Have the server make its instrument safe and end; kill it where it does not."""
+        if self._process.stdin:
+            self._process.stdin.close()
+        try:
+            self._process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._reader.join(END_S)
 
 
 def _keys(folder: Path) -> Path:
@@ -156,40 +194,6 @@ def free_ports() -> int:
                     stack.enter_context(socket.socket()).bind(("127.0.0.1", other))
                 return port
     raise Unreachable("no four free ports in a row", limit=f"{TRIES * SOCKETS} tries")
-
-
-def _said_until_ready(process: subprocess.Popen[str]) -> str | None:
-    """Return None when the server is ready; what it said last where it ended or took too long."""
-    said: deque[str] = deque(maxlen=KEPT_LINES)
-    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-
-    def read() -> None:
-        for line in process.stdout or ():  # to its end, or the server would wait for somebody to read on
-            lines.put(line)
-        lines.put(None)
-
-    threading.Thread(target=read, name="night-server", daemon=True).start()
-    clock = SystemClock()
-    while clock.now_s() < START_S:
-        with suppress(queue.Empty):
-            line = lines.get(timeout=START_S - clock.now_s())
-            if line is None:
-                break
-            said.append(line)
-            if line.startswith("ready"):
-                return None
-    return "".join(said)
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    """End a server: it makes the instrument safe first."""
-    if process.stdin:
-        process.stdin.close()
-    try:
-        process.wait(END_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def serve_while_parent_lives() -> None:

@@ -31,6 +31,11 @@ scalarizers: {pt: {name: band_integral, options: {band: [1.85 keV, 2.30 keV]}}}
 """
 
 
+needs_usim = pytest.mark.skipif(
+    importlib.util.find_spec("nion") is None, reason="nionswift-usim is not installed (pip install 'autoscope[nion]')"
+)
+
+
 def night(folder, points, *more, config=NIGHT, instrument=CONFIGS / "instrument" / "simulated.yaml"):
     (folder / "small.yaml").write_text(config.replace("POINTS", str(points)))
     command = [AUTOSCOPE, "night", "small.yaml", str(instrument), "--quiet", *map(str, more)]
@@ -102,7 +107,7 @@ def test_a_server_ends_by_itself_when_the_agent_is_killed(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("nion") is None, reason="nionswift-usim is not installed")
+@needs_usim
 def test_a_survey_over_the_bus_finds_focus_and_nickel_on_a_column_of_another_team(tmp_path):
     from nion.usim_device.SampleSimulator import RectangleFlakeSample
 
@@ -133,3 +138,26 @@ def test_a_survey_over_the_bus_finds_focus_and_nickel_on_a_column_of_another_tea
     assert nickel >= 20
     assert wrong <= 0.05 * (right + wrong)
     assert np.isfinite(steps[-1].outcome.dose_e)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "clock"),
+    [
+        ("simulated", "simulated"),
+        pytest.param(
+            "nion",
+            "system",
+            marks=needs_usim,
+        ),
+    ],
+)
+def test_an_instrument_keeps_its_promises_over_the_bus_with_keys(tmp_path, name, clock):
+    from autoscope.cli.night import served
+
+    with served(CONFIGS / "instrument" / f"{name}.yaml", tmp_path / "ledger") as server:
+        (tmp_path / "bus.yaml").write_text(f'address: "{server.address}"\nkey: {server.key}\n')
+        command = [AUTOSCOPE, "doctor", "-i", "bus", "-c", "bus.yaml", "--clock", clock]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout
+    assert " 0 failed" in done.stdout.splitlines()[-1]

@@ -87,6 +87,10 @@ def _widths_m(bench: Bench) -> list[float]:
     """Return the fields to try; gently, a step of the stage is no longer than permitted."""
     wanted = (bench.steps.fov_m,) if bench.steps.fov_m else FIELDS_M
     most_m = bench.steps.stage_m / PART if bench.gentle else math.inf
+    ranges = bench.can.ranges
+    if "centre_x_m" in ranges and "fov_m" in ranges:  # a corner of a turned or shifted field must be within reach
+        reach_m = max(ranges["centre_x_m"].high, ranges["fov_m"].high / 2.0)
+        most_m = min(most_m, reach_m / (0.5 * math.sqrt(2.0) + PART))
     return list(dict.fromkeys(bench.inside("fov_m", min(fov_m, most_m)) for fov_m in wanted))
 
 

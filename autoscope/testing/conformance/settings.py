@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from autoscope.errors import AutoscopeError, NotReached, OutOfRange, Unsupported
+from autoscope.errors import AutoscopeError, LimitExceeded, NotReached, OutOfRange, Unsupported
 from autoscope.records import Action, Blank, LoadSample, MicroscopeState, SetStimulus, Wait
 from autoscope.testing.conformance.bench import OPTICS_FIELDS, STAGE_FIELDS, Bench, line, told
 from autoscope.testing.conformance.report import Check
@@ -87,7 +87,8 @@ def check_refusals(bench: Bench) -> Iterator[Check]:
 
 def _all_refused(bench: Bench, promise: str, asked: list[Action], field: str) -> Check:
     remedy = f"Compare {field} with describe().ranges before doing anything, and raise OutOfRange"
-    errors = (OutOfRange, Unsupported) if field == "slot" else (OutOfRange,)
+    # a guard in front of the instrument, as a bus server's, refuses with LimitExceeded before the instrument can
+    errors = (OutOfRange, LimitExceeded, Unsupported) if field == "slot" else (OutOfRange, LimitExceeded)
     for action in asked:
         check = _refused(bench, "refusals", promise, action, errors, remedy)
         if check.status != "passed":

@@ -1,3 +1,4 @@
+import functools
 import json
 import re
 from pathlib import Path
@@ -11,6 +12,11 @@ from autoscope.testing import Check, Report, Steps, check_instrument
 from environments.instruments.replay import ReplayInstrument
 from environments.instruments.simulated import SimulatedInstrument
 from tests.unit.conformance.bestiary import CAUGHT, Wrong, sound
+
+
+@functools.cache
+def report_on(wrong):
+    return check_instrument(wrong())
 
 
 @pytest.fixture
@@ -38,7 +44,7 @@ def test_stored_data_keep_every_promise_that_applies(replay):
 
 @pytest.mark.parametrize("wrong", CAUGHT, ids=lambda kind: kind.__name__)
 def test_a_wrong_driver_is_caught_and_its_mistake_is_named(wrong):
-    report = check_instrument(wrong())
+    report = report_on(wrong)
     assert any(re.search(CAUGHT[wrong], str(check), re.DOTALL) for check in report.failed), str(report)
 
 
@@ -48,7 +54,7 @@ def test_a_driver_that_passes_everything_on_is_not_accused():
 
 
 def test_a_failed_check_tells_what_to_do():
-    failed = [check for wrong in CAUGHT for check in check_instrument(wrong()).failed][:40]
+    failed = [check for wrong in CAUGHT for check in report_on(wrong).failed]
     assert [check for check in failed if not check.remedy and "go back" not in check.promise] == []
 
 
