@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,9 +34,14 @@ class WriterLock:
                 value=f"process {holder}" if holder else None,
                 remedy="Wait for it to end, or stop it; reading needs no lock",
             ) from error
-        self._file.truncate(0)
-        self._file.write(f"{os.getpid()}\n".encode())
-        self._file.flush()
+        try:
+            self._file.truncate(0)
+            self._file.write(f"{os.getpid()}\n".encode())
+            self._file.flush()
+        except OSError:  # a full disk
+            with suppress(OSError):  # closing tries to write once more
+                self._file.close()
+            raise
 
     def release(self) -> None:
         """Let others write; twice is fine."""

@@ -69,8 +69,14 @@ def _cut(folder: Path, disk: Disk, error: JournalCorrupt) -> tuple[Row | None, S
             at_the_end = False
         if not last or not at_the_end:
             raise error
+        partial = folder / f"{REBUILT}.partial"
+        try:
+            _rebuild(partial, connection, last)
+        except UNREADABLE:
+            partial.unlink(missing_ok=True)
+            raise error from None
         place = _set_aside(folder, disk)
-        _rebuild(folder, connection, last)
+        partial.replace(folder / REBUILT)  # the name says that it is whole
     _finish(folder, disk)
     return head, _fault(str(error), last, place)
 
@@ -151,9 +157,8 @@ def _set_aside(folder: Path, disk: Disk) -> Path:
     return place
 
 
-def _rebuild(folder: Path, source: sqlite3.Connection, last: int) -> None:
+def _rebuild(partial: Path, source: sqlite3.Connection, last: int) -> None:
     """Write the proven records, their frames and signed heads into a new database beside the damaged one."""
-    partial = folder / f"{REBUILT}.partial"
     partial.unlink(missing_ok=True)
     with closing(sqlite3.connect(partial, isolation_level=None)) as target:
         target.execute("PRAGMA synchronous = FULL")
@@ -164,15 +169,14 @@ def _rebuild(folder: Path, source: sqlite3.Connection, last: int) -> None:
         target.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         target.execute(f"PRAGMA user_version = {VERSION}")
         target.execute("COMMIT")
-    partial.replace(folder / REBUILT)  # the name says that it is whole
 
 
 def _copy(source: sqlite3.Connection, target: sqlite3.Connection, last: int) -> None:
     for raw in _rows(source, "ASC"):
-        if not isinstance(raw[0], int) or raw[0] > last:
-            break
         packed = isinstance(raw[5], bytes) and raw[5].startswith(ZLIB)
         target.execute(INSERT, (*_texts(raw[:5]), raw[5] if packed else _texts(raw[5:6])[0], *_texts(raw[6:])))
+        if raw[0] == last:
+            break
     with suppress(*UNREADABLE):  # what cannot be read is named by `verify`, by the record that refers to it
         for name, content in source.execute("SELECT name, content FROM frames ORDER BY name"):
             target.execute(INSERT_FRAME, (*_texts((name,)), content))

@@ -122,7 +122,10 @@ def raw_rows(folder: Path, after: int = 0, kind: str | None = None) -> Iterator[
     select, values = (_SELECT, ()) if kind is None else (f"{_SELECT} AND kind = ?", (kind,))
     while batch := _batch(folder, f"{select} ORDER BY seq LIMIT {_BATCH}", (after + 1, *values)):
         yield from batch
-        after = int(batch[-1][0])  # type: ignore[call-overload]
+        reached = batch[-1][0]
+        if not isinstance(reached, int) or reached <= after:
+            raise corrupt("its pages are not in order any more", str(folder / DATABASE), None)
+        after = reached
 
 
 def _batch(folder: Path, select: str, values: tuple[object, ...]) -> list[RawRow]:
