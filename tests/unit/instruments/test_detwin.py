@@ -3,6 +3,7 @@
 import contextlib
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +37,8 @@ def twin():
 
 @pytest.fixture
 def do(twin):
-    counter = iter(range(1000))
-    stamp = object()
-
     def execute(action):
-        return twin.execute(Act(act_id=f"{id(stamp)}-{next(counter)}", action=action))
+        return twin.execute(Act(act_id=uuid.uuid4().hex, action=action))
 
     return execute
 
