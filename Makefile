@@ -58,10 +58,13 @@ peers:  ## other tools to compare with, each in an environment of its own under 
 	.venv-peers/atomai/bin/pip install --quiet gpytorch==1.15.2 "mendeleev<=0.6.1" six progressbar2 pandas networkx \
 		matplotlib scipy scikit-learn scikit-image opencv-python-headless
 
-validators: .venv/installed  ## a crate of a fresh run, judged by roc-validator in .venv-validators
-	test -x .venv-validators/bin/rocrate-validator || { $(PYTHON) -m venv .venv-validators && \
-		.venv-validators/bin/pip install --quiet roc-validator==0.13.0; }
-	$(BIN)/pytest -q -m slow tests/system/test_crate_validator.py
+.venv-validators/installed:
+	$(PYTHON) -m venv .venv-validators
+	.venv-validators/bin/pip install --quiet roc-validator==0.13.0 pynxtools==0.16.0
+	@touch .venv-validators/installed
+
+validators: .venv/installed .venv-validators/installed  ## exports judged by the validators of RO-Crate and NeXus
+	$(BIN)/pytest -q -m slow tests/system/test_validators.py
 
 instamatic:  ## the driver instamatic on instamatic's own simulated JEOL, set apart under .venv-peers
 	$(PYTHON) -m venv .venv-peers/instamatic

@@ -115,8 +115,7 @@ class NexusSink:
             del self._entry[series.name]
             return
         group = self._entry[series.name]
-        if series.kind in EVENT_NAMES:
-            _write_event(self._entry["measurement"], group, series)
+        _write_event(self._entry["measurement"], group, series)
         weight = (series.kind == "image", int(np.prod(series.shape)) * count)
         rank = weight[1] + (1 << 50 if weight[0] else 0)
         if rank > self._default[0]:
@@ -139,11 +138,18 @@ def axis_names(series: Series) -> list[str]:
 
 
 def _write_event(measurement: h5py.Group, data: h5py.Group, series: Series) -> None:
-    nx_class, name, one, many, signal, index, axes = EVENT_NAMES[series.kind]
     event = section(measurement, f"event_{series.name}", "NXem_event_data")
     put(event, "start_time", data["begun_utc"].asstr()[0])
     put(event, "end_time", data["ended_utc"].asstr()[-1] or data["begun_utc"].asstr()[-1])
     put(event, "type", series.title)
+    if series.kind in EVENT_NAMES and series.unit == "counts":  # NXem has no place for data with a unit
+        _write_linked(event, data, series)
+    _write_settings(event, data, series)
+
+
+def _write_linked(event: h5py.Group, data: h5py.Group, series: Series) -> None:
+    """Write the data of a series once more under NXem's names, as links."""
+    nx_class, name, one, many, signal, index, axes = EVENT_NAMES[series.kind]
     holder = section(event, name, nx_class)
     put(section(holder, "process", "NXprocess"), "detector_identifier", series.signal)
     names = [index, *axes] if series.count > 1 else list(axes)
@@ -159,7 +165,6 @@ def _write_event(measurement: h5py.Group, data: h5py.Group, series: Series) -> N
     for position, (own, source) in enumerate(zip(names, sources, strict=True)):
         group.attrs[f"{own}_indices"] = np.uint32(position)
         _link(group, own, data[source])
-    _write_settings(event, data, series)
 
 
 def _link(group: h5py.Group, name: str, dataset: h5py.Dataset) -> None:

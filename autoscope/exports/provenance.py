@@ -13,10 +13,13 @@ from prov.model import PROV_TYPE, ProvActivity, ProvAgent, ProvDocument, ProvEnt
 
 from autoscope.exports.facts import Facts
 from autoscope.exports.options import Options, Progress
+from autoscope.exports.prov_spool import ProvSpool
 from autoscope.exports.snapshot import Act, Snapshot
 from autoscope.journal import Record
 from autoscope.records import Outcome
 
+_ACTS = 200
+"""Acts that are held in memory as PROV records."""
 Attributes = dict[Any, Any]
 """Names, qualified or with a prefix, and plain values or names."""
 SOFTWARE = frozenset({"policy", "runner_up", ""})
@@ -30,12 +33,16 @@ def write(snapshot: Snapshot, path: Path, options: Options, progress: Progress) 
     its frames. A decision made by a person is associated with that person, interventions are activities of theirs.
     """
     teller = _Teller(Facts.of(snapshot), options)
-    for remark in snapshot.remarks:
-        teller.remark(remark)
-    for done, act in enumerate(snapshot.acts(), start=1):
-        teller.act(act)
-        progress("acts", done, snapshot.acts_count)
-    teller.document.serialize(str(path), format="json")
+    with ProvSpool(path.parent) as spool:
+        for remark in snapshot.remarks:
+            teller.remark(remark)
+        for done, act in enumerate(snapshot.acts(), start=1):
+            teller.act(act)
+            if done % _ACTS == 0:
+                spool.add(teller.passed_on())
+            progress("acts", done, snapshot.acts_count)
+        spool.add(teller.passed_on())
+        spool.write(path)
 
 
 @dataclass(frozen=True)
@@ -48,18 +55,27 @@ class _Agents:
 
 class _Teller:
     def __init__(self, facts: Facts, options: Options) -> None:
-        self.document = ProvDocument()
-        self.document.add_namespace("autoscope", "urn:autoscope:terms:")
-        self.document.add_namespace("run", f"urn:autoscope:run:{quote(facts.run_id, safe='')}:")
         self._options, self._facts = options, facts
+        self.document = self._blank()
         self._agents = self._introduce()
         self._config = self._entity(
             "config", {PROV_TYPE: "prov:Plan", "autoscope:sha256": facts.config_sha256, "prov:label": "configuration"}
         )
         self._run = self._begin()
         self._people: dict[str, ProvAgent] = {}
-        self._datasets: dict[str, ProvEntity] = {}
+        self._datasets: set[str] = set()
         self._last: ProvActivity | None = None
+
+    def _blank(self) -> ProvDocument:
+        document = ProvDocument()
+        document.add_namespace("autoscope", "urn:autoscope:terms:")
+        document.add_namespace("run", f"urn:autoscope:run:{quote(self._facts.run_id, safe='')}:")
+        return document
+
+    def passed_on(self) -> ProvDocument:
+        """Return what was told since the last call, and begin a new part."""
+        told, self.document = self.document, self._blank()
+        return told
 
     # --- the run ------------------------------------------------------------------------------------
 
@@ -143,11 +159,12 @@ class _Teller:
             self.document.wasGeneratedBy(frame, acting, _time(act.ended_utc))
             self.document.wasAttributedTo(frame, self._agents.instrument)
 
-    def _dataset(self, sha256: str, n: int | None) -> ProvEntity:
+    def _dataset(self, sha256: str, n: int | None) -> str:
         if sha256 not in self._datasets:
             told: Attributes = {PROV_TYPE: "autoscope:Data", "autoscope:sha256": sha256}
-            self._datasets[sha256] = self._entity(f"data.{sha256}", told | ({} if n is None else {"autoscope:n": n}))
-        return self._datasets[sha256]
+            self._entity(f"data.{sha256}", told | ({} if n is None else {"autoscope:n": n}))
+            self._datasets.add(sha256)
+        return f"run:data.{sha256}"
 
     # --- people -------------------------------------------------------------------------------------
 

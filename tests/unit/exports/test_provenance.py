@@ -83,3 +83,14 @@ def test_types_are_names_and_not_text(document):
         type(value).__name__ for r in document.get_records() for key, value in r.attributes if str(key) == "prov:type"
     }
     assert kinds == {"QualifiedName"}
+
+
+def test_a_long_run_told_in_parts_is_the_same_document(lab, document, monkeypatch, tmp_path):
+    from autoscope.exports import provenance
+
+    monkeypatch.setattr(provenance, "_ACTS", 3)
+    options = Options(author="Ada B", orcid="0000-0002-1825-0097")
+    path = export(lab.folder, "prov", tmp_path / "parts.json", options=options).path
+    parts = ProvDocument.deserialize(str(path), format="json")
+    assert len(parts.get_records()) == len(document.get_records())
+    assert parts == document

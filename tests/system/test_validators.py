@@ -1,4 +1,4 @@
-"""Crates judged by roc-validator, which lives in an environment of its own (``make validators``)."""
+"""Exports judged by the validators of their formats, in an environment of their own (``make validators``)."""
 
 import json
 import subprocess
@@ -61,3 +61,36 @@ def test_the_validator_notices_what_is_missing(tmp_path):
         entity.pop("instrument", None)
     path.write_text(json.dumps(graph), encoding="utf-8")
     assert any("instrument" in message for message in judged(run)["required"])
+
+
+COMPLETE = Options(
+    elements=("Pt", "C"), prepared="2026-03-01T10:00:00+00:00", author="Ada B", orcid="0000-0002-1825-0097"
+)
+
+
+def said_of_nexus(path):
+    done = subprocess.run(
+        [PYTHON.with_name("pynx"), "validate", "--ignore-undocumented", path],
+        capture_output=True, text=True, timeout=110,
+    )  # fmt: skip
+    return done.stdout + done.stderr
+
+
+def test_a_nexus_file_is_valid_nxem_where_elements_and_preparation_are_given(tmp_path):
+    run = full_run(tmp_path / "full").folder
+    told = said_of_nexus(export(run, "nexus", options=COMPLETE).path)
+    assert "is valid according to the `NXem` application definition" in told, told
+
+
+def test_a_nexus_file_of_an_unfinished_run_is_valid_too(tmp_path):
+    going = Lab(tmp_path / "going").overview().measure(1)
+    told = said_of_nexus(export(going.folder, "nexus", options=COMPLETE).path)
+    assert "is valid according to the `NXem` application definition" in told, told
+    going.close()
+
+
+def test_the_validator_of_nexus_notices_what_is_missing(tmp_path):
+    run = Lab(tmp_path / "run").overview().end()
+    told = said_of_nexus(export(run, "nexus").path)
+    assert "required field /entry/sample1/atom_types" in told
+    assert "NOT valid" in told
