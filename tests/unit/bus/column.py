@@ -1,5 +1,6 @@
 """A column that outlives its drivers, with a log of its own of what physically happened, and servers around it."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -54,11 +55,16 @@ class Column:
     takes_s: float = 0.5
     trouble: Exception | None = None
     on_act: object = None
+    _counts: Counter = field(default_factory=Counter)
     stuck_m: float | None = None
     """Where the stage stops, wherever it is sent."""
 
     def times(self, act_id):
-        return sum(entry[0] == act_id for entry in self.log)
+        return self._counts[act_id]
+
+    def note(self, act_id, kind):
+        self.log.append((act_id, kind))
+        self._counts[act_id] += 1
 
 
 class Head:
@@ -85,7 +91,7 @@ class Head:
         self._die("before")
         if column.trouble is not None:
             raise column.trouble
-        column.log.append((act.act_id, act.action.kind))
+        column.note(act.act_id, act.action.kind)
         column.clock.wait(column.takes_s)
         if column.on_act is not None:
             column.on_act()
@@ -104,7 +110,7 @@ class Head:
         return Observation(act.act_id, before, self.state(), frames)
 
     def make_safe(self):
-        self.column.log.append(("", "make_safe"))
+        self.column.note("", "make_safe")
         self.column.blanked = True
 
     def _die(self, where):
