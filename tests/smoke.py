@@ -122,7 +122,7 @@ def served(config: Path, address: str, ledger: Path) -> Iterator[list[str]]:
         yield said
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(30)
+        process.communicate(timeout=30)
 
 
 def free_ports(count: int = 4) -> int:
