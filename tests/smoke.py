@@ -8,6 +8,7 @@ data are not on this machine is reported as skipped, never as passed.
 from __future__ import annotations
 
 import importlib.util
+import os
 import signal
 import socket
 import subprocess
@@ -127,7 +128,8 @@ def served(config: Path, address: str, ledger: Path) -> Iterator[list[str]]:
 
 def free_ports(count: int = 4) -> int:
     """Return the first of some ports in a row that nobody listens on."""
-    for first in range(20000, 30000, count):
+    start = os.getpid() * count % 10000  # apart from those of tests that run beside this one
+    for first in (20000 + (start + step) % 10000 for step in range(0, 10000, count)):
         with ExitStack() as stack:
             try:
                 for port in range(first, first + count):

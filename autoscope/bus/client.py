@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import PositiveInt
@@ -14,18 +12,18 @@ from pydantic import PositiveInt
 from autoscope.bus import messages as say
 from autoscope.bus.authentication import ClientSecurity, CurveClient, OpenClient
 from autoscope.bus.calling import Caller, Keeper
+from autoscope.bus.conversation import Conversation, expect, unexpected
 from autoscope.bus.keys import KeyPair
 from autoscope.bus.messages import Answer
 from autoscope.bus.transport import Transport, ZmqTransport
 from autoscope.bus.wire import Parts, error_of, unpack
-from autoscope.clock import SimClock, SystemClock
+from autoscope.clock import SystemClock
 from autoscope.config import ConfigModel
-from autoscope.errors import AutoscopeError, BusError, ConfigError, OutcomeUnknown, PluginError, Unreachable
+from autoscope.errors import AutoscopeError, BusError, OutcomeUnknown, Unreachable
 from autoscope.protocols import Clock
 from autoscope.quantities import PositiveDuration
 from autoscope.records import Act, Capabilities, MicroscopeState, Observation
 
-A = TypeVar("A")
 ACKNOWLEDGED_AFTER = 4
 """An act is acknowledged when this many later ones have begun: its frames are in the record by then."""
 TRIES = 20
@@ -89,20 +87,23 @@ class BusInstrument:
         transport: Transport | None = None,
         timer: Clock | None = None,
     ) -> None:
-        self._config, self._clock = config, clock
+        self._config = config
         self._timer = timer or SystemClock()
         self._transport = transport or ZmqTransport(config.address, _security(config.key))
-        self._asking = Caller(self._transport, "ask", self._timer)
         self._acting = Caller(self._transport, "act", self._timer)
         self._control, self._control_lock = Caller(self._transport, "control", self._timer), threading.Lock()
-        self._keeper = Keeper(Caller(self._transport, "renew", self._timer), self._timer, threaded=timer is None)
         self._recent: deque[str] = deque()
         self._unsettled: set[str] = set()
-        self._seq, self._burnt, self._closed = 1, False, False
-        self._welcome = self._hello(None, config.connect_s)
-        self._require_clock()
-        described = self._question(say.Describe(), config.connect_s)
-        self._capabilities = _expect(described, say.Described).capabilities
+        self._closed = False
+        asking = Caller(self._transport, "ask", self._timer)
+        keeper = Keeper(Caller(self._transport, "renew", self._timer), self._timer, threaded=timer is None)
+        try:
+            self._talk = Conversation(config, asking, keeper, clock, self._timer)
+            described = self._talk.question(say.Describe(), config.connect_s)
+            self._capabilities = expect(described, say.Described).capabilities
+        except BaseException:
+            self._transport.close()
+            raise
 
     # --- the protocol -------------------------------------------------------------------------------
 
@@ -120,7 +121,7 @@ class BusInstrument:
         """
         until_s = self._timer.now_s() + self._config.patience_s
         while True:
-            read = _expect(self._question(say.ReadState()), say.StateRead)
+            read = expect(self._talk.question(say.ReadState()), say.StateRead)
             if not read.busy:
                 return read.state
             if self._timer.now_s() >= until_s:
@@ -161,10 +162,10 @@ class BusInstrument:
         AutoscopeError
             It was refused or failed with this error.
         """
-        self._hold()
+        self._talk.hold()
         until_s = self._timer.now_s() + self._config.patience_s
         while True:
-            answer, parts = self._ask(self._asking, say.Recall(act_id=act_id), self._config.answer_s)
+            answer, parts = self._talk.ask(self._talk.asking, say.Recall(act_id=act_id), self._config.answer_s)
             if isinstance(answer, say.NotBegun):
                 return None
             if not isinstance(answer, say.Accepted):
@@ -180,7 +181,7 @@ class BusInstrument:
         try:
             with self._control_lock:
                 for _ in range(3):
-                    reply = self._control.call(say.MakeSafe(), self._config.answer_s / 2, self._now_s())
+                    reply = self._control.call(say.MakeSafe(), self._config.answer_s / 2, self._talk.clock_s())
                     if reply is not None and isinstance(reply[0].answer, say.Fine):
                         return
         except (AutoscopeError, OSError):  # whoever needs to know reads the state back
@@ -197,7 +198,7 @@ class BusInstrument:
         if self._closed:
             return
         self._closed = True
-        lease = self._keeper.stop()
+        lease = self._talk.keeper.stop()
         if lease:
             with self._control_lock:
                 self._control.call(say.Release(lease=lease), self._config.answer_s / 2)
@@ -206,7 +207,7 @@ class BusInstrument:
     @property
     def late_replies(self) -> int:
         """How many replies came after their question had been given up, and were not used."""
-        callers = (self._asking, self._acting, self._control)
+        callers = (self._talk.asking, self._acting, self._control)
         return sum(caller.late for caller in callers)
 
     # --- acts ---------------------------------------------------------------------------------------
@@ -215,7 +216,7 @@ class BusInstrument:
         until_s = self._timer.now_s() + act.deadline_s + self._config.patience_s
         tries = 0
         while True:
-            self._hold()
+            self._talk.hold()
             answer, parts = self._ask_for(act, until_s)
             tries += not (isinstance(answer, say.Trouble) and answer.code == "busy")
             again = tries < TRIES and self._timer.now_s() < until_s
@@ -225,34 +226,34 @@ class BusInstrument:
     def _ask_for(self, act: Act, until_s: float) -> tuple[Answer, Parts]:
         """Ask until there is an answer that settles the act, always under the same identifier."""
         ask = say.Execute(
-            session=self._welcome.session,
-            seq=self._seq,
-            act=act.replace(lease=self._keeper.lease),
+            session=self._talk.welcome.session,
+            seq=self._talk.seq,
+            act=act.replace(lease=self._talk.keeper.lease),
             acknowledge=tuple(self._recent)[: max(len(self._recent) - ACKNOWLEDGED_AFTER, 0)][-16:],
         )
-        request = self._acting.request(ask, self._now_s())
+        request = self._acting.request(ask, self._talk.clock_s())
         self._unsettled.add(act.act_id)
         heard_s = self._timer.now_s()
         while self._timer.now_s() < min(until_s, heard_s + self._config.patience_s):
-            self._keeper.renew_if_due()
+            self._talk.keeper.renew_if_due()
             self._acting.send(request)
             got = self._acting.wait(request.id, self._config.resend_s)
             if got is None:
                 continue
             heard_s = self._timer.now_s()
             while got is not None and isinstance(got[0].answer, say.Accepted):
-                self._keeper.renew_if_due()
+                self._talk.keeper.renew_if_due()
                 got = self._acting.wait(request.id, self._config.resend_s)
             if got is not None:
-                return self._taken(got)
+                return self._talk.taken(got)
         return self._give_up(act)
 
     def _give_up(self, act: Act) -> tuple[Answer, Parts]:
         """End the session, so that the act can never begin any more, and ask what has come of it."""
-        self._burnt = True
+        self._talk.burnt = True
         try:
-            self._new_session()
-            answer, parts = self._ask(self._asking, say.Recall(act_id=act.act_id), self._config.answer_s)
+            self._talk.renew_session()
+            answer, parts = self._talk.ask(self._talk.asking, say.Recall(act_id=act.act_id), self._config.answer_s)
         except BusError as error:
             raise self._unknown(act) from error
         if isinstance(answer, say.Accepted):
@@ -271,11 +272,11 @@ class BusInstrument:
         """Return whether the act may be asked for again, after mending what it was refused for."""
         match trouble.code:
             case "sequence" if trouble.next_seq is not None:
-                self._seq = trouble.next_seq
+                self._talk.seq = trouble.next_seq
             case "session":
-                self._new_session()
+                self._talk.renew_session()
             case "lease":
-                self._keeper.lose()
+                self._talk.keeper.lose()
             case "busy":
                 self._timer.wait(min(self._config.resend_s, 0.5))
             case _:
@@ -287,11 +288,11 @@ class BusInstrument:
             what = "the act was not begun: the server could not be reached in time"
             raise Unreachable(what, where=act.act_id, remedy="Look at the server and the network")
         if isinstance(answer, say.Trouble):
-            self._burn()
+            self._talk.burn()
         else:
             self._unsettled.discard(act.act_id)
         if isinstance(answer, (say.Done, say.Failed)):
-            self._seq += 1
+            self._talk.seq += 1
             self._recent.append(act.act_id)
             while len(self._recent) > ACKNOWLEDGED_AFTER + 16:
                 self._recent.popleft()
@@ -311,98 +312,8 @@ class BusInstrument:
             case say.Trouble():
                 raise error_of(answer)
             case _:
-                raise _unexpected(answer)
-
-    # --- session, lease, questions ------------------------------------------------------------------
-
-    def _hello(self, replaces: str | None, timeout_s: float) -> say.Welcome:
-        hello = say.Hello(client=self._config.who, replaces=replaces)
-        return _expect(self._question(hello, timeout_s), say.Welcome)
-
-    def _new_session(self) -> None:
-        self._keeper.lose()
-        self._welcome, self._seq = self._hello(self._welcome.session, self._config.connect_s), 1
-        self._burnt = False
-
-    def _burn(self) -> None:
-        """End the session: a copy of the request that is still on its way must not be taken later."""
-        self._burnt = True
-        with suppress(BusError):
-            self._new_session()
-
-    def _require_clock(self) -> None:
-        simulated = isinstance(self._clock, SimClock)
-        if simulated != (self._welcome.clock == "simulated"):
-            raise ConfigError(
-                "the run's clock is not of the server's kind, so budgets would not count instrument time",
-                where="clock",
-                value="simulated" if simulated else "system",
-                limit=self._welcome.clock,
-                remedy=f"Write 'clock: {self._welcome.clock}' in the run, or serve with another --clock",
-            )
-
-    def _hold(self) -> None:
-        """Hold the lease; wait for one that is about to lapse, such as that of an agent that died."""
-        if self._burnt:
-            self._new_session()
-        self._keeper.renew_if_due()
-        if self._keeper.lease:
-            return
-        until_s = self._timer.now_s() + 2.0 * self._welcome.lease_s + self._config.answer_s
-        while True:
-            answer, _ = self._ask(self._asking, say.Acquire(session=self._welcome.session), self._config.answer_s)
-            if isinstance(answer, say.Leased):
-                self._keeper.start(answer.lease, self._welcome.lease_s)
-                return
-            if isinstance(answer, say.Trouble) and answer.code == "session":
-                self._new_session()
-            elif self._timer.now_s() >= until_s or not isinstance(answer, say.Trouble) or answer.error != "Refused":
-                raise error_of(answer) if isinstance(answer, say.Trouble) else _unexpected(answer)
-            self._timer.wait(min(self._config.resend_s, 0.2))
-
-    def _question(self, ask: say.Ask, timeout_s: float | None = None) -> Answer:
-        answer, _ = self._ask(self._asking, ask, timeout_s or self._config.answer_s)
-        if isinstance(answer, say.Trouble):
-            raise error_of(answer)
-        return answer
-
-    def _ask(self, caller: Caller, ask: say.Ask, timeout_s: float) -> tuple[Answer, Parts]:
-        self._keeper.renew_if_due()
-        until_s = self._timer.now_s() + timeout_s
-        request = caller.request(ask, self._now_s())
-        while True:  # a question may be asked any number of times
-            caller.send(request)
-            wait_s = max(min(self._config.resend_s, until_s - self._timer.now_s()), 0.0)
-            got = caller.wait(request.id, wait_s)
-            if got is not None:
-                return self._taken(got)
-            if self._timer.now_s() >= until_s:
-                raise Unreachable(
-                    "the bus server does not answer",
-                    where=self._config.address,
-                    limit=f"{timeout_s:g} s",
-                    remedy="Is 'autoscope serve' running there, and does it know our key?",
-                )
-
-    def _taken(self, got: tuple[say.Reply, Parts]) -> tuple[Answer, Parts]:
-        reply, parts = got
-        if reply.clock_s is not None and isinstance(self._clock, SimClock):
-            self._clock.wait(max(reply.clock_s - self._clock.now_s(), 0.0))
-        return reply.answer, parts
-
-    def _now_s(self) -> float | None:
-        return self._clock.now_s() if isinstance(self._clock, SimClock) else None
+                raise unexpected(answer)
 
 
 def _security(key: Path | None) -> ClientSecurity:
     return CurveClient(KeyPair.load(key)) if key else OpenClient()
-
-
-def _expect(answer: Answer, kind: type[A]) -> A:
-    if not isinstance(answer, kind):
-        raise _unexpected(answer)
-    return answer
-
-
-def _unexpected(answer: Any) -> PluginError:
-    return PluginError("the server answered something else than the protocol says", value=type(answer).__name__)

@@ -105,7 +105,7 @@ def test_an_act_out_of_order_is_refused_with_the_number_that_is_next(link):
     bus.execute(move(1))
     caller = Caller(link.network, "act", link.clock)
     for seq in (1, 3, 99):
-        ask = say.Execute(session=bus._welcome.session, seq=seq, act=move(7).replace(lease=bus._keeper.lease))
+        ask = say.Execute(session=bus._talk.welcome.session, seq=seq, act=move(7).replace(lease=bus._talk.keeper.lease))
         trouble = caller.call(ask, 1.0)[0].answer
         assert (trouble.error, trouble.code, trouble.next_seq) == ("Refused", "sequence", 2)
     assert link.column.times("move-7") == 0
@@ -210,7 +210,7 @@ def test_the_beam_that_nobody_uses_is_blanked_though_the_agent_lives(tmp_path):
     bus.state()
     for _ in range(70):
         link.clock.wait(1.0)
-        bus._keeper.renew_if_due()
+        bus._talk.keeper.renew_if_due()
         link.service.tick()
     assert link.column.blanked
     assert link.service.lease.holder() is not None
@@ -293,11 +293,11 @@ def test_an_emergency_stop_holds_over_a_restart_until_it_is_cleared(link):
 def test_a_takeover_aborts_the_running_act_makes_safe_and_is_written_down(link):
     bus, person = link.client(), link.client(transport=MemoryTransport(link.service, clock=link.clock, user="anna"))
     bus.execute(move(1))
-    lease = bus._keeper.lease
+    lease = bus._talk.keeper.lease
 
     def take_over():
-        ask = say.TakeOver(session=person._welcome.session, why="drifting")
-        link.taken = person._asking.call(ask, 1.0)[0].answer
+        ask = say.TakeOver(session=person._talk.welcome.session, why="drifting")
+        link.taken = person._talk.asking.call(ask, 1.0)[0].answer
 
     link.column.on_act = take_over
     with pytest.raises(InstrumentError, match="took over"):
@@ -307,7 +307,7 @@ def test_a_takeover_aborts_the_running_act_makes_safe_and_is_written_down(link):
     assert link.column.blanked
     assert any("anna took over from agent: drifting" in event[3] for event in link.service.ledger.events())
     assert link.service.lease.holder().user == "anna"
-    stale = say.Execute(session=bus._welcome.session, seq=3, act=move(3).replace(lease=lease))
+    stale = say.Execute(session=bus._talk.welcome.session, seq=3, act=move(3).replace(lease=lease))
     assert Caller(link.network, "act", link.clock).call(stale, 1.0)[0].answer.code == "lease"
     observed("F21", "acts done for the one without the lease", link.column.times("move-3"), "acts")
 

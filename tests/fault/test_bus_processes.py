@@ -77,8 +77,9 @@ def test_a_killed_agent_leaves_a_blanked_beam_within_its_lease(tmp_path):
 def test_a_frozen_agent_is_blanked_and_its_stale_lease_is_refused_when_it_thaws(tmp_path):
     with serving(tmp_path, watch=WATCH) as server:
         agent = server.agent(
-            'do("on", Blank(blanked=False)); tell(bus._keeper.lease); sys.stdin.readline();'
-            'stale = bus._keeper.lease; do("later", MoveStage(x_m=1e-6)); tell(bus._keeper.lease != stale); bus.close()'
+            'do("on", Blank(blanked=False)); tell(bus._talk.keeper.lease); sys.stdin.readline();'
+            'stale = bus._talk.keeper.lease; do("later", MoveStage(x_m=1e-6));'
+            "tell(bus._talk.keeper.lease != stale); bus.close()"
         )
         agent.stdout.readline()
         os.kill(agent.pid, signal.SIGSTOP)

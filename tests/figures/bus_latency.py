@@ -47,8 +47,8 @@ while True:
 """
 FLOOD = """
 for _ in range(10**9):
-    bus._asking.call(say.ReadLedger(), 1.0)
-    bus._asking.call(say.ReadState(), 1.0)
+    bus._talk.asking.call(say.ReadLedger(), 1.0)
+    bus._talk.asking.call(say.ReadState(), 1.0)
 """
 
 

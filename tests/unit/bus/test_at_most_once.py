@@ -165,11 +165,11 @@ def test_a_naive_client_that_asks_again_after_a_timeout_moves_more_than_once(tmp
     fates = []
     link = Link(tmp_path, plan=lambda: fates.pop(0) if fates else Fate.DELIVER)
     client = link.client()
-    client._hold()
+    client._talk.hold()
     fates += [Fate.DELIVER, Fate.DROP, Fate.DROP] * 2  # requests arrive, answers do not
     for attempt in range(1, 4):
-        act = Act(act_id=f"try-{attempt}", action=MoveStage(x_m=1e-7), lease=client._keeper.lease)
-        if client._acting.call(Execute(session=client._welcome.session, seq=attempt, act=act), 1.0) is not None:
+        act = Act(act_id=f"try-{attempt}", action=MoveStage(x_m=1e-7), lease=client._talk.keeper.lease)
+        if client._acting.call(Execute(session=client._talk.welcome.session, seq=attempt, act=act), 1.0) is not None:
             break
     link.close()
     assert [kind for _, kind in link.column.log].count("move_stage") == 3
@@ -179,7 +179,7 @@ def test_the_same_network_moves_the_stage_once_for_our_client(tmp_path):
     fates = []
     link = Link(tmp_path, plan=lambda: fates.pop(0) if fates else Fate.DELIVER)
     client = link.client()
-    client._hold()
+    client._talk.hold()
     fates += [Fate.DELIVER, Fate.DROP, Fate.DROP] * 2
     client.execute(Act(act_id="once", action=MoveStage(x_m=1e-7)))
     link.close()
