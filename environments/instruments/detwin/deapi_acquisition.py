@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -69,8 +70,7 @@ class DeapiAcquisition:
         """Return one image per virtual detector, (rows, columns) float32 in the camera's units."""
         shape, drawn = self._frame_shape(), plan(action, self._fields_m)
         masks = [mask(shape, self._frame_pixel_rad(), self._ring(name)) for name in action.detectors]
-        with self._lock:
-            client = self._connected()
+        with self._session() as client:
             for number, chosen in enumerate(masks, FIRST_MASK):
                 client.set_virtual_mask(number, shape[1], shape[0], chosen.astype(np.uint8))
             self._expose(client, drawn, action.dwell_s, check_stop, movie=False)
@@ -130,8 +130,7 @@ class DeapiAcquisition:
         dwell_s = action.dwell_s / (rows * columns) if point else action.dwell_s
         drawn = dataclasses.replace(drawn, size=(columns, rows))
         cube = np.empty((rows * columns, *(2 * (self._config.pattern.side_px,))), np.float32)
-        with self._lock:
-            client = self._connected()
+        with self._session() as client:
             self._expose(client, drawn, dwell_s, check_stop, movie=True)
             done = 0
             while done < len(cube):
@@ -158,21 +157,32 @@ class DeapiAcquisition:
         points = drawn.size[0] * drawn.size[1]
         end_s = self._clock.now_s() + 2.0 * points * dwell_s + PATIENCE_S + 0.1 * points
         client.start_acquisition(1, request_movie_buffer=movie)
-        try:
-            while client.acquiring:
-                check_stop()
-                if self._clock.now_s() > end_s:
-                    raise NotReached("the scan did not finish in time", where=self._where, limit=f"{points} frames")
-                self._clock.wait(POLL_S)
-        except BaseException:
-            client.stop_acquisition()
-            raise
+        while client.acquiring:
+            check_stop()
+            if self._clock.now_s() > end_s:
+                raise NotReached("the scan did not finish in time", where=self._where, limit=f"{points} frames")
+            self._clock.wait(POLL_S)
 
     def _result(self, client: Any, name: str, action: Scan) -> Array:
         image = np.asarray(client.get_result(name)[0], np.float32)
         if image.shape != (action.height_px, action.width_px):
             raise InstrumentError("the camera server sent an image of another size", where=name, value=image.shape)
         return image
+
+    @contextlib.contextmanager
+    def _session(self) -> Iterator[Any]:
+        """Give the client to one exposure; after a failure the scan is stopped, and the next one connects anew."""
+        with self._lock:
+            client = self._connected()
+            try:
+                yield client
+            except BaseException:
+                self._client = None
+                with contextlib.suppress(Exception):
+                    client.stop_acquisition()
+                with contextlib.suppress(Exception):
+                    client.disconnect()
+                raise
 
     @property
     def _where(self) -> str:

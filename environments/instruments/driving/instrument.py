@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from typing import ClassVar
 
@@ -73,6 +74,7 @@ class DrivenInstrument(abc.ABC):
         self._can, self._clock, self._max_frame_bytes = can, clock, max_frame_bytes
         self._memory = ActMemory(MemoryConfig())
         self._meter = DoseMeter(clock)
+        self._acting = threading.Lock()
         self._stops = 0
         self._begun_at_stop = 0
 
@@ -104,12 +106,14 @@ class DrivenInstrument(abc.ABC):
         OutcomeUnknown
             The line broke while the instrument was told to act: read it back.
         """
-        known = self._memory.recall(act.act_id)
-        if known is not None:
-            return known
+        with self._acting:
+            known = self._memory.recall(act.act_id)
+            return known if known is not None else self._first(act)
+
+    def _first(self, act: Act) -> Observation:
+        self._begun_at_stop = self._stops
         admit(act.action, self._can, self._max_frame_bytes)
         self._admit(act.action)
-        self._begun_at_stop = self._stops
         before = self.state()
         try:
             frames = self._do(act.action, before)
@@ -118,6 +122,10 @@ class DrivenInstrument(abc.ABC):
         except AutoscopeError as failure:
             self._memory.keep(act.act_id, failure)
             raise
+        except Exception as error:  # a vendor's library may raise anything; the act was begun and is not done again
+            failure = InstrumentError(f"the driver failed: {error!r}", where=act.action.kind)
+            self._memory.keep(act.act_id, failure)
+            raise failure from error
         observation = Observation(act.act_id, before, after, frames)
         self._memory.keep(act.act_id, observation)
         return observation

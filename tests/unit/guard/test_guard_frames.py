@@ -252,3 +252,17 @@ def test_snr_is_bounded_and_finite_for_every_edge():
     assert snr_estimate(np.ones(2), 1.0) == 0.0
     assert snr_estimate(np.ones((2, 2)), 1.0) == BEST_SNR
     assert snr_estimate(np.ones((1, 2)), 1.0) == 0.0
+
+
+def test_patterns_are_checked_in_all_their_axes():
+    kx = Axis(name="kx", unit="rad", size=6)
+    scope = SCOPE.replace(signals=(SpectrumSignal(name="4D", axis=kx, rows=kx.replace(name="ky", size=5)),))
+    guard = Guard(LimitsConfig(), scope, saturated_fraction=0.05)
+    rng = np.random.default_rng(4)
+    point, scan = POINT.replace(signals=("4D",)), CUBE.replace(signals=("4D",))
+    assert set(guard.check(frame(rng.poisson(5.0, (5, 6)), "4D"), point)) == METRICS
+    metrics = guard.check(frame(rng.poisson(5.0, (3, 4, 5, 6)), "4D"), scan)
+    assert metrics["snr_estimate"] > 1.0
+    for data, action in ((rng.poisson(5.0, (6, 5)), point), (rng.poisson(5.0, (3, 4, 6, 5)), scan)):
+        with pytest.raises(FrameRejected, match="wrong shape"):
+            guard.check(frame(data, "4D"), action)

@@ -437,3 +437,21 @@ def test_kind_of_action_nobody_taught_the_guard_goes_nowhere():
 
     with pytest.raises(AssertionError, match="teleport"):
         permit(Teleport(), scope=SCOPE.replace(actions=("teleport",)))
+
+
+@pytest.mark.parametrize(("width_px", "fov_m", "fits"), [(64, 1e-6, True), (65, 1e-6, False), (64, 1.1e-6, False)])
+def test_a_field_with_choices_takes_no_neighbour(width_px, fov_m, fits):
+    scope = SCOPE.replace(choices={"width_px": (64.0, 128.0), "fov_m": (0.5e-6, 1e-6)})
+    action = SCAN.replace(width_px=width_px, fov_m=fov_m)
+    if fits:
+        assert permit(action, scope=scope) == predict(action, AT_REST, scope)
+    else:
+        with pytest.raises(LimitExceeded, match="no such"):
+            permit(action, scope=scope)
+
+
+def test_patterns_cost_the_bytes_of_both_their_axes():
+    axis = Axis(name="kx", unit="rad", size=16)
+    scope = SCOPE.replace(signals=(SpectrumSignal(name="4D", axis=axis, rows=axis.replace(name="ky", size=8)),))
+    action = CUBE.replace(signals=("4D",), detectors=())
+    assert permit(action, scope=scope).bytes == 2 * 2 * 8 * 4 * 16 * 8

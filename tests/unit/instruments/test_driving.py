@@ -160,6 +160,46 @@ def test_make_safe_overrules_an_act_under_way_and_never_raises(bench):
     assert bench.state().blanked
 
 
+def test_a_vendors_own_exception_is_an_instrument_error_and_the_act_is_not_done_again(bench):
+    def trouble():
+        raise ZeroDivisionError("in a library")
+
+    bench.during = trouble
+    for _ in range(2):
+        with pytest.raises(InstrumentError, match="in a library"):
+            bench.execute(act(SCAN))
+    assert bench.calls == ["scan"]
+    assert bench.state().blanked
+
+
+def test_a_stop_while_an_exposure_is_prepared_is_not_forgotten(bench):
+    bench._admit = lambda action: bench.make_safe()
+    with pytest.raises(InstrumentError, match="made safe"):
+        bench.execute(act(SCAN))
+    assert bench.calls == []
+    assert bench.state().blanked
+
+
+def test_one_act_sent_by_two_threads_at_once_is_done_once(bench):
+    entered, go = threading.Event(), threading.Event()
+
+    def slowly():
+        entered.set()
+        go.wait(5.0)
+        bench.during = None
+
+    bench.during, answers = slowly, []
+    lines = [threading.Thread(target=lambda: answers.append(bench.execute(act(SCAN)))) for _ in range(2)]
+    lines[0].start()
+    assert entered.wait(5.0)
+    lines[1].start()
+    go.set()
+    for line in lines:
+        line.join(5.0)
+    assert bench.calls == ["scan"]
+    assert answers[0] is answers[1]
+
+
 def test_what_never_finishes_is_an_error_in_bounded_time(bench):
     bench.during = lambda: None
     with pytest.raises(NotReached, match="did not finish"):
