@@ -123,9 +123,9 @@ class DrivenInstrument(abc.ABC):
             self._memory.keep(act.act_id, failure)
             raise
         except Exception as error:  # a vendor's library may raise anything; the act was begun and is not done again
-            failure = InstrumentError(f"the driver failed: {error!r}", where=act.action.kind)
-            self._memory.keep(act.act_id, failure)
-            raise failure from error
+            told = InstrumentError(f"the driver failed: {error!r}", where=act.action.kind)
+            self._memory.keep(act.act_id, told)
+            raise told from error
         observation = Observation(act.act_id, before, after, frames)
         self._memory.keep(act.act_id, observation)
         return observation
