@@ -35,6 +35,13 @@ LEAST = 0.04
 """The same over the half distance of the pair before, at least."""
 DOUBT = 3.0
 """True over stated uncertainty, at most, of what the power spectra of a pair say."""
+HEIGHT_M = 10e-9
+"""By how much the specimen may be higher or lower in a smaller field, a standard deviation."""
+SURPRISE = 8.0
+"""Mean squared difference of two pairs, in their uncertainties, above which one of them is wrong: one true pair of
+forty thousand is as far off."""
+NEAR = 2.0
+"""A pair is told together with the one before if that was at most so many times as far apart."""
 ENOUGH_M = 1e-9
 """No further pair is taken once the closest said it all within this."""
 
@@ -184,10 +191,10 @@ class AlignSearch:
         return self.taken[2 * last + 1].found
 
     def _judged(self, number: int) -> Aberrations:
-        """Return what a pair says: where its power spectra point to, then by matching the images themselves.
+        """Return what is known with a pair: where its power spectra point to, then by matching the images themselves.
 
-        The pair before it only says where to look, since the specimen may be higher or lower in another field. Two
-        pairs as close as useful are told together.
+        The pair is judged alone, and then held against what was known before (`_reconciled`): astigmatism is the lens's
+        own in every field, but the specimen may be higher or lower in another.
         """
         config, pair = self.config, self.taken[2 * number : 2 * number + 2]
         centre, radius_m = self._stage(number)
@@ -199,9 +206,11 @@ class AlignSearch:
         near = estimate(looks, alpha, [-s for s in centre], std_m)
         around = [DOUBT * math.sqrt(v) for v in np.diag(near.covariance_m2)]
         found = estimate_pair(images, settings, pixel_m, alpha, [float(o) for o in near.offset_m], around)
-        if number and self._stage(number - 1)[1] <= config.finest_m * 1.001:
-            return _together(self.found(2 * number), found)
-        return found
+        if not number:
+            return found
+        before_m = self._stage(number - 1)[1]
+        height_m = 0.0 if before_m <= config.finest_m * 1.001 else HEIGHT_M
+        return _reconciled(self.found(2 * number), found, height_m, together=before_m <= NEAR * radius_m)
 
     def _stage(self, number: int) -> tuple[Setting, float]:
         """Return the middle of a pair, and how far to each side its images lie."""
@@ -239,6 +248,21 @@ class AlignSearch:
         std_m = np.sqrt(np.diag(found.covariance_m2))
         blur = f"astigmatism {in_nm(math.hypot(a, b))} +- {in_nm(math.hypot(std_m[1], std_m[2]))}"
         return f"the start was out of focus by {d * 1e9:+.3g} +- {in_nm(float(std_m[0]))}, {blur}"
+
+
+def _reconciled(before: Aberrations, found: Aberrations, height_m: float, *, together: bool) -> Aberrations:
+    """Return what is known with a further pair whose field may lie ``height_m`` (std) higher or lower.
+
+    A pair that contradicts what was known is not believed: that stays, as uncertain as makes the two agree (Birge,
+    Phys. Rev. 40 (1932) 207), so that the next pair decides between them, from further off. Otherwise the pair alone
+    counts, or both ``together`` where they are about as close: what is imperfect grows with the distance of a pair.
+    """
+    known = replace(before, covariance_m2=before.covariance_m2 + np.diag([height_m**2, 0.0, 0.0]))
+    apart = found.offset_m - before.offset_m
+    surprise = float(apart @ np.linalg.solve(known.covariance_m2 + found.covariance_m2, apart)) / len(apart)
+    if surprise > SURPRISE:
+        return replace(before, covariance_m2=before.covariance_m2 * surprise)
+    return _together(known, found) if together else found
 
 
 def _together(first: Aberrations, second: Aberrations) -> Aberrations:

@@ -10,9 +10,11 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from autoscope.surrogates.deep_kernel import DeepKernel
 from autoscope.surrogates.features import FeatureTable
-from autoscope.surrogates.gp import GaussianProcess
+from autoscope.surrogates.inducing import GrowingGaussianProcess
+from autoscope.surrogates.inducing_deep_kernel import InducingDeepKernel
 from autoscope.surrogates.surrogate import Surrogate
 from policies.field import FieldConfig
+from policies.gp import growing, inducing_points
 from policies.learning import LearningConfig, LearningPolicy
 
 
@@ -28,6 +30,9 @@ class DeepKernelConfig(LearningConfig):
     warm_steps: PositiveInt = 20
     """Training steps of later fits, which go on from the last one."""
     learning_rate: PositiveFloat = 1e-2
+    measured_limit: PositiveInt = 500
+    """With so many measurements the network goes on learning from some of them, and a process on what it makes of the
+    patches, seen through inducing points, takes over from the exact one."""
 
 
 class DeepKernelPolicy(LearningPolicy):
@@ -43,10 +48,10 @@ class DeepKernelPolicy(LearningPolicy):
         self.config = config
 
     def _make_members(self, table: FeatureTable) -> Mapping[str, Surrogate]:
-        place = GaussianProcess(groups=(table.place,), shape="matern52")
+        config, candidates = self.config, len(self._candidates)
+        place = growing((table.place,), "matern52", candidates, config.measured_limit)
         if not table.components:  # no overview could be taken: there are no patches to learn from
             return {"coordinates": place}
-        config = self.config
         deep = DeepKernel(
             (*table.components, *table.jets, *table.encoder),
             self._root_ % 2**32,
@@ -58,5 +63,7 @@ class DeepKernelPolicy(LearningPolicy):
             learning_rate=config.learning_rate,
         )
         image = tuple(group for group in (table.components, table.jets, table.encoder) if group)
-        plain = GaussianProcess(groups=(*image, table.place), shape="matern52")
-        return {"deep_kernel": deep, "gp": plain, "coordinates": place}
+        plain = growing((*image, table.place), "matern52", candidates, config.measured_limit)
+        many = InducingDeepKernel(deep, inducing_points(candidates))
+        deeper = GrowingGaussianProcess(deep, many, config.measured_limit)
+        return {"deep_kernel": deeper, "gp": plain, "coordinates": place}

@@ -60,11 +60,8 @@ class GaussianProcessPolicy(LearningPolicy):
         return members
 
     def _growing(self, groups: tuple[Columns, ...]) -> GrowingGaussianProcess:
-        kernel, device = self.config.kernel, self.config.device
-        few = GaussianProcess(groups=groups, shape=kernel, device=device)
-        inducing = inducing_points(len(self._candidates))
-        many = InducingGaussianProcess(groups=groups, shape=kernel, inducing=inducing, device=device)
-        return GrowingGaussianProcess(few, many, min(self.config.measured_limit, EXACT * inducing // 2))
+        config = self.config
+        return growing(groups, config.kernel, len(self._candidates), config.measured_limit, config.device)
 
     def _groups(self, table: FeatureTable) -> tuple[Columns, ...]:
         """Return column groups whose kernels are added: components of patches, jets, encoder, place."""
@@ -75,6 +72,15 @@ class GaussianProcessPolicy(LearningPolicy):
 
     def _columns(self, table: FeatureTable) -> Columns:
         return tuple(column for group in self._groups(table) for column in group)
+
+
+def growing(
+    groups: tuple[Columns, ...], kernel: Shape, candidates: int, limit: int, device: str = "cpu"
+) -> GrowingGaussianProcess:
+    """Return a process that is exact up to about ``limit`` measurements, and then seen through inducing points."""
+    few, inducing = GaussianProcess(groups=groups, shape=kernel, device=device), inducing_points(candidates)
+    many = InducingGaussianProcess(groups=groups, shape=kernel, inducing=inducing, device=device)
+    return GrowingGaussianProcess(few, many, min(limit, EXACT * inducing // 2))
 
 
 def inducing_points(candidates: int) -> int:

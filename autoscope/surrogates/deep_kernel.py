@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from autoscope.errors import Diverged, ModelError
 from autoscope.protocols import JsonValue
+from autoscope.surrogates.evidence import thinned
 from autoscope.surrogates.posterior import ExactPosterior
 from autoscope.surrogates.prior import Features, Prior, Shape, default_prior
 from autoscope.surrogates.surrogate import ExactSurrogate, Scaling
@@ -45,6 +46,8 @@ class DeepKernel(ExactSurrogate):
         Of Adam.
     shape : {"rbf", "matern52"}
         Kernel on the learnt inputs.
+    fit_points : int
+        The network is trained on so many measurements at most, evenly spread in their order; predictions use all.
     """
 
     name = "deep_kernel"
@@ -61,13 +64,16 @@ class DeepKernel(ExactSurrogate):
         warm_steps: int = 20,
         learning_rate: float = 1e-2,
         shape: Shape = "rbf",
+        fit_points: int = 384,
     ) -> None:
         super().__init__()
+        self._fit_points = fit_points
         self._columns, self._seed = [*columns, *direct], seed
         self._widths = (len(columns), hidden, dimensions)
         self._steps, self._learning_rate = (cold_steps, warm_steps), learning_rate
         beside = tuple(range(dimensions, dimensions + len(direct)))
         groups = (tuple(range(dimensions)), beside) if beside else (tuple(range(dimensions)),)
+        self.groups, self.shape = groups, shape
         self._default = default_prior(shape, groups)
         self._network_: FeatureNetwork | None = None
         self._single_: FeatureNetwork | None = None
@@ -98,8 +104,8 @@ class DeepKernel(ExactSurrogate):
     ) -> tuple[ExactPosterior | None, int]:
         from autoscope.surrogates.network import train  # torch: only when something is really fitted
 
-        x = x[:, self._columns]
-        found = train(network, start, x, y, noise_variance, steps=steps, learning_rate=self._learning_rate)
+        x, at = x[:, self._columns], thinned(self._fit_points, len(x))
+        found = train(network, start, x[at], y[at], noise_variance[at], steps=steps, learning_rate=self._learning_rate)
         if found.gain < least:
             return None, steps
         posterior = ExactPosterior(found.prior, network.embed(x), y, noise_variance)
@@ -111,6 +117,21 @@ class DeepKernel(ExactSurrogate):
         from autoscope.surrogates.network import FeatureNetwork
 
         return FeatureNetwork(*self._widths, seed=self._seed)
+
+    @property
+    def prior(self) -> Prior | None:
+        """The kernel learnt last, on the network's outputs and the direct columns; None before a fit."""
+        return self._prior_
+
+    def embed(self, x: Features) -> Features:
+        """Return the kernel's inputs (m, k) for features (m, d).
+
+        Raises
+        ------
+        ModelError
+            There was no fit yet.
+        """
+        return self._embed(x)
 
     def _embed(self, x: Features) -> Features:
         if self._network_ is None:

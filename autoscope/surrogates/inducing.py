@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -258,6 +258,13 @@ class InducingGaussianProcess:
         return posterior
 
 
+class Successor(Surrogate, Protocol):
+    """A model for many measurements that begins with what one for few has learnt."""
+
+    def take_over(self, prior: Prior | None) -> None:
+        """Let the next fit start, warm, from these hyperparameters; afresh from none."""
+
+
 class GrowingGaussianProcess:
     """An exact model while measurements are few, and from the fit at ``limit`` on one through inducing points.
 
@@ -268,7 +275,7 @@ class GrowingGaussianProcess:
     ----------
     exact : Surrogate
         For fewer than ``limit`` measurements; its state holds a ``"prior"``, as that of `gp.GaussianProcess` does.
-    inducing : InducingGaussianProcess
+    inducing : Successor
         For more; same groups and kernel.
     limit : int
         First number of measurements fitted by the second.
@@ -276,7 +283,7 @@ class GrowingGaussianProcess:
 
     name = "growing_gaussian_process"
 
-    def __init__(self, exact: Surrogate, inducing: InducingGaussianProcess, limit: int = 1000) -> None:
+    def __init__(self, exact: Surrogate, inducing: Successor, limit: int = 1000) -> None:
         self._exact, self._inducing, self._limit = exact, inducing, limit
         self._active: Surrogate = exact
         self._pool: Features | None = None

@@ -184,6 +184,26 @@ class SpectralSurrogate:
         pairs = [model.predict(np.asarray(x)) for model in self._models_]
         return np.stack([p[0] for p in pairs], axis=1), np.stack([p[1] for p in pairs], axis=1)
 
+    def pool_scores(self) -> tuple[Array, Array]:
+        """Return mean and std of the scores over the pool that the models of the scores have attached, each (m, q)."""
+        _ = self.basis
+        pairs = [model.pool_posterior() for model in self._models_]
+        return np.stack([p[0] for p in pairs], axis=1), np.stack([p[1] for p in pairs], axis=1)
+
+    def pool_score_std_given(self, x: Floats, score_std: Floats) -> Array:
+        """Return the std of the scores over the pool as if ``x`` (p, d) had been measured too, shape (m, q).
+
+        Parameters
+        ----------
+        score_std : array
+            (q,) std that noise gives the scores of such a measurement.
+        """
+        _ = self.basis
+        given = [
+            model.pool_std_given(x, np.full(len(x), std)) for model, std in zip(self._models_, score_std, strict=True)
+        ]
+        return np.stack(given, axis=1)
+
     def predict_spectra(self, x: Floats) -> tuple[Array, Array]:
         """Return mean and std of the noise-free spectrum at ``x`` (m, d), each (m, channels)."""
         basis = self.basis

@@ -119,3 +119,25 @@ def test_smaller_pools_can_afford_more_inducing_points():
     counts = [inducing_points(m) for m in (10**6, 10**5, 50_000, 1000, 1)]
     assert counts == sorted(counts)
     assert (counts[0], counts[-1]) == (256, 512)
+
+
+def deep(make, seed=1):
+    return make(DeepKernelPolicy, seed, **(GROWING | {"cold_steps": 30, "warm_steps": 5}))
+
+
+def test_a_deep_kernel_goes_on_past_its_limit_and_a_restored_one_decides_alike(make, world, through_json, same):
+    policy, stages = deep(make), set()
+    world.run(policy, 22)
+    for _ in range(8):
+        decision, state = policy.ask(world.view()), through_json(policy.state())
+        restored, again = deep(make, seed=7), deep(make)
+        restored.restore(state)
+        for told in world.told:
+            again.tell(*told)
+        same(restored.ask(world.view()), decision)
+        same(again.ask(world.view()), decision)
+        stages.add(state["model"]["learnt"]["members"]["deep_kernel"]["stage"])
+        world.run(policy, 2)
+    assert stages == {"exact", "inducing"}
+    mean, _ = policy.estimate()
+    assert np.corrcoef(mean, world.target.ravel())[0, 1] > 0.9
