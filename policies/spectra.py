@@ -179,7 +179,8 @@ class SpectraPolicy(FieldPolicy):
         weights = self._weights()
         level = float(basis.mean @ weights) + mean @ (basis.loadings @ weights)
         spread = np.sqrt(basis.variance(mean, std, weights[None])[:, 0])
-        return upper_confidence_bound(level, spread, self.config.kappa), level, spread
+        bound = np.asarray(upper_confidence_bound(level, spread, self.config.kappa), dtype=np.float64)
+        return bound, np.asarray(level), spread
 
     def _weights(self) -> Array:
         """Return ones inside the band, (channels,)."""
