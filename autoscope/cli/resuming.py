@@ -11,6 +11,7 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from autoscope.cli.export_commands import write_exports
 from autoscope.cli.progress import LiveProgress
 from autoscope.cli.running import require_run, run_id_of, tell_end, write_report
 from autoscope.clock import ResumedClock, SimClock, SystemClock
@@ -44,6 +45,7 @@ def resume_run(folder: Path, overrides: list[str], *, quiet: bool, with_report: 
     tell_end(console, end, folder)
     if with_report:
         write_report(folder)
+    write_exports(folder, (JournalReader.open(folder).started().get("config") or {}).get("exports", ()))
     return 1 if end.status is RunStatus.FAILED else 0
 
 

@@ -124,6 +124,25 @@ def test_a_killed_run_is_exported_as_far_as_it_got(tmp_path):
             assert "not ended" in file["entry/journal/state"].asstr()[()]
 
 
+def test_a_resumed_run_is_exported_anew_with_all_its_acts(tmp_path):
+    import h5py
+    import pyarrow.parquet as pq
+
+    text = SMALL.replace("POINTS", "9") + "exports: [parquet, nexus]\n"
+    (tmp_path / "small.yaml").write_text(text)
+    first = call("run", "small.yaml", "--no-report", "--quiet", "--set", "budget.steps=4", cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    (run,) = (tmp_path / "runs").iterdir()
+    assert pq.read_table(run / "decisions.parquet").num_rows == 4
+    again = call("resume", run, "--no-report", "--quiet", "--set", "budget.steps=10", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    table = pq.read_table(run / "decisions.parquet")
+    assert table.column("step").to_pylist() == list(range(10))
+    assert table.schema.metadata[b"state"] == b"completed"
+    with h5py.File(run / "run.nxs") as file:
+        assert file["entry/EDS_1024/data"].shape == (9, 1024)
+
+
 NIGHT = """
 import resource, sys
 from pathlib import Path
