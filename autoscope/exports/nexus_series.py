@@ -25,8 +25,8 @@ EVENT_NAMES = {
 }  # fmt: skip
 """What NXem calls the parts: class and name of the group, one frame, a stack, the signal, the index, the axes."""
 
-STACK_AXES = {"image": "image", "spectrum": "spectrum", "map": "map", "other": "frame"}
-INTERPRETATIONS = {"image": "image", "spectrum": "spectrum", "map": "spectrum"}
+STACK_AXES = {"image": "image", "spectrum": "spectrum", "map": "map", "datacube": "scan", "other": "frame"}
+INTERPRETATIONS = {"image": "image", "spectrum": "spectrum", "map": "spectrum", "datacube": "image"}
 
 
 class NexusSink:
@@ -116,8 +116,8 @@ class NexusSink:
             return
         group = self._entry[series.name]
         _write_event(self._entry["measurement"], group, series)
-        weight = (series.kind == "image", int(np.prod(series.shape)) * count)
-        rank = weight[1] + (1 << 50 if weight[0] else 0)
+        picture = series.kind == "image" and bool(series.field)
+        rank = int(np.prod(series.shape)) * count + (1 << 50 if picture else 0)
         if rank > self._default[0]:
             self._default = rank, series.name
             self._entry.attrs["default"] = series.name
@@ -183,9 +183,8 @@ def _write_settings(event: h5py.Group, data: h5py.Group, series: Series) -> None
     put(scan, "scan_schema", "parked" if series.kind == "spectrum" else "raster")
     _link(scan, "dwell_time", data["dwell_s"])
     optics = section(instrument, "optics", "NXem_optical_system")
-    if series.kind in ("image", "map"):
-        x = series.axes[1]
-        put(optics, "field_of_view", x.size * x.scale, units=x.unit or "px")
+    if series.field:
+        put(optics, "field_of_view", series.axes[1].size * series.axes[1].scale, units="m")
     for name, source in (
         ("defocus", "defocus_m"),
         ("probe_current", "beam_current_a"),

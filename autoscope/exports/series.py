@@ -14,7 +14,7 @@ import numpy as np
 
 from autoscope.records import Axis, FrameRef
 
-Kind = Literal["image", "spectrum", "map", "other"]
+Kind = Literal["image", "spectrum", "map", "datacube", "other"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,10 @@ class Series:
 
     @property
     def kind(self) -> Kind:
-        """Return what one frame is: ``image`` [y, x], ``spectrum`` [energy], ``map`` [y, x, energy] or ``other``."""
+        """Return what one frame is.
+
+        ``image`` (two axes), ``spectrum`` (one), ``map`` [y, x, energy], ``datacube`` [y, x, ky, kx] or ``other``.
+        """
         return _kind(self.axes)
 
     @property
@@ -47,8 +50,17 @@ class Series:
     def title(self) -> str:
         """Return what is in the series, for people."""
         size = " x ".join(str(n) for n in self.shape)
-        field = f", {_metres(self.axes[1])}" if self.kind in ("image", "map") else ""
-        return f"{self.signal} {self.kind if self.kind != 'other' else 'array'}, {size}{field}"
+        words = (f"{self.signal} {self.kind if self.kind != 'other' else 'array'}", size, self.field)
+        return ", ".join(word for word in words if word)
+
+    @property
+    def field(self) -> str:
+        """Return the width of the field with a prefix, e.g. ``2 um``; empty where there is none."""
+        return _metres(self.axes[1]) if self.kind in SCANNED else ""
+
+
+SCANNED: tuple[Kind, ...] = ("image", "map", "datacube")
+"""Kinds with an axis y and an axis x, unless an image is one of diffraction."""
 
 
 class SeriesIndex:
@@ -96,6 +108,8 @@ def _kind(axes: tuple[Axis, ...]) -> Kind:
             return "image"
         case 3, True:
             return "map"
+        case 4, True:
+            return "datacube"
         case _:
             return "other"
 
@@ -103,10 +117,10 @@ def _kind(axes: tuple[Axis, ...]) -> Kind:
 def _name(signal: str, shape: tuple[int, ...], axes: tuple[Axis, ...]) -> str:
     parts = [re.sub(r"[^A-Za-z0-9]+", "_", signal).strip("_") or "signal"]
     kind = _kind(axes)
-    if kind != "image" and kind != "spectrum":
+    if kind not in ("image", "spectrum"):
         parts.append(kind)
     parts.append("x".join(str(n) for n in shape) or "scalar")
-    if kind in ("image", "map"):
+    if kind in SCANNED:
         parts.append(_metres(axes[1]).replace(" ", ""))
     return "_".join(part for part in parts if part)
 

@@ -46,7 +46,7 @@ def same_axis(axis, given):
 def test_hyperspy_takes_each_series_once_under_a_name_for_people(signals):
     assert set(signals) == {
         "HAADF_24x24_48nm", "HAADF_200x200_200nm", "EELS_96",
-        "EELS_map_5x5x96_5nm", "HAADF_5x5_5nm", "4D_other_3x3x6x6",
+        "EELS_map_5x5x96_5nm", "HAADF_5x5_5nm", "4D_datacube_3x3x6x6_3nm",
     }  # fmt: skip
 
 
@@ -84,6 +84,16 @@ def test_hyperspy_reads_spectrum_images(signals, lab):
     same_axis(read.axes_manager.signal_axes[0], frames[0].meta.axes[2])
     for axis, given in zip(read.axes_manager.navigation_axes, frames[0].meta.axes[1::-1], strict=True):
         same_axis(axis, given)
+
+
+def test_hyperspy_reads_a_4d_scan_as_patterns_over_places(signals, lab):
+    read = signals["4D_datacube_3x3x6x6_3nm"]
+    frames, data = stacked(lab, "4D", (3, 3, 6, 6))
+    assert type(read).__name__ == "Signal2D"
+    np.testing.assert_array_equal(read.data, data[0])
+    for axis, given in zip(read.axes_manager._axes, frames[0].meta.axes, strict=True):
+        same_axis(axis, given)
+    assert [axis.name for axis in read.axes_manager.signal_axes] == ["kx", "ky"]
 
 
 def test_hyperspy_finds_who_measured_what_in_the_metadata(signals):
