@@ -14,7 +14,7 @@ from autoscope.bus.recovery import SAFE
 from autoscope.bus.serving import ServeConfig
 from autoscope.bus.wire import trouble_of
 from autoscope.clock import SimClock
-from autoscope.errors import OutcomeUnknown
+from autoscope.errors import BusError, OutcomeUnknown
 from autoscope.exposure import Cost
 from autoscope.protocols import Clock
 from autoscope.records import Act
@@ -57,7 +57,7 @@ class Overseer:
         self.asked_s = clock.now_s()
         """When an act or a read-back was last asked for."""
         self._events: deque[say.Event] = deque(maxlen=10_000)
-        self._notes: deque[tuple[str, str, float | None]] = deque()
+        self._notes: deque[tuple[str, str, float | None]] = deque(maxlen=10_000)
         self._numbered = 0
 
     def overrule(self, why: str, timeout_s: float | None = None) -> bool:
@@ -137,10 +137,14 @@ class Overseer:
     def write_notes(self) -> None:
         """Write down what happened; in the thread that owns the disk."""
         while self._notes:
-            kind, text, clock_s = self._notes.popleft()
-            self.ledger.note(kind, text, clock_s)
-            if kind == SAFE:
-                self.ledger.set_fact(EMERGENCY, self.emergency)
+            kind, text, clock_s = self._notes[0]
+            try:
+                self.ledger.note(kind, text, clock_s)
+                if kind == SAFE:
+                    self.ledger.set_fact(EMERGENCY, self.emergency)
+            except BusError:
+                return  # a full disk must not end the watch; the notes wait, and no act begins meanwhile
+            self._notes.popleft()
 
     def under_way(self) -> Running | None:
         """Return the act that keeps the driver busy, or None."""

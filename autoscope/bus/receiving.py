@@ -10,7 +10,7 @@ from autoscope.bus.messages import Answer, Reply
 from autoscope.bus.roles import Role
 from autoscope.bus.service import Service
 from autoscope.bus.wire import Parts, decode_request, encode, trouble_of
-from autoscope.errors import Refused
+from autoscope.errors import BusError, Refused
 
 Send = Callable[[Parts], None]
 
@@ -50,4 +50,7 @@ def take_message(
         refused = Refused(what, where="message", value=request.ask.verb, remedy="See the table in docs/bus.md")
         respond(trouble_of(refused, "message"), [])
         return
-    service.handle(request, Peer(*who), respond, source)
+    try:
+        service.handle(request, Peer(*who), respond, source)
+    except Exception as error:  # a bug must not end the loop that can still make safe
+        respond(trouble_of(BusError(f"the server is broken: {error!r}", where=request.ask.verb)), [])

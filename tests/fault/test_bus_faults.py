@@ -6,6 +6,7 @@ from autoscope.bus import messages as say
 from autoscope.bus.calling import Caller
 from autoscope.bus.roles import Role
 from autoscope.errors import (
+    BusError,
     ConfigError,
     DoseExceeded,
     InstrumentError,
@@ -337,3 +338,23 @@ def test_frames_are_let_go_when_they_are_acknowledged_and_what_came_of_the_act_i
         bus.recall("measure-1")
     assert bus.recall("measure-11").frames[0].data[1] == 11
     assert link.column.times("measure-1") == 1
+
+
+def test_a_full_disk_of_the_server_lets_no_act_begin_and_goes_on_serving(link):
+    bus = link.client(patience="5 s")
+    bus.execute(move(1))
+    ledger = link.service.ledger
+    ledger._db.execute(f"PRAGMA max_page_count = {ledger._db.execute('PRAGMA page_count').fetchone()[0]}")
+    with pytest.raises(BusError, match="cannot be written"):
+        _measure_until_full(bus)
+    bus.make_safe()
+    assert link.column.log[-1] == ("", "make_safe")
+    ledger._db.execute("PRAGMA max_page_count = 1000000")
+    assert bus.execute(move(500)).state.x_m == pytest.approx(500e-6)
+    acts = [act_id for act_id, _ in link.column.log if act_id]
+    assert len(set(acts)) == len(acts)
+
+
+def _measure_until_full(bus):
+    for number in range(2, 200):
+        bus.execute(measure(number))

@@ -55,6 +55,27 @@ def test_a_hung_driver_is_found_blanked_and_its_act_is_unknown(tmp_path):
 
 
 @pytest.mark.slow
+def test_an_agent_deep_in_torch_keeps_its_lease_and_the_emergency_stop_does_not_wait_for_it(tmp_path):
+    with serving(tmp_path, watch=WATCH) as server:
+        agent = server.agent(
+            'import torch; x = torch.rand(1500, 1500); do("on", Blank(blanked=False)); tell("on")\n'
+            "while True: x = torch.linalg.qr(x @ x.T).Q"
+        )
+        agent.stdout.readline()
+        CLOCK.wait(2.5 * LEASE_S)
+        assert not server.column.blanked
+        button = server.client(who="red button")
+        asked_s = now_s()
+        assert button.emergency_stop("smoke")
+        taken_ms = (server.column.last("blank")["t"] - asked_s) * 1e3
+        observed("F20", "emergency stop to blank, agent inside torch", taken_ms, "ms")
+        agent.kill()
+        agent.communicate()
+        button.close()
+    assert server.column.blanked
+
+
+@pytest.mark.slow
 def test_a_killed_agent_leaves_a_blanked_beam_within_its_lease(tmp_path):
     with serving(tmp_path, watch=WATCH) as server:
         agent = server.agent('do("on", Blank(blanked=False)); tell("on"); time.sleep(60)')
