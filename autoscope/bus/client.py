@@ -289,7 +289,7 @@ class BusInstrument:
             raise Unreachable(what, where=act.act_id, remedy="Look at the server and the network")
         if isinstance(answer, say.Trouble):
             self._talk.burn()
-        else:
+        elif not (isinstance(answer, say.Failed) and answer.trouble.error == OutcomeUnknown.__name__):
             self._unsettled.discard(act.act_id)
         if isinstance(answer, (say.Done, say.Failed)):
             self._talk.seq += 1

@@ -155,6 +155,22 @@ def test_a_server_killed_between_any_two_steps_of_an_act_never_does_it_twice(lin
     observed("F3", "times an act was done whose server was killed", times, "times")
 
 
+def test_an_act_whose_outcome_is_unknown_is_never_said_not_to_have_begun(link):
+    bus = link.client(patience="5 s")
+    link.service.ledger.crash = "before finish"
+    for _ in range(2):  # told by the client's patience, then by the ledger
+        with pytest.raises(OutcomeUnknown):
+            bus.execute(measure(1))
+        link.kill()
+        link.start()
+    with pytest.raises(OutcomeUnknown):
+        bus.execute(measure(1))
+    link.kill()
+    with pytest.raises(OutcomeUnknown):  # nobody answers: that is no news of the act
+        bus.execute(measure(1))
+    link.start()
+
+
 def test_a_setting_cut_short_is_resolved_by_reading_back_what_was_reached(link):
     bus = link.client()
     bus.execute(move(1))
