@@ -22,20 +22,24 @@ RUN_ID = "run"
 
 
 class Doom:
-    """Counts calls and kills this process at one of them: just before it, or just after it was done."""
+    """Counts calls and kills processes, by default this one, at one of them: just before it, or when it was done."""
 
-    def __init__(self, at: int, *, done_first: bool) -> None:
-        self.at, self.done_first, self.calls = at, done_first, []
+    def __init__(self, at: int, *, done_first: bool, victims: tuple[int, ...] = ()) -> None:
+        self.at, self.done_first, self.victims, self.calls = at, done_first, victims, []
+
+    def strike(self) -> None:
+        for victim in self.victims or (os.getpid(),):
+            os.kill(victim or os.getpid(), signal.SIGKILL)
 
     def around(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*given: Any, **named: Any) -> Any:
             self.calls.append(name)
             due = len(self.calls) == self.at
             if due and not self.done_first:
-                os.kill(os.getpid(), signal.SIGKILL)
+                self.strike()
             result = call(*given, **named)
-            if due:
-                os.kill(os.getpid(), signal.SIGKILL)
+            if due and self.done_first:
+                self.strike()
             return result
 
         return counted
@@ -85,32 +89,33 @@ def in_child(work: Callable[[], None]) -> int:
     return 0
 
 
-def warm(config: Path) -> None:
+def warm(config: Path, *, reset: bool = True) -> None:
     """Load what a run of a configuration needs, so that no child has to."""
     import torch  # noqa: F401
 
     job = resuming.assemble(running.read_config(config, []))
-    job.environment.reset(seed=job.config.seed, options={"bare": True})
+    if reset:
+        job.environment.reset(seed=job.config.seed, options={"bare": True})
     provenance(job.plugins())
 
 
-def run(config: Path, folder: Path, doom: Doom | None = None) -> None:
+def run(config: Path, folder: Path, doom: Doom | None = None, run_id: str = "") -> None:
     """Run a configuration into a folder, in this process."""
-    _patch(doom)
+    _patch(doom, run_id)
     running._new_folder = lambda runs, name: folder
     running.run_config(config, [], folder.parent, smoke=False, quiet=True, with_report=False)
 
 
-def resume(folder: Path, doom: Doom | None = None) -> None:
-    """Resume a run, in this process."""
-    _patch(doom)
+def resume(folder: Path, doom: Doom | None = None, run_id: str = "") -> None:
+    """Resume a run, in this process; the id counts where it must begin anew."""
+    _patch(doom, run_id)
     resuming.resume_run(folder, [], quiet=True, with_report=False)
 
 
-def _patch(doom: Doom | None) -> None:
+def _patch(doom: Doom | None, run_id: str = "") -> None:
     """Only ever called in a forked child."""
     for module in (running, resuming):
-        module.run_id_of = lambda folder: RUN_ID
+        module.run_id_of = lambda folder: run_id or RUN_ID
     writer.LocalDisk = LocalDisk if doom is None else lambda: DoomedDisk(doom)
     if doom is not None:
         for module in (running, resuming):
@@ -168,6 +173,11 @@ CASES = {
 }
 
 
+def is_over(folder):
+    """Return whether a run has its last record."""
+    return (folder / "journal.sqlite").is_file() and not Journal.is_blank(folder) and verify(folder).ended
+
+
 class Laboratory:
     """One run that nobody disturbs, and any number of the same that are killed."""
 
@@ -189,17 +199,13 @@ class Laboratory:
 
     def survives(self, at, done_first):
         run, where = self.killed(at, done_first), (at, self.calls[at - 1], done_first)
-        if self.is_over(run):
+        if is_over(run):
             return "over"
         if not (run / "config.yaml").is_file():
             return "nothing"  # nothing was begun, and nothing is there to begin with
         assert self.resumed(run) == 0, where
         self.check(run, where)
         return "resumed"
-
-    def is_over(self, run):
-        verdict = verify(run) if (run / "journal.sqlite").is_file() and not Journal.is_blank(run) else 0
-        return bool(verdict) and verdict.ended
 
     def check(self, run, where):
         assert history(run) == self.whole, where

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,8 @@ from autoscope.engine.rebuilding import Stored
 from autoscope.engine.replaying import Replayed, replay
 from autoscope.journal import Journal, JournalReader
 from tests.fault.killing import CASES, Laboratory
+from tests.fault.served import serving
+from tests.fault.test_resume_over_bus import Bench, survive, survive_server
 from tests.figures.figure import Figure
 
 STEPS, FEW_STEPS = 200, 30
@@ -32,6 +35,7 @@ POLICIES = {
     "gp": {},
     "deep_kernel": {},
 }
+WATCH = {"lease": "1 s", "grace": "5 s"}
 SILVER = {"kind": "nanoparticles", "extent": ["300 nm", "300 nm"], "count": 4}
 CATALYST = {"kind": "catalyst", "extent": ["2 um", "2 um"], "density": "40 um^-2"}
 
@@ -40,6 +44,7 @@ def figures(slow: bool) -> Iterator[Figure]:
     """Yield the figures; every kill point and 200 steps a run only with ``slow``."""
     for case in CASES if slow else ("random ahead", "gp"):
         yield _kills(case, every=1 if slow else 9)
+    yield from _bus_kills(slow)
     with tempfile.TemporaryDirectory() as folder:
         yield from _replays(Path(folder), STEPS if slow else FEW_STEPS)
 
@@ -62,6 +67,39 @@ def _kills(case: str, every: int) -> Figure:
     )
     share = (n - len(failed)) / n if n else 0.0
     return Figure(f"kills_survived_{case.replace(' ', '_')}", share, "", "1.0", not failed, n, how)
+
+
+def _bus_kills(slow: bool) -> Iterator[Figure]:
+    for lookahead in (0, 1):
+        with tempfile.TemporaryDirectory() as folder, serving(folder, watch=WATCH) as server:
+            bench = Bench(server, Path(folder), lookahead)
+            calls = range(1, len(bench.calls) + 1, 1 if slow else 15)
+            name, ahead = f"bus_kills_survived_lookahead_{lookahead}", ", lookahead" * lookahead
+            how = f"agent, 8 acts over the bus{ahead}: SIGKILL before and after calls of disk and client"
+            points = [(at, first) for at in calls for first in (False, True)]
+            yield _survived(name, how, [partial(survive, bench, at, first) for at, first in points])
+            if lookahead:
+                continue
+            steps = [k for k, call in enumerate(bench.calls, start=1) if call == "environment.step"]
+            points = [(at, first) for at in steps[:: 1 if slow else 4] for first in (False, True)]
+            for both in (False, True):
+                who = "server_and_agent" if both else "server"
+                how = f"{who.replace('_', ' ')}: SIGKILL before and after acts, the server started again"
+                kills = [partial(survive_server, bench, at, first, both) for at, first in points]
+                yield _survived(f"bus_kills_survived_{who}", how, kills)
+
+
+def _survived(name: str, how: str, kills: list[Callable[[], None]]) -> Figure:
+    """Return the share of kills after which the run ended as the undisturbed one, with no act done twice."""
+    failed = []
+    for number, kill in enumerate(kills):
+        try:
+            kill()
+        except AssertionError as error:
+            failed.append(f"{number}: {str(error)[:80]}")
+    share = (len(kills) - len(failed)) / len(kills)
+    how += "; decisions and outcomes compared with the undisturbed run, acts counted by the column itself"
+    return Figure(name, share, "", "1.0", not failed, len(kills), f"{how}; {failed or 'none differs'}")
 
 
 # --- replay --------------------------------------------------------------------------------------------
