@@ -130,7 +130,10 @@ def read_history(journal: Readable) -> History:
     """
     history, index = History(), {}
     for record in journal.records():
-        history.records, history.last_s, history.ended = record.seq, record.time_s, None
+        history.records = record.seq
+        if record.kind == "annotation":
+            continue  # by people, when the run was over: no part of what happened
+        history.last_s, history.ended = record.time_s, None
         match record.kind:
             case "run_started" if not history.begun:
                 history.started, history.begun_s = record.body, record.time_s

@@ -272,12 +272,22 @@ def _remark(record: Record) -> Remark:
             what = "; ".join([*changes, *(f"tag {tag}" for tag in body.get("tags") or ())])
             who, note = str(body.get("who", "")), str(body.get("note", ""))
             return Remark(record.step, record.time_s, record.kind, who, f"{what or note} ({who})", note if what else "")
+        case "run_resumed":
+            return Remark(record.step, record.time_s, "resumed", "", *_resumption(body))
         case "fault":
             what, why = str(body.get("error", "")), str(body.get("message", ""))
             return Remark(record.step, record.time_s, record.kind, "", what, why)
         case _:
             text = json.dumps(body, ensure_ascii=False)
             return Remark(record.step, record.time_s, record.kind, str(body.get("who", "")), text[:400], "")
+
+
+def _resumption(body: dict[str, Any]) -> tuple[str, str]:
+    """Return how a run was taken up again, and what was found out then."""
+    spent_h = float((body.get("spent") or {}).get("time_s") or 0.0) / 3600
+    what = f"interrupted after {spent_h:.2f} h ({body.get('because', '')}), instrument {body.get('instrument', '')}"
+    found = [f"{act_id}: {came}" for act_id, came in (body.get("open") or {}).items()]
+    return what, "; ".join([*found, *map(str, body.get("differences") or ())])
 
 
 def _understood(model: type[Model], record: Record, data: object) -> Model:

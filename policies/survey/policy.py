@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -122,6 +123,7 @@ class SurveyPolicy:
             target=f"tile {tile}",
             runners_up=runners_up,
             candidates=len(self._centres_m),
+            candidates_sha256=_digest(np.asarray(self._centres_m, dtype="<f8")),
             fit=self._ranking.summary,
             data_sha256=self._ranking.data_sha256,
         )
@@ -150,6 +152,7 @@ class SurveyPolicy:
             acquisition_parameters={"beta": self._config.beta},
             runners_up=runners_up,
             candidates=len(self._queue),
+            candidates_sha256=_digest(np.asarray(self._queue, dtype="<i8")),
             fit=self._ranking.summary,
             data_sha256=self._ranking.data_sha256,
         )
@@ -317,6 +320,10 @@ class SurveyPolicy:
         self._shift_m = (float(data["shift_m"][0]), float(data["shift_m"][1]))
         self._aligned_s, self._tries = float(data["aligned_s"]), int(data["tries"])
         self._interval_s, self._visiting = float(data["interval_s"]), bool(data["visiting"])
+
+
+def _digest(candidates: np.ndarray[Any, np.dtype[Any]]) -> str:
+    return hashlib.sha256(candidates.tobytes()).hexdigest()
 
 
 def _fits(action: Action, view: View) -> bool:

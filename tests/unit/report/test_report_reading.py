@@ -8,8 +8,9 @@ from contextlib import closing
 import numpy as np
 import pytest
 
+from autoscope.clock import SimClock
 from autoscope.errors import JournalError
-from autoscope.journal import JournalReader
+from autoscope.journal import Journal, JournalReader
 from autoscope.records import Measure, Wait
 from autoscope.report.reading import read
 from autoscope.report.story import RunClock
@@ -138,3 +139,21 @@ def test_times_of_a_long_run_carry_their_day():
 
 def test_a_clock_without_readable_times_counts_from_zero():
     assert RunClock.of([(5.0, "yesterday")]).at(60.0) == "00:01"
+
+
+def test_a_run_that_was_taken_up_again_is_one_story_that_tells_of_the_interruption(tmp_path):
+    clock = SimClock()
+    with Journal.create(tmp_path / "run", clock=clock) as journal:
+        journal.append("run_started", {"name": "night"})
+        journal.append("run_ended", {"status": "failed", "reason": "disk full"})
+    with Journal.reopen(tmp_path / "run", clock=clock) as journal:
+        body = {"because": "it had ended: failed", "instrument": "restarted", "spent": {"time_s": 5400.0}}
+        journal.append(
+            "run_resumed", body | {"open": {"a-1": "never begun"}, "differences": ["x_m: 1 recorded, 2 now"]}
+        )
+    story = read(tmp_path / "run")
+    (remark,) = story.remarks
+    assert story.ending is None
+    assert remark.kind == "resumed"
+    assert remark.what == "interrupted after 1.50 h (it had ended: failed), instrument restarted"
+    assert remark.why == "a-1: never begun; x_m: 1 recorded, 2 now"
