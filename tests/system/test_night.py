@@ -17,6 +17,8 @@ from autoscope.journal import JournalReader, verify
 from tests.system.test_command_line import AUTOSCOPE, ROOT
 
 CONFIGS = ROOT / "configs"
+DRIFT_M_PER_S = (60e-12, -40e-12)
+"""Of configs/instrument/nion.yaml."""
 NIGHT = """
 name: small
 seed: 1
@@ -108,7 +110,7 @@ def test_a_server_ends_by_itself_when_the_agent_is_killed(tmp_path):
 
 @pytest.mark.slow
 @needs_usim
-def test_a_survey_over_the_bus_finds_focus_and_nickel_on_a_column_of_another_team(tmp_path):
+def test_a_survey_over_the_bus_finds_focus_and_nickel_on_a_drifting_sample_in_a_column_of_another_team(tmp_path):
     from nion.usim_device.SampleSimulator import RectangleFlakeSample
 
     config = (CONFIGS / "overnight_nion.yaml").read_text()
@@ -125,11 +127,12 @@ def test_a_survey_over_the_bus_finds_focus_and_nickel_on_a_column_of_another_tea
         if step.decision.purpose == "spectrum":
             (frame,) = step.outcome.frames
             value = next(v for v in step.outcome.values if v.name == "ni_l")
+            x_m, y_m = (at - v * frame.meta.time_s for at, v in zip((frame.meta.x_m, frame.meta.y_m), DRIFT_M_PER_S))
             truth = sum(
                 any(edge == 855 for edge, _ in flake.edges)
                 for flake in flakes
-                if abs(frame.meta.x_m - flake.position_m.x) < flake.size_m.width / 2
-                and abs(frame.meta.y_m - flake.position_m.y) < flake.size_m.height / 2
+                if abs(x_m - flake.position_m.x) < flake.size_m.width / 2
+                and abs(y_m - flake.position_m.y) < flake.size_m.height / 2
             )
             nickel += bool(truth)
             agrees = (value.value > 5 * value.std) == bool(truth)

@@ -84,11 +84,17 @@ class Acquisition:
         detectors = action.detectors or self._config.scan.channels[:1]
         parameters = self._parameters(action, detectors)
         parameters.scan_id = uuid.uuid4()
+        self._set_context(action)
+        causes: list[Exception] = []
         done = self._ended(
             lambda: self._column.scan.grab_synchronized(
-                scan_frame_parameters=parameters, camera=source, camera_frame_parameters=frame
+                scan_frame_parameters=parameters,
+                camera=source,
+                camera_frame_parameters=frame,
+                error_handler=causes.append,  # or it prints them and says only that it failed
             ),
             action.kind,
+            causes,
         )
         scans, (data, *_) = done
         images = self._images(action, scans, detectors) if action.detectors else ()
@@ -100,6 +106,20 @@ class Acquisition:
         self._place(parameters, POINT_FOV_M, (64, 64), (x_m, y_m), 0.0)
         self._column.scan.set_current_frame_parameters(parameters)
         self._column.controller.set_probe_position(self._column.geometry.FloatPoint(y=0.5, x=0.5))
+
+    def _set_context(self, action: SpectrumImage) -> None:
+        """Make the field of a synchronised scan the one that places of the probe are fractions of.
+
+        The stack does so for an image only; spectra of usim would come from the field before. usim also adds the
+        centre of the field twice, so for it the field is told without.
+        """
+        side = max(action.height_px, action.width_px)
+        parameters = self._column.scan.get_current_frame_parameters()
+        fov_m, centre_m = action.fov_m * side / action.width_px, (action.centre_x_m, action.centre_y_m)
+        if self._column.simulated:
+            centre_m = (0.0, 0.0)
+        self._place(parameters, fov_m, (side, side), centre_m, action.rotation_rad)
+        self._column.scan.set_current_frame_parameters(parameters)
 
     def stop(self) -> None:
         """End everything under way; each part is tried, whatever happens to the others."""
@@ -131,7 +151,7 @@ class Acquisition:
             raise _nothing(camera.name)
         return frame
 
-    def _ended(self, acquire: Callable[[], Any], where: str) -> Any:
+    def _ended(self, acquire: Callable[[], Any], where: str, causes: Sequence[Exception] = ()) -> Any:
         """Return what an acquisition gives; ended, again and again until it is, when it is to be stopped.
 
         To stop it once is not enough: the stack forgets an abort that comes just before an acquisition begins.
@@ -157,9 +177,10 @@ class Acquisition:
             if self._stopped():
                 self.stop()
         if errors:
+            cause = (*causes, errors[0])[0]
             raise InstrumentError(
-                "the column failed while it recorded", where=where, value=repr(errors[0]), remedy="Look at the column"
-            ) from errors[0]
+                "the column failed while it recorded", where=where, value=repr(cause), remedy="Look at the column"
+            ) from cause
         if not results or results[0] is None:
             raise _nothing(where)
         return results[0]

@@ -16,6 +16,7 @@ from autoscope.quantities import (
     PositiveDuration,
     PositiveLength,
     PositiveSpeed,
+    Speed,
 )
 
 LengthRange = tuple[Length, Length]
@@ -31,6 +32,14 @@ class UsimConfig(ConfigModel):
     """Give the images what usim leaves out: electrons and their noise, defocus, blanker, beam current."""
     hidden_defocus_m: Length = 0.0
     """With ``physics``: defocus C10 at which the image is sharp."""
+    drift_m_per_s: tuple[Speed, Speed] = (0.0, 0.0)
+    """With ``physics``: how the sample drifts along x and y of the scan; usim's own drift is switched off in it."""
+
+    @model_validator(mode="after")
+    def _only_with_physics(self) -> Self:
+        if not self.physics and (self.hidden_defocus_m or any(self.drift_m_per_s)):
+            raise ValueError("hidden_defocus and drift need 'physics: true': usim's own images know neither")
+        return self
 
 
 class AttachConfig(ConfigModel):

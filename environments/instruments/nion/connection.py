@@ -14,7 +14,7 @@ from typing import Any
 from autoscope.errors import ConfigError, InstrumentError
 from environments.instruments.driving import vendor_package
 from environments.instruments.nion.config import AttachConfig, NionConfig, UsimConfig
-from environments.instruments.nion.physics import Physics
+from environments.instruments.nion.physics import Drift, Physics
 
 SAMPLES = ("flakes", "amorphous", "gold")
 FIRST_SETTINGS = {
@@ -26,6 +26,8 @@ FIRST_SETTINGS = {
     "C_Blank": 1.0,
 }
 """What the simulated column starts with, in its own units; blanked."""
+DRIFT = "_ValueManager__drift_controller"
+"""Where usim keeps what images and spectra alike take the sample's drift from; its own always says zero."""
 START_S = 60.0
 """Longest time the simulated stack may take to start."""
 REMEDY = "pip install 'autoscope[nion]' (GPL-3.0), or choose another instrument"
@@ -151,5 +153,7 @@ class _Usim:
         controller.SetVal2D("stage_position_m", geometry.FloatPoint())
         for control, value in FIRST_SETTINGS.items():
             controller.SetVal(control, value)
-        physics = Physics(generator, config.hidden_defocus_m) if config.physics else None
+        physics = Physics(generator, config.hidden_defocus_m, config.drift_m_per_s) if config.physics else None
         generator.generate_scan_data = physics.image if physics else self._original
+        drift = Drift(config.drift_m_per_s, geometry.FloatPoint)
+        setattr(controller.value_manager, DRIFT, drift)

@@ -1,4 +1,4 @@
-"""What usim's images leave out: electrons and their noise, defocus, the blanker, the beam current.
+"""What usim leaves out: in images electrons and their noise, defocus, blanker and beam current; drift everywhere.
 
 usim draws its sample as layers, adds noise that does not depend on dose, and looks at neither lens, blanker nor
 current. Here the same sample is drawn once, and an image of it is ``Poisson(I t / e * (VACUUM + LAYER * layers))``,
@@ -7,12 +7,14 @@ blurred by the geometric disc of defocus. Spectra stay usim's own.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from autoscope.clock import SystemClock
 from autoscope.exposure import electrons
 
 Image = NDArray[np.float32]
@@ -26,6 +28,28 @@ MAP_M = 1e-6
 MAP_PX = 2000
 
 
+class Drift:
+    """Where the sample has drifted since the start; takes the place of usim's own drift, which is switched off in it.
+
+    Parameters
+    ----------
+    velocity_m_per_s : (float, float)
+        Along x and y of the scan: positive x moves the image to +x.
+    point : callable
+        Makes usim's points, ``point(y=, x=)``.
+    """
+
+    def __init__(self, velocity_m_per_s: tuple[float, float], point: Callable[..., Any]) -> None:
+        self._velocity, self._point = velocity_m_per_s, point
+        self._clock = SystemClock()
+
+    @property
+    def offset_m(self) -> Any:
+        """The displacement now."""
+        passed_s = self._clock.now_s()
+        return self._point(y=self._velocity[1] * passed_s, x=self._velocity[0] * passed_s)
+
+
 class Physics:
     """Images of usim's sample with the physics of an electron dose.
 
@@ -35,12 +59,20 @@ class Physics:
         usim's own, which knows the sample.
     hidden_defocus_m : float
         C10 at which the image is sharp.
+    drift_m_per_s : (float, float)
+        How the sample goes on drifting while an image is scanned, along x and y of the scan.
     seed : int
         Of the electrons.
     """
 
-    def __init__(self, generator: Any, hidden_defocus_m: float = 0.0, seed: int = 0) -> None:
-        self._generator, self._hidden_m = generator, hidden_defocus_m
+    def __init__(
+        self,
+        generator: Any,
+        hidden_defocus_m: float = 0.0,
+        drift_m_per_s: tuple[float, float] = (0.0, 0.0),
+        seed: int = 0,
+    ) -> None:
+        self._generator, self._hidden_m, self._drift = generator, hidden_defocus_m, drift_m_per_s
         self._rng = np.random.default_rng(seed)
         self._drawn: tuple[int, Image] | None = None
 
@@ -65,8 +97,10 @@ class Physics:
         cosine, sine = np.cos(parameters.rotation_rad), np.sin(parameters.rotation_rad)
         offset = instrument.value_manager.actual_offset_m
         centre = parameters.center_nm
-        x_m = cosine * u - sine * v + centre.x * 1e-9 - offset.x
-        y_m = sine * u + cosine * v + centre.y * 1e-9 - offset.y
+        pixel_s = parameters.pixel_time_us * 1e-6
+        passed_s = np.arange(height)[:, None] * width * pixel_s + np.arange(width)[None] * pixel_s
+        x_m = cosine * u - sine * v + centre.x * 1e-9 - offset.x - self._drift[0] * passed_s
+        y_m = sine * u + cosine * v + centre.y * 1e-9 - offset.y - self._drift[1] * passed_s
         places = [place / MAP_M * MAP_PX + (MAP_PX - 1) / 2 for place in (y_m, x_m)]
         sampled: Image = ndimage.map_coordinates(self._map(), places, order=1, mode="constant")
         return sampled

@@ -9,6 +9,7 @@ import pytest
 
 from autoscope.errors import ConfigError, InstrumentError, OutOfRange, Unsupported
 from autoscope.exposure import electrons
+from autoscope.perception.registration import register
 from autoscope.records import Blank, Measure, MoveStage, Scan, SetOptics, SpectrumImage
 from autoscope.testing import Steps, check_instrument
 from tests.unit.nion.conftest import INSTALLED, column
@@ -81,6 +82,15 @@ def test_with_physics_counts_follow_current_and_dwell_and_focus_shows(nion, do):
     do(nion, SetOptics(defocus_m=0.0))
     sharp = image(do, nion, dwell_s=20e-6).std()
     assert blurred < 0.7 * sharp
+
+
+def test_drift_carries_image_and_spectrum_alike(do):
+    nion = column(connection={"kind": "usim", "physics": True, "drift": ["30 nm/s", "-20 nm/s"]})
+    still = FIELD.replace(width_px=128, height_px=128, dwell_s=1e-6)
+    first, second = (do(nion, still).frames[0] for _ in range(2))
+    seen, passed_s = register(first, second), second.meta.time_s - first.meta.time_s
+    assert seen.dx_m == pytest.approx(30e-9 * passed_s, abs=4e-9)
+    assert seen.dy_m == pytest.approx(-20e-9 * passed_s, abs=4e-9)
 
 
 def test_without_physics_the_image_is_usims_own():
@@ -173,13 +183,37 @@ def test_making_safe_ends_a_long_scan_at_once_and_its_act_fails(nion, do):
 
 
 @pytest.mark.slow
-def test_a_spectrum_image_holds_the_spectra_of_its_pixels_with_the_image_beside_it(nion, do):
-    action = SpectrumImage(fov_m=460e-9, width_px=8, height_px=6, dwell_s=0.01)
+@pytest.mark.parametrize("centre_m", [(0.0, 0.0), (40e-9, -30e-9)], ids=["on axis", "off axis"])
+def test_a_spectrum_image_holds_the_spectra_of_its_pixels_with_the_image_beside_it(nion, do, centre_m):
+    from nion.usim_device.SampleSimulator import RectangleFlakeSample
+
+    flakes = RectangleFlakeSample(1000).features
+
+    def shows_a_flake(x_m, y_m):
+        return any(
+            abs(x_m - f.position_m.x) < f.size_m.width / 2 and abs(y_m - f.position_m.y) < f.size_m.height / 2
+            for f in flakes
+        )
+
+    do(nion, Measure(x_m=200e-9, y_m=0.0, dwell_s=0.01))  # a field before, which must not matter
+    action = SpectrumImage(
+        fov_m=300e-9, width_px=14, height_px=12, dwell_s=0.002, centre_x_m=centre_m[0], centre_y_m=centre_m[1]
+    )
     picture, data = do(nion, action).frames
-    assert picture.data.shape == (6, 8)
-    assert data.data.shape == (6, 8, 1024)
-    losses = data.data[..., 80:].sum(axis=2)
-    assert np.corrcoef(losses.ravel(), picture.data.ravel())[0, 1] > 0.6
+    assert picture.data.shape == (12, 14)
+    assert data.data.shape == (12, 14, 1024)
+    rows, columns = (axis.values() for axis in picture.meta.axes)
+    half_m = 0.5 * picture.meta.axes[0].scale
+
+    def truth(dx_m, dy_m):
+        return np.array(
+            [[shows_a_flake(centre_m[0] + x + dx_m, centre_m[1] + y + dy_m) for x in columns] for y in rows]
+        )
+
+    assert np.corrcoef(picture.data.ravel(), truth(0.0, 0.0).ravel())[0, 1] > 0.8
+    losses = data.data[..., 80:].sum(axis=2) > 1e5
+    # usim's spectra come from half a pixel beside, to the right and above
+    assert np.corrcoef(losses.ravel(), truth(half_m, -half_m).ravel())[0, 1] > 0.85
 
 
 @pytest.mark.slow

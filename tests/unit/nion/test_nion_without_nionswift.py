@@ -46,6 +46,8 @@ def test_stage_axes_there_and_back_are_where_they_were(flip_x, flip_y, rotation_
         ({"cameras": [{"name": "EELS", "source": "a"}, {"name": "EELS", "source": "b"}]}, "given twice"),
         ({"optics": {"energy_offset": "700"}}, "no unit"),
         ({"connection": {"kind": "usim", "sample": "steel"}}, "flakes"),
+        ({"connection": {"kind": "usim", "hidden_defocus": "100 nm"}}, "physics: true"),
+        ({"connection": {"kind": "usim", "drift": ["1 nm/s", "0 nm/s"]}}, "physics: true"),
     ],
 )
 def test_a_wrong_configuration_is_told(options, what):
