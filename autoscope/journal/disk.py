@@ -16,6 +16,9 @@ Buffer = bytes | memoryview
 Statement = tuple[str, Sequence[object]]
 """SQL text and its values."""
 
+PLENTY = 16
+"""A file is let grow beforehand where this many times its size is free."""
+
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -39,6 +42,9 @@ class Disk(Protocol):
 
     def commit(self, connection: sqlite3.Connection, statements: Sequence[Statement]) -> None:
         """Run SQL statements as one transaction: when it returns all are on the disk, if it raises none ever is."""
+
+    def extend(self, path: Path, size: int) -> None:
+        """Let a file grow with zeros to a size, durably, where there is plenty of space; else do nothing."""
 
     def remove(self, path: Path) -> None:
         """Remove a file; absent is fine."""
@@ -88,6 +94,15 @@ class LocalDisk:
             with suppress(sqlite3.Error):  # SQLite itself undoes most; what it undid cannot be undone twice
                 connection.execute("ROLLBACK")
             raise
+
+    def extend(self, path: Path, size: int) -> None:
+        """Let a file grow with zeros to a size, durably, where there is plenty of space; else do nothing."""
+        missing = size - path.stat().st_size
+        if missing <= 0 or self.free_bytes(path.parent) < PLENTY * size:
+            return
+        with path.open("ab") as file:
+            self.write(file, bytes(missing))
+            self.fsync(file)
 
     def remove(self, path: Path) -> None:
         """Remove a file; absent is fine."""

@@ -37,3 +37,6 @@ PACKED_BYTES = 400
 
 LARGEST_BODY_BYTES = 1 << 28
 """No body is unpacked beyond this; nothing that autoscope writes comes near it."""
+
+LOG_BYTES = 32 + 1000 * (24 + 4096)
+"""What SQLite's log grows to before its content moves into the database and it is begun anew."""

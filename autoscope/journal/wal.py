@@ -51,7 +51,7 @@ def damage(path: Path) -> LogDamage | None:
         data = path.read_bytes()
     except FileNotFoundError:
         return None
-    if len(data) <= HEADER_BYTES:
+    if len(data) <= HEADER_BYTES or not any(data):  # never used: it has its size from the start
         return None
     magic, _, page_bytes = struct.unpack(">III", data[:12])
     order, sums = _MAGIC.get(magic, ""), struct.unpack(">II", data[24:32])

@@ -24,6 +24,7 @@ from autoscope.journal.layout import (
     FRAMES,
     INSERT,
     LOCK,
+    LOG_BYTES,
     RECORDS,
     RESERVE,
     VERSION,
@@ -178,6 +179,7 @@ class Journal(Recorder):
         if version != VERSION:
             self._disk.commit(self._connection, _layout(fresh=version == 0))
         self._head = head
+        self._extend_log()
         self.follow_clock()
         self._reserve = Reserve(self.folder / RESERVE, self._disk)
         self._disk.fsync_folder(self.folder)
@@ -191,6 +193,12 @@ class Journal(Recorder):
         To be called again when a clock has been brought to the end of the record.
         """
         self._offset_s = max(0.0, self._head.time_s - self._clock.now_s()) if self._head else 0.0
+
+    def _extend_log(self) -> None:
+        """Let SQLite's log have its size from the start: flushing a file that does not grow is much faster."""
+        log = self.folder / f"{DATABASE}-wal"
+        if log.is_file():
+            self._disk.extend(log, LOG_BYTES)
 
     def __enter__(self) -> Self:
         return self

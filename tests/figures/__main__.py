@@ -12,6 +12,7 @@ from tests.figures import (
     bus_latency,
     durable_exports,
     durable_resume,
+    durable_store,
     duty,
     focus,
     imaging,
@@ -33,7 +34,11 @@ DECISION: dict[str, Group] = {
 """What is measured of the decision engine."""
 BUS: dict[str, Group] = {"bus_latency": bus_latency.figures, "bus_arrays": bus_arrays.figures}
 """What is measured of the microscope bus."""
-DURABLE: dict[str, Group] = {"durable_exports": durable_exports.figures, "durable_resume": durable_resume.figures}
+DURABLE: dict[str, Group] = {
+    "durable_exports": durable_exports.figures,
+    "durable_resume": durable_resume.figures,
+    "durable_store": durable_store.figures,
+}
 """What is measured of the record."""
 GROUPS: dict[str, tuple[str, ...]] = {
     "main_job": ("main_job",),
