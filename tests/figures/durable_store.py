@@ -179,8 +179,8 @@ def _throughput(home: Path, name: str, frame_of: FrameOf, count: int) -> Figure:
         shutil.rmtree(home / f"pair{pair}", ignore_errors=True)
     value, low, high = float(np.median(ratios)), min(ratios), max(ratios)
     how = (
-        f"median of {PAIRS} pairs in turns (range {low:.2f} to {high:.2f}); {count} acts each; plain: one file, for each "
-        "act the intent's bytes and fsync, then frame and outcome and fsync; recorded: Journal, signed"
+        f"median of {PAIRS} pairs in turns (range {low:.2f} to {high:.2f}); {count} acts each; plain: one file, for "
+        "each act the intent's bytes and fsync, then frame and outcome and fsync; recorded: Journal, signed"
     )
     return Figure(
         f"recorder throughput against write + fsync, {name}",
@@ -411,8 +411,8 @@ def _cuts(home: Path, run: Path, name: str, reach: int) -> Figure:
             (copy / name).write_bytes((copy / name).read_bytes()[:length])
             wrong += not _recovered(copy, original)
     how = (
-        f"{name}, cut at every {CUT_EVERY} of its last {reach} bytes: seen (not verified, or not ended), then reopened; what "
-        "is left is an unbroken beginning, every step of it proven but those whose spectrum was in the bytes cut off: "
+        f"{name}, cut at every {CUT_EVERY} of its last {reach} bytes: seen (not verified, or not ended), then reopened; "
+        "what is left is an unbroken beginning, every step of it proven but those whose spectrum was in the bytes cut off: "
         "they are named"
     )
     return Figure(f"cuts of {name} undetected or losing more", wrong, "cuts", "0", wrong == 0, len(lengths), how)
