@@ -346,4 +346,8 @@ class Event(Value):
     """The server's monotonic time."""
     act_id: str = ""
     state: Literal["", "accepted", "running", "done", "failed", "aborted", "refused"] = ""
+    elapsed_s: NonNegativeFloat | None = None
+    """How long a running act has taken; told once a second."""
+    expected_s: NonNegativeFloat | None = None
+    """How long it should take."""
     text: Text = ""

@@ -19,6 +19,8 @@ from autoscope.exposure import Cost
 from autoscope.protocols import Clock
 from autoscope.records import Act
 
+PROGRESS_S = 1.0
+"""How often the progress of a running act is published."""
 EMERGENCY = "emergency"
 """The ledger's fact that an emergency stop holds, and whose."""
 
@@ -58,7 +60,7 @@ class Overseer:
         """When an act or a read-back was last asked for."""
         self._events: deque[say.Event] = deque(maxlen=10_000)
         self._notes: deque[tuple[str, str, float | None]] = deque(maxlen=10_000)
-        self._numbered = 0
+        self._numbered, self._told_s = 0, 0.0
 
     def overrule(self, why: str, timeout_s: float | None = None) -> bool:
         """Make safe past everything, and let the running act come to nothing."""
@@ -89,9 +91,15 @@ class Overseer:
         hung = self.hung
         if hung is not None and not hung.given_up and not hung.over:
             self._give_up(hung)
+        self._tell_progress()
         self._blank_idle()
         self.write_notes()
         return [self._events.popleft() for _ in range(len(self._events))]
+
+    def _tell_progress(self) -> None:
+        running, now_s = self.running, self._clock.now_s()
+        if running is not None and running.begun and running.is_open() and now_s - self._told_s >= PROGRESS_S:
+            self.told(running, "running")
 
     def _give_up(self, running: Running) -> None:
         running.given_up = True
@@ -122,14 +130,17 @@ class Overseer:
 
     def told(self, running: Running, word: str) -> None:
         """Publish what an act has come to."""
-        self._publish("act", act_id=running.act.act_id, state=word)
+        self._told_s = now_s = self._clock.now_s()
+        progress = {"elapsed_s": now_s - running.started_s, "expected_s": running.cost.time_s}
+        more = progress if word == "running" else {}
+        self._publish("act", act_id=running.act.act_id, state=word, **more)
 
     def note(self, kind: str, text: str) -> None:
         """Publish what happened, and have it written down at the next tick."""
         self._notes.append((kind, text, self.clock_s()))
         self._publish(kind if kind in {"lease", "safe"} else "server", text=text[:500])
 
-    def _publish(self, kind: str, **fields: str) -> None:
+    def _publish(self, kind: str, **fields: str | float) -> None:
         number, self._numbered = self._numbered, self._numbered + 1
         values = {"kind": kind, "number": number, "time_s": self._clock.now_s()} | fields
         self._events.append(say.Event.model_validate(values))

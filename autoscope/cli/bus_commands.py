@@ -85,8 +85,16 @@ def emergency(
     raise typer.Exit(stop_at_once(address, key, why, clear=clear))
 
 
-def bus(address: Address = ADDRESS, key: Key = None) -> None:
+def bus(
+    address: Address = ADDRESS,
+    key: Key = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Then go on and show what happens, until Ctrl-C.")
+    ] = False,
+) -> None:
     """Show how a bus server is: driver, watchdog, who holds the instrument, dose, what happened lately."""
-    from autoscope.cli.serving import show_server
+    from autoscope.cli.serving import follow_server, show_server
 
     show_server(address, key)
+    if follow:
+        follow_server(address, key)

@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.table import Table
 
 from autoscope.bus import messages as say
-from autoscope.bus.authentication import CurveClient, OpenClient
+from autoscope.bus.authentication import ClientSecurity, CurveClient, OpenClient
 from autoscope.bus.calling import Caller
 from autoscope.bus.enrolment import authorized_file
 from autoscope.bus.keyring import read_entries
 from autoscope.bus.keys import KeyPair, default_folder
+from autoscope.bus.listening import Listener
 from autoscope.bus.server import Doors, Server
 from autoscope.bus.service import Service
 from autoscope.bus.serving import ServeConfig
@@ -119,8 +120,12 @@ def _limits(config: ServeConfig) -> str:
 # --- talking to a server ------------------------------------------------------------------------------
 
 
+def _security(key: Path | None) -> ClientSecurity:
+    return CurveClient(KeyPair.load(key)) if key else OpenClient()
+
+
 def _asked(address: str, key: Path | None, line: Line, *asks: say.Ask) -> list[say.Answer]:
-    transport = ZmqTransport(address, CurveClient(KeyPair.load(key)) if key else OpenClient())
+    transport = ZmqTransport(address, _security(key))
     caller = Caller(transport, line, SystemClock())
     answers: list[say.Answer] = []
     try:
@@ -168,3 +173,30 @@ def show_server(address: str, key: Path | None) -> None:
     console.print(table, highlight=False)
     for event in account.events[-10:] if isinstance(account, say.Account) else ():
         console.print(event, highlight=False, markup=False)
+
+
+def follow_server(address: str, key: Path | None) -> None:
+    """Print what a server publishes until Ctrl-C."""
+    console, listener = Console(soft_wrap=True, width=200), Listener(address, _security(key))
+    try:
+        while True:
+            if (event := listener.receive(1.0)) is not None:
+                console.print(_line(event), highlight=False, markup=False)
+    except KeyboardInterrupt:
+        return
+    finally:
+        listener.close()
+
+
+def _line(event: say.Event) -> str:
+    """Return an event as a line for people.
+
+    Examples
+    --------
+    >>> _line(say.Event(kind="act", number=7, time_s=3.0, act_id="a-1", state="running", elapsed_s=2.0, expected_s=8.0))
+    'act a-1 running, 2.0 of 8.0 s'
+    """
+    if event.kind != "act":
+        return f"{event.kind} {event.text}"
+    progress = f", {event.elapsed_s:.1f} of {event.expected_s or 0.0:.1f} s" if event.elapsed_s is not None else ""
+    return f"act {event.act_id} {event.state}{progress}"

@@ -5,6 +5,10 @@ import signal
 
 import pytest
 
+from autoscope.bus import messages as say
+from autoscope.bus.calling import Caller
+from autoscope.bus.listening import Listener
+from autoscope.bus.transport import ZmqTransport
 from autoscope.errors import BusError, LimitExceeded, OutcomeUnknown, Refused
 from autoscope.records import Act, Blank, Measure, MoveStage
 from tests.fault.hardware import now_s
@@ -192,6 +196,26 @@ def test_two_agents_never_hold_the_instrument_together(tmp_path):
         second.execute(act("c", MoveStage(x_m=3e-6)))
         second.close()
     assert server.column.acts() == ["a", "c"]
+
+
+@pytest.mark.slow
+def test_everybody_who_listens_is_told_the_progress_of_an_act_and_its_abort(tmp_path):
+    with serving(tmp_path, watch=WATCH) as server:
+        listener = Listener(server.address)
+        agent = server.agent('do("long", Measure(x_m=0.0, y_m=0.0, dwell_s=60.0))')
+        told = [listener.receive(20.0)]
+        while not (told[-1].state == "running" and told[-1].elapsed_s > 1.0):
+            told.append(listener.receive(20.0))
+        assert told[-1].expected_s >= 60.0
+        asking = Caller(ZmqTransport(server.address), "control", CLOCK)
+        assert isinstance(asking.call(say.Abort(act_id="long"), 5.0)[0].answer, say.Fine)
+        assert server.column.blanked
+        asking._transport.close()
+        agent.kill()
+        agent.communicate()
+        listener.close()
+    assert [e.state for e in told if e.kind == "act"][:2] == ["accepted", "running"]
+    assert listener.missed == 0
 
 
 @pytest.mark.slow

@@ -90,7 +90,9 @@ ANSWERS = {
                                   limit=3), "sequence", 3),
 }  # fmt: skip
 EVENTS = {
-    "act": Event(kind="act", number=41, time_s=900.25, act_id="night-000007", state="running"),
+    "act": Event(
+        kind="act", number=41, time_s=900.25, act_id="night-000007", state="running", elapsed_s=2.0, expected_s=8.0
+    ),
     "safe": Event(kind="safe", number=42, time_s=905.5, text="the lease of night_agent lapsed"),
 }
 MESSAGES = (
