@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from autoscope.journal import JournalReader
+from tests.fault.invariants import assert_hold
 from tests.fault.served import observed, until
 from tests.smoke import AUTOSCOPE, INSTRUMENT, ROOT, free_ports, served
 
@@ -112,6 +113,29 @@ def test_a_night_whose_server_is_killed_again_and_again_completes_with_every_act
     assert len({step.act_id for step in steps}) == len(steps) == 60
     assert all(step.outcome.status == "done" for step in steps)
     observed("F3", "faults in a night whose server was killed", 0, "faults", kills)
+
+
+@pytest.mark.slow
+def test_a_killed_agent_is_resumed_on_the_same_instrument_and_repeats_nothing(tmp_path):
+    address = f"tcp://127.0.0.1:{free_ports()}"
+    bus, runs = "environment.options.instrument.options", tmp_path / "runs"
+    run = [AUTOSCOPE, "run", str(ROOT / "configs" / "overnight_bus.yaml"), "--quiet", "--no-report"]
+    run += ["--runs", str(runs), "--set", f"{bus}.address={address}", "--set", "budget.steps=40"]
+    with served(INSTRUMENT, address, tmp_path / "ledger"):
+        night = subprocess.Popen(run, cwd=ROOT, env=ENV, stdout=subprocess.DEVNULL)
+        until(lambda: acts(tmp_path) >= 10, 90.0)
+        night.kill()
+        night.wait(30)
+        done = acts(tmp_path)
+        (folder,) = runs.iterdir()
+        resumed = autoscope("resume", str(folder), "--quiet")
+        assert "40 acts" in resumed.stdout, resumed.stdout + resumed.stderr
+        assert "0 faults" in resumed.stdout
+        shown = autoscope("bus", "--address", address)
+    assert "40 done" in shown.stdout
+    assert autoscope("verify", str(folder)).returncode == 0
+    assert_hold(folder)
+    observed("F1", "acts done twice over kill -9 of the agent and resume", 0, "acts", done)
 
 
 def acts(folder):
