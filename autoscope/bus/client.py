@@ -15,7 +15,7 @@ from autoscope.bus.calling import Caller, Keeper
 from autoscope.bus.conversation import Conversation, expect, unexpected
 from autoscope.bus.keys import KeyPair
 from autoscope.bus.messages import Answer
-from autoscope.bus.transport import Transport, ZmqTransport
+from autoscope.bus.transport import Fetching, Transport, ZmqTransport
 from autoscope.bus.wire import Parts, error_of, unpack
 from autoscope.clock import SystemClock
 from autoscope.config import ConfigModel
@@ -26,6 +26,8 @@ from autoscope.records import Act, Capabilities, MicroscopeState, Observation
 
 ACKNOWLEDGED_AFTER = 4
 """An act is acknowledged when this many later ones have begun: its frames are in the record by then."""
+FETCHES = 3
+"""How often a large array is fetched before that counts as failed."""
 TRIES = 20
 """How often an act may be asked for again after refusals that can be mended, besides waiting for another act."""
 
@@ -306,13 +308,31 @@ class BusInstrument:
                 what = "the act was done, but so long ago that its frames are no longer kept"
                 raise OutcomeUnknown(what, where=act_id, remedy="Read the instrument back; it is not done again")
             case say.Done():
-                return unpack(answer, parts, max_bytes=self._config.max_frame_bytes)
+                return self._unpacked(answer, parts)
             case say.Failed():
                 raise error_of(answer.trouble)
             case say.Trouble():
                 raise error_of(answer)
             case _:
                 raise unexpected(answer)
+
+    def _unpacked(self, answer: say.Done, parts: Parts) -> Observation:
+        """Return an observation; its large arrays are fetched, and laid out again where that does not succeed."""
+        fetch = self._transport.fetch if isinstance(self._transport, Fetching) else None
+        failed: BusError | None = None
+        for _ in range(FETCHES):
+            try:
+                return unpack(answer, parts, max_bytes=self._config.max_frame_bytes, fetch=fetch)
+            except BusError as error:
+                if all(frame.stream is None for frame in answer.frames):
+                    raise
+                failed = error
+            again, parts = self._talk.ask(self._talk.asking, say.Recall(act_id=answer.act_id), self._config.answer_s)
+            if not isinstance(again, say.Done):
+                break
+            answer = again
+        what = "the act was done, but its frames could not be fetched"
+        raise OutcomeUnknown(what, where=answer.act_id, remedy="Ask for it again; it is not repeated") from failed
 
 
 def _security(key: Path | None) -> ClientSecurity:

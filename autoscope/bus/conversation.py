@@ -129,7 +129,7 @@ class Conversation:
                 return
             if isinstance(answer, say.Trouble) and answer.code == "session":
                 self.renew_session()
-            elif self._timer.now_s() >= until_s or not isinstance(answer, say.Trouble) or answer.error != "Refused":
+            elif self._timer.now_s() >= until_s or not isinstance(answer, say.Trouble) or not _passes(answer):
                 raise error_of(answer) if isinstance(answer, say.Trouble) else unexpected(answer)
             self._timer.wait(min(self._config.resend_s, 0.2))
 
@@ -175,6 +175,11 @@ class Conversation:
     def clock_s(self) -> float | None:
         """Return the run's time, where it is simulated."""
         return self._clock.now_s() if isinstance(self._clock, SimClock) else None
+
+
+def _passes(trouble: say.Trouble) -> bool:
+    """Return whether waiting may help: the lease is another's, not out of reach for our key."""
+    return trouble.error == "Refused" and trouble.code != "role"
 
 
 def expect(answer: Answer, kind: type[A]) -> A:

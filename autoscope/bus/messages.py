@@ -275,10 +275,12 @@ class Accepted(Value):
 
 
 class FrameHeader(Value):
-    """A frame of an observation; its parts follow the header in the order of the frames."""
+    """A frame of an observation; its parts follow the header in the order of the frames, or are fetched."""
 
     meta: FrameMeta
     array: ArrayHeader
+    stream: Name | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Under which name a large array is fetched from the socket *stream*; absent: its parts follow."""
 
 
 class Done(Value):

@@ -13,6 +13,7 @@ from autoscope.bus.wire import Parts, decode_request, encode, trouble_of
 from autoscope.errors import BusError, Refused
 
 Send = Callable[[Parts], None]
+LayOut = Callable[[Answer, list[Buffer]], tuple[Answer, list[Buffer]]]
 
 
 def take_message(
@@ -22,6 +23,7 @@ def take_message(
     send: Send,
     source: str,
     verbs: Container[str] | None = None,
+    lay_out: LayOut = lambda answer, arrays: (answer, arrays),
 ) -> None:
     """Have the service answer a message, whatever is in it.
 
@@ -35,6 +37,8 @@ def take_message(
         Names the connection, to know a repeated request by.
     verbs : container of str, optional
         What may be said on this connection.
+    lay_out : callable
+        Puts large arrays of an answer aside, to be fetched, and returns the rest.
     """
     try:
         request = decode_request(parts)
@@ -43,6 +47,7 @@ def take_message(
         return
 
     def respond(answer: Answer, arrays: list[Buffer]) -> None:
+        answer, arrays = lay_out(answer, arrays)
         send([*encode(Reply(id=request.id, clock_s=service.clock_s(), answer=answer)), *arrays])
 
     if verbs is not None and request.ask.verb not in verbs:

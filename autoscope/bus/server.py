@@ -1,9 +1,10 @@
-"""The server: the service behind four sockets, its driver, and its watchdog.
+"""The server: the service behind five sockets, its driver, and its watchdog.
 
 ::
 
     ask, act, publish    one loop: receive, answer, send what the driver has finished
     control              a loop of its own, which touches no disk and waits for no driver
+    stream               a thread of its own, for arrays too large for a reply
     driver, safe lines   threads of their own
     watchdog             a process of its own
 """
@@ -31,6 +32,8 @@ from autoscope.bus.receiving import take_message
 from autoscope.bus.self_test import self_test
 from autoscope.bus.service import Service
 from autoscope.bus.serving import ServeConfig
+from autoscope.bus.shelf import Shelf
+from autoscope.bus.stream_server import StreamServer
 from autoscope.bus.transport import addresses, tune
 from autoscope.bus.watchdog import Watch
 from autoscope.bus.wire import MAX_REQUEST_BYTES, Parts, encode_event
@@ -127,6 +130,9 @@ class Server:
             stack.callback(self._context.destroy, linger=0)
             security = self._security(stack)
             bound = self._bind(security)
+            streams = StreamServer(self._context, security, self._addresses["stream"], clock=self._clock)
+            stack.callback(streams.close)
+            self._shelf = Shelf(streams)
             ledger = Ledger(self._folder, clock=SystemClock(), keep_bytes=self._config.keep_bytes)
             stack.callback(ledger.close)
             service = self._service = self._made(ledger)
@@ -154,7 +160,7 @@ class Server:
 
     def _bind(self, security: ServerSecurity) -> dict[str, Socket]:
         self._addresses = addresses(self._doors.address)
-        return {name: self._bound(security, name) for name in self._addresses}
+        return {name: self._bound(security, name) for name in self._addresses if name != "stream"}
 
     def _bound(self, security: ServerSecurity, name: str) -> Socket:
         socket: Socket = self._context.socket(zmq.PUB if name == "publish" else zmq.ROUTER)
@@ -190,7 +196,7 @@ class Server:
             self._tell("the watchdog has not answered yet; it is started again until it does")
 
     def _knock(self, security: CurveServer, bound: dict[str, Socket]) -> None:
-        kinds = {name: zmq.PUB if name == "publish" else zmq.ROUTER for name in bound}
+        kinds = {name: zmq.PUB if name == "publish" else zmq.ROUTER for name in self._addresses}
         self_test(security, [(self._addresses[name], int(kind)) for name, kind in kinds.items()])
         self._tell("self-test: strangers stay out of every socket, a good key gets in")
 
@@ -238,7 +244,7 @@ class Server:
                 self._tell(str(error))
                 continue  # not a byte more is looked at
             who = (caller.name, caller.role)
-            take_message(self._service, parts, who, send, identity.hex(), VERBS[name])
+            take_message(self._service, parts, who, send, identity.hex(), VERBS[name], self._shelf.lay_out)
 
     def _sender(self, socket: Socket, identity: bytes) -> Callable[[Parts], None]:
         home = threading.get_ident()

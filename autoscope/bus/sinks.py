@@ -8,9 +8,8 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-import h5py
 import numpy as np
 
 from autoscope.bus.arrays import Array, ArrayLayout, Buffer, as_array
@@ -147,12 +146,14 @@ class Hdf5Sink:
     def __init__(self, path: Path, dataset: str = "data") -> None:
         self._path, self._name = path, dataset
         self._partial = path.with_name(f".{path.name}.partial")
-        self._file: h5py.File | None = None
+        self._file: Any = None
         self._frames = 1
 
     def begin(self, layout: ArrayLayout) -> None:
         """Make the file and an empty dataset, shape as the stream's with all axes but those of a frame in one."""
         _require_absent(self._path)
+        import h5py
+
         rows, frame = _frames_of(layout)
         self._frames = layout.part_bytes // (int(np.prod(frame)) * layout.itemsize)
         try:

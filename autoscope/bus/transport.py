@@ -10,19 +10,22 @@ import math
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import zmq
 
-from autoscope.bus.arrays import PART_BYTES, Buffer
+from autoscope.bus.arrays import PART_BYTES, Array, ArrayHeader, ArrayLayout, Buffer
 from autoscope.bus.authentication import HANDSHAKE_MS, ClientSecurity, OpenClient, Socket
+from autoscope.bus.sinks import ArraySink
+from autoscope.bus.stream_client import StreamReceiver
 from autoscope.bus.wire import Parts
-from autoscope.errors import ConfigError
+from autoscope.clock import SystemClock
+from autoscope.errors import BusError, ConfigError
 
 Line = Literal["ask", "act", "renew", "control"]
 LINES: tuple[Line, ...] = ("ask", "act", "renew", "control")
-SOCKETS = ("ask", "act", "control", "publish")
-"""Of a server at ``tcp://host:port``: on this port and the next three, in this order."""
+SOCKETS = ("ask", "act", "control", "publish", "stream")
+"""Of a server at ``tcp://host:port``: on this port and the next four, in this order."""
 HEARTBEAT_MS = 1000
 SILENCE_MS = 4000
 QUEUE = 64
@@ -44,8 +47,22 @@ class Transport(Protocol):
         """Let go of the network; what has not left yet is lost."""
 
 
+@runtime_checkable
+class Fetching(Protocol):
+    """A transport that can also fetch what is too large for a reply."""
+
+    def fetch(self, stream: str, header: ArrayHeader) -> Array:
+        """Return the array of a stream, read-only, compared with its header.
+
+        Raises
+        ------
+        BusError
+            It is not there any more, or not what the header says.
+        """
+
+
 def addresses(address: str) -> dict[str, str]:
-    """Return the four addresses of a server.
+    """Return the five addresses of a server.
 
     Raises
     ------
@@ -64,7 +81,7 @@ def addresses(address: str) -> dict[str, str]:
     match = re.fullmatch(r"(tcp://.+):(\d+)", address)
     port = int(match[2]) if match else 0
     if not match or not 0 < port <= 65535 - len(SOCKETS):
-        remedy = "Write tcp://HOST:PORT (this port and the next three are used) or ipc://PATH"
+        remedy = "Write tcp://HOST:PORT (this port and the next four are used) or ipc://PATH"
         raise ConfigError("is not an address of the bus", where="address", value=address, remedy=remedy)
     return {name: f"{match[1]}:{port + k}" for k, name in enumerate(SOCKETS)}
 
@@ -97,7 +114,8 @@ class ZmqTransport:
 
     def __init__(self, address: str, security: ClientSecurity | None = None) -> None:
         found = addresses(address)
-        self._security = security or OpenClient()
+        self._security, self._streams = security or OpenClient(), found["stream"]
+        self._fetcher: StreamReceiver | None = None
         self._context: zmq.Context[Socket] = zmq.Context()
         self._timeouts_ms: dict[Line, int] = {}
         self._sockets = {line: self._connected(found["control" if line == "renew" else line]) for line in LINES}
@@ -123,8 +141,26 @@ class ZmqTransport:
         except zmq.Again:
             return None
 
+    def fetch(self, stream: str, header: ArrayHeader) -> Array:
+        """Return the array of a stream; through shared memory where the server is on this computer.
+
+        Raises
+        ------
+        BusError
+            It is not there any more, or not what the header says.
+        """
+        if self._fetcher is None:
+            self._fetcher = StreamReceiver(self._context, self._security, self._streams, clock=SystemClock())
+        sink = ArraySink(header.nbytes)
+        received = self._fetcher.receive(stream, sink)
+        if received.sha256 != header.sha256 or received.layout != ArrayLayout(**header.model_dump(exclude={"sha256"})):
+            raise BusError("another array was fetched than the answer describes", where=f"stream {stream[:16]}")
+        return sink.array
+
     def close(self) -> None:
         """Close all sockets; what has not left yet is lost."""
+        if self._fetcher is not None:
+            self._fetcher.close()
         for socket in self._sockets.values():
             socket.close(linger=0)
         self._context.destroy(linger=0)

@@ -13,14 +13,14 @@ from there.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from pydantic import ValidationError
 
 from autoscope import errors
 from autoscope.actions import Value
-from autoscope.bus.arrays import Buffer, from_parts, to_parts
+from autoscope.bus.arrays import Array, ArrayHeader, Buffer, from_parts, to_parts
 from autoscope.bus.messages import Done, Event, FrameHeader, Plain, Reply, Request, Trouble
 from autoscope.errors import AutoscopeError, BusError, Refused
 from autoscope.records import Frame, Observation
@@ -34,6 +34,7 @@ MAX_OBSERVATION_BYTES = 4 * 1024**3
 """Largest array a client takes unless told otherwise."""
 
 Parts = list[Buffer]
+Fetch = Callable[[str, ArrayHeader], Array]
 T = TypeVar("T", bound=Value)
 
 ERRORS: dict[str, type[AutoscopeError]] = {
@@ -139,8 +140,15 @@ def pack(observation: Observation) -> tuple[Done, Parts]:
     return done, list(parts)
 
 
-def unpack(done: Done, parts: Sequence[Buffer], *, max_bytes: int = MAX_OBSERVATION_BYTES) -> Observation:
+def unpack(
+    done: Done, parts: Sequence[Buffer], *, max_bytes: int = MAX_OBSERVATION_BYTES, fetch: Fetch | None = None
+) -> Observation:
     """Return the observation of an answer, every frame compared with its sha256.
+
+    Parameters
+    ----------
+    fetch : callable, optional
+        Returns a large array that did not come with the answer, from the name of its stream and its header.
 
     Raises
     ------
@@ -149,12 +157,22 @@ def unpack(done: Done, parts: Sequence[Buffer], *, max_bytes: int = MAX_OBSERVAT
     """
     frames, start = [], 0
     for header in done.frames:
+        if header.stream is not None:
+            frames.append(Frame(header.meta, _fetched(header, header.stream, max_bytes, fetch)))
+            continue
         own = parts[start : start + header.array.parts]
         start += header.array.parts
         frames.append(Frame(header.meta, from_parts(header.array, own, max_bytes=max_bytes)))
     if start != len(parts):
         raise BusError("parts follow that no frame describes", where=done.act_id, value=len(parts), limit=start)
     return Observation(done.act_id, done.state_before, done.state, tuple(frames))
+
+
+def _fetched(header: FrameHeader, stream: str, max_bytes: int, fetch: Fetch | None) -> Array:
+    header.array.require(max_bytes)
+    if fetch is None:
+        raise BusError("an array is to be fetched, and this network cannot", where=header.meta.signal)
+    return fetch(stream, header.array)
 
 
 # --- errors -----------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ class ClockName(enum.StrEnum):
     simulated = "simulated"
 
 
-Address = Annotated[str, typer.Option(help="tcp://HOST:PORT (this port and the next three are used) or ipc://PATH.")]
+Address = Annotated[str, typer.Option(help="tcp://HOST:PORT (this port and the next four are used) or ipc://PATH.")]
 Key = Annotated[
     Path | None, typer.Option(help="File of your key, made by 'autoscope keys new'; absent: a server without keys.")
 ]

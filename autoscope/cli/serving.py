@@ -91,7 +91,7 @@ def _tell_ready(console: Console, config: ServeConfig, address: str, keys: Path 
     table = Table.grid(padding=(0, 2))
     kind = "simulated" if scope.simulated else "[bold red]REAL BEAM[/]"
     table.add_row("serves", f"{scope.instrument} ({scope.serial}), {kind}, {scope.voltage_v / 1e3:g} kV")
-    table.add_row("at", f"{address} and the next three, {config.clock} clock")
+    table.add_row("at", f"{address} and the next four, {config.clock} clock")
     table.add_row("to", _admitted(keys))
     table.add_row("limits", _limits(config))
     watch = config.watch
