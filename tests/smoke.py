@@ -126,7 +126,7 @@ def served(config: Path, address: str, ledger: Path) -> Iterator[list[str]]:
         process.communicate(timeout=30)
 
 
-def free_ports(count: int = 4) -> int:
+def free_ports(count: int = 5) -> int:
     """Return the first of some ports in a row that nobody listens on."""
     start = os.getpid() * count % 10000  # apart from those of tests that run beside this one
     for first in (20000 + (start + step) % 10000 for step in range(0, 10000, count)):

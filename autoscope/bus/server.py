@@ -40,7 +40,7 @@ from autoscope.bus.wire import MAX_REQUEST_BYTES, Parts, encode_event
 from autoscope.chance import stream
 from autoscope.clock import SimClock, SystemClock
 from autoscope.config import ConfigModel
-from autoscope.errors import Unauthenticated
+from autoscope.errors import ConfigError, Unauthenticated
 from autoscope.protocols import Clock
 
 TICK_MS = 20
@@ -167,7 +167,11 @@ class Server:
         tune(socket, largest_bytes=MAX_REQUEST_BYTES + 1024)
         if name != "publish":
             socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        security.bind(socket, self._addresses[name])
+        try:
+            security.bind(socket, self._addresses[name])
+        except ConfigError:
+            socket.close()
+            raise
         return socket
 
     def _made(self, ledger: Ledger) -> Service:
@@ -267,9 +271,11 @@ class Server:
         events = self._service.tick()
         if security.generation != self._published:  # somebody was shut out: nobody keeps an old subscription
             self._published = security.generation
-            bound["publish"].close(linger=0)
-            bound["publish"] = self._bound(security, "publish")
-        for event in events:
+            bound.pop("publish").close(linger=0)
+        if "publish" not in bound:
+            with suppress(ConfigError):  # an address is let go of in its own time: again at the next tick
+                bound["publish"] = self._bound(security, "publish")
+        for event in events if "publish" in bound else ():
             with suppress(zmq.Again):
                 bound["publish"].send_multipart(encode_event(event), flags=zmq.NOBLOCK)
 

@@ -1,9 +1,7 @@
 """`autoscope serve` as people start it, with keys: who gets what, over real sockets, from another process."""
 
-import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -24,22 +22,10 @@ from autoscope.bus.transport import SOCKETS, ZmqTransport, addresses
 from autoscope.clock import SimClock, SystemClock
 from autoscope.errors import Refused, Unreachable
 from autoscope.records import Act, Scan, SpectrumImage
+from tests.smoke import free_ports
 
 AUTOSCOPE = str(Path(sys.executable).with_name("autoscope"))
 CONFIG = Path(__file__).parents[2] / "configs" / "instrument" / "simulated.yaml"
-
-
-def free_address():
-    """Five ports in a row that nobody has now."""
-    for base in range(20_000 + os.getpid() % 10_000, 60_000, 7):
-        try:
-            for port in range(base, base + len(SOCKETS)):
-                with socket.socket() as taken:
-                    taken.bind(("127.0.0.1", port))
-            return f"tcp://127.0.0.1:{base}"
-        except OSError:
-            continue
-    raise RuntimeError("no free ports")
 
 
 def keys(folder, *words):
@@ -51,7 +37,7 @@ def keys(folder, *words):
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     """A server with a key of each role, one that will be revoked, and what it said when it started."""
-    folder, address = tmp_path_factory.mktemp("keys"), free_address()
+    folder, address = tmp_path_factory.mktemp("keys"), f"tcp://127.0.0.1:{free_ports()}"
     server = enrolment.new_server(folder)
     for name, role in {**{f"the_{role.value}": role for role in Role}, "gone": Role.AGENT}.items():
         pair = enrolment.new_client(folder, name, server=server.public)
@@ -171,15 +157,27 @@ def test_a_key_revoked_while_it_is_connected_gets_nothing_more(served):
         scope.state()
         keys(served[0], "revoke", "temporary")
         with pytest.raises(Unreachable):
-            scope._question(say.ReadState(), 0.5)
+            scope._talk.question(say.ReadState(), 0.5)
     finally:
         scope.close()
+    # listeners were all sent away; those who may come back
+    assert knock(addresses(served[1])["publish"], zmq.SUB, key(served, "the_observer")) is Answer.ENTERED
+    assert knock(addresses(served[1])["publish"], zmq.SUB, key(served, "gone")) is Answer.REFUSED
 
 
 def test_a_server_that_cannot_guard_its_sockets_does_not_start(tmp_path):
     enrolment.new_server(tmp_path)
     (tmp_path / "authorized_keys").chmod(0o666)
-    command = [AUTOSCOPE, "serve", "--config", str(CONFIG), "--address", free_address(), "--keys", str(tmp_path)]
+    command = [
+        AUTOSCOPE,
+        "serve",
+        "--config",
+        str(CONFIG),
+        "--address",
+        f"tcp://127.0.0.1:{free_ports()}",
+        "--keys",
+        str(tmp_path),
+    ]
     done = subprocess.run([*command, "--ledger", str(tmp_path / "l")], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert "can be written by others" in done.stderr
@@ -187,7 +185,8 @@ def test_a_server_that_cannot_guard_its_sockets_does_not_start(tmp_path):
 
 def test_without_keys_a_server_listens_to_this_computer_only(tmp_path):
     command = [AUTOSCOPE, "serve", "--config", str(CONFIG), "--insecure-loopback", "--ledger", str(tmp_path / "l")]
-    port = free_address().rpartition(":")[2]
-    done = subprocess.run([*command, "--address", f"tcp://0.0.0.0:{port}"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [*command, "--address", f"tcp://0.0.0.0:{free_ports()}"], capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 2
     assert "this computer only" in done.stderr
