@@ -73,8 +73,12 @@ class StreamServer:
         self._socket.set(zmq.MAXMSGSIZE, MAX_HEADER_BYTES + 1024)
         self._socket.set(zmq.HEARTBEAT_IVL, 1000)
         self._socket.set(zmq.HEARTBEAT_TIMEOUT, 5000)
-        self.endpoint = security.bind(self._socket, endpoint)
-        """Where it listens."""
+        try:
+            self.endpoint = security.bind(self._socket, endpoint)
+            """Where it listens."""
+        except BaseException:
+            self._socket.close()
+            raise
         self._sources: dict[str, PartSource] = {}
         self._readers: dict[bytes, _Reader] = {}
         self._windows: dict[bytes, tuple[str, Window, float]] = {}
