@@ -27,17 +27,23 @@ def made(port, **options):
     return TemscriptInstrument(TemscriptInstrument.Config(**config), clock=SystemClock())
 
 
-@pytest.fixture(scope="module")
-def null_port():
-    (port,) = free_ports(1)
+@contextlib.contextmanager
+def null_server(port):
     start = f"from temscript.server import run_server; run_server(['--null', '--host', '127.0.0.1', '-p', '{port}'])"
     server = subprocess.Popen([sys.executable, "-c", start], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until_open(server, port)
-        yield port
+        yield server
     finally:
         server.terminate()
         server.wait(10)
+
+
+@pytest.fixture(scope="module")
+def null_port():
+    (port,) = free_ports(1)
+    with null_server(port):
+        yield port
 
 
 def act(action, name="a"):
@@ -204,3 +210,17 @@ def test_frames_are_labelled_in_metres():
     assert frame.meta.axes[1].scale == pytest.approx(1e-6 / 128)
     assert frame.meta.rotation_rad == 0.2
     assert np.ptp(frame.data) > 0
+
+
+def test_a_server_that_dies_under_the_driver_is_an_error_at_once_and_make_safe_still_returns():
+    (port,) = free_ports(1)
+    with null_server(port) as server:
+        instrument = made(port, timeout_s=2.0)
+        server.kill()
+        server.wait(10)
+        for action in (MoveStage(x_m=1e-6), Blank(blanked=True)):
+            with pytest.raises(Unreachable, match=str(port)):
+                instrument.execute(act(action))
+        instrument.make_safe()
+    with null_server(port):
+        assert instrument.execute(act(MoveStage(x_m=2e-6), "again")).state.x_m == 2e-6
