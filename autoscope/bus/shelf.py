@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from autoscope.bus.arrays import ArrayHeader, Buffer
 from autoscope.bus.messages import Answer, Done, FrameHeader
 from autoscope.bus.stream_server import StreamServer
-from autoscope.bus.streaming import PartsSource
+from autoscope.bus.stream_sources import PartsSource
 
 INLINE_BYTES = 8 * 1024 * 1024
 """Larger arrays are fetched; smaller ones follow the header of the reply."""

@@ -133,7 +133,7 @@ class NpySink:
 class Hdf5Sink:
     """Writes a stream into a dataset of an HDF5 file, one chunk a part, without compression.
 
-    Parts must end between frames (`autoscope.bus.streaming.whole_frames`).
+    Parts must end between frames (`autoscope.bus.stream_sources.whole_frames`).
 
     Parameters
     ----------

@@ -15,6 +15,7 @@ import zmq
 from autoscope.bus.authentication import Caller, Context, ServerSecurity
 from autoscope.bus.roles import Verb, require
 from autoscope.bus.shared_memory import Window
+from autoscope.bus.stream_sources import PartSource
 from autoscope.bus.streaming import (
     MAX_HEADER_BYTES,
     Cancel,
@@ -22,7 +23,6 @@ from autoscope.bus.streaming import (
     Open,
     Opened,
     Part,
-    PartSource,
     Progress,
     Stored,
     WindowOffer,

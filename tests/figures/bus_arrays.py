@@ -25,7 +25,7 @@ from autoscope.bus.roles import Role
 from autoscope.bus.sinks import ArraySink, NpySink
 from autoscope.bus.stream_client import StreamReceiver
 from autoscope.bus.stream_server import StreamServer
-from autoscope.bus.streaming import ArraySource, LiveSource, PartsSource, whole_frames
+from autoscope.bus.stream_sources import ArraySource, LiveSource, PartsSource, whole_frames
 from autoscope.clock import SystemClock
 from tests.fault.key_matrix import KEYS, STATES, as_it_must_be, measured
 from tests.figures.figure import Figure

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from autoscope.bus import streaming, wire
+from autoscope.bus import stream_sources, streaming, wire
 from autoscope.bus.arrays import ArrayHeader, from_parts, to_parts
 from autoscope.errors import AutoscopeError
 from autoscope.records import Frame, FrameMeta, MicroscopeState, Observation
@@ -72,7 +72,7 @@ def seeds() -> dict[str, list[Message]]:
         say.Execute(session="s", seq=1, act=scan),
         say.Recall(act_id="run/1"),
     ]
-    layout = streaming.whole_frames("<u2", (9, 8, 8), part_bytes=512)
+    layout = stream_sources.whole_frames("<u2", (9, 8, 8), part_bytes=512)
     window = streaming.WindowOffer(name="autoscope-0123456789abcdef", size=4096)
     from_sender = [
         streaming.Opened(layout=layout, nonce="0" * 64),

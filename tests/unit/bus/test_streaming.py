@@ -19,16 +19,14 @@ from autoscope.bus.shared_memory import PREFIX, Window, sweep
 from autoscope.bus.sinks import ArraySink, Hdf5Sink, NpySink
 from autoscope.bus.stream_client import StreamReceiver
 from autoscope.bus.stream_server import StreamServer
+from autoscope.bus.stream_sources import ArraySource, LiveSource, whole_frames
 from autoscope.bus.streaming import (
-    ArraySource,
     End,
-    LiveSource,
     Opened,
     Part,
     decode_from_receiver,
     decode_from_sender,
     encode,
-    whole_frames,
 )
 from autoscope.clock import SystemClock
 from autoscope.errors import AutoscopeError, BusError, ConfigError, DataError, Unreachable
