@@ -9,10 +9,12 @@ import os
 import signal
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from autoscope.cli import resuming, running
+from autoscope.errors import JournalError
 from autoscope.journal import Journal, JournalReader, LocalDisk, verify, writer
 from autoscope.provenance import provenance
 from autoscope.testing.disk import FaultyDisk
@@ -104,6 +106,15 @@ def run(config: Path, folder: Path, doom: Doom | None = None, run_id: str = "") 
     _patch(doom, run_id)
     running._new_folder = lambda runs, name: folder
     running.run_config(config, [], folder.parent, smoke=False, quiet=True, with_report=False)
+
+
+def run_on(config: Path, folder: Path, disk: LocalDisk) -> None:
+    """Run a configuration into a folder on a disk that may fail, in this process."""
+    _patch(None)
+    writer.LocalDisk = lambda: disk
+    running._new_folder = lambda runs, name: folder
+    with suppress(JournalError):
+        running.run_config(config, [], folder.parent, smoke=False, quiet=True, with_report=False)
 
 
 def resume(folder: Path, doom: Doom | None = None, run_id: str = "") -> None:

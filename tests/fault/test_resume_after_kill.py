@@ -5,6 +5,8 @@ import signal
 
 import pytest
 
+from autoscope.journal import JournalReader, verify
+from autoscope.testing.disk import FaultyDisk
 from tests.fault import killing
 from tests.fault.killing import CASES, Laboratory
 
@@ -48,3 +50,24 @@ def test_a_run_killed_at_every_fourth_call_ends_as_if_nothing_had_happened(labor
     for at in range(1, len(lab.calls) + 1, 4):  # all of them: make figures ONLY=durable
         lab.survives(at, done_first=False)
         lab.survives(at, done_first=True)
+
+
+def test_a_run_ended_by_a_full_disk_goes_on_when_there_is_space_again(laboratory):
+    lab = laboratory("random")
+    actions = [body["decision"]["action"] for kind, _, _, body in lab.whole if kind == "intent"]
+    calls = [name for name in lab.calls if not name.startswith("environment.")]
+    begun = 1 + max(k for k, name in enumerate(calls) if name == "fsync_folder")  # a journal is there: records follow
+    failed = 0
+    for at in range(begun + 2, len(calls), 3):
+        run = lab.folder / f"full{at}"
+        killing.in_child(lambda run=run, at=at: killing.run_on(lab.config, run, FaultyDisk(at, "full", for_ever=True)))
+        assert verify(run).ok
+        if JournalReader.open(run).ended()["status"] == "failed":  # else the space of the reserve was enough
+            failed += 1
+            assert lab.resumed(run) == 0, at
+        resumed = killing.history(run)
+        assert [body["decision"]["action"] for kind, _, _, body in resumed if kind == "intent"] == actions, at
+        assert sum(kind == "outcome" for kind, *_ in resumed) == len(actions)
+        assert resumed[-1][3]["status"] == "completed"
+        assert verify(run).ok
+    assert failed >= 2
