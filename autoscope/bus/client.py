@@ -69,6 +69,8 @@ class BusInstrument:
         """File of our key, made by 'autoscope keys new'; none where the server is served without keys."""
         who: str = "agent"
         """Our name, for people; the server knows us by our key."""
+        take_over: str = ""
+        """Why we take the instrument from whoever holds it, for the record; needs an operator's key. Empty: we wait."""
         connect_s: PositiveDuration = 10.0
         """How long the first answer may take."""
         answer_s: PositiveDuration = 5.0

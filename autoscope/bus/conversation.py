@@ -28,6 +28,10 @@ class Patience(Protocol):
         """Our name, for people."""
 
     @property
+    def take_over(self) -> str:
+        """Why the lease is taken from whoever holds it; empty where it is not."""
+
+    @property
     def connect_s(self) -> float:
         """How long the first answer may take."""
 
@@ -69,6 +73,7 @@ class Conversation:
         self._clock, self._timer = clock, timer
         self.burnt = False
         """Whether the session must be replaced before the next act."""
+        self._took = False
         self.seq = 1
         """Number of the next act."""
         self.welcome = self._hello(None, patience.connect_s)
@@ -123,8 +128,9 @@ class Conversation:
             return
         until_s = self._timer.now_s() + 2.0 * self.welcome.lease_s + self._config.answer_s
         while True:
-            answer, _ = self.ask(self.asking, say.Acquire(session=self.welcome.session), self._config.answer_s)
+            answer, _ = self.ask(self.asking, self._wanting(), self._config.answer_s)
             if isinstance(answer, say.Leased):
+                self._took = True
                 self.keeper.start(answer.lease, self.welcome.lease_s)
                 return
             if isinstance(answer, say.Trouble) and answer.code == "session":
@@ -132,6 +138,12 @@ class Conversation:
             elif self._timer.now_s() >= until_s or not isinstance(answer, say.Trouble) or not _passes(answer):
                 raise error_of(answer) if isinstance(answer, say.Trouble) else unexpected(answer)
             self._timer.wait(min(self._config.resend_s, 0.2))
+
+    def _wanting(self) -> say.Ask:
+        """Return how the lease is asked for: taken over once where that is wished, else only where it is free."""
+        if self._config.take_over and not self._took:
+            return say.TakeOver(session=self.welcome.session, why=self._config.take_over)
+        return say.Acquire(session=self.welcome.session)
 
     def question(self, ask: say.Ask, timeout_s: float | None = None) -> Answer:
         """Return the answer to a question; an error that is answered is raised."""

@@ -329,6 +329,22 @@ def test_a_takeover_aborts_the_running_act_makes_safe_and_is_written_down(link):
     observed("F21", "acts done for the one without the lease", link.column.times("move-3"), "acts")
 
 
+def test_an_operator_takes_over_once_and_does_not_fight_for_it(link):
+    bus = link.client()
+    bus.execute(move(1))
+    network = MemoryTransport(link.service, clock=link.clock, user="anna")
+    anna = link.client(transport=network, take_over="tea time")
+    anna.execute(move(2))
+    assert link.service.lease.holder().user == "anna"
+    anna.close()
+    bus.execute(move(3))
+    assert any("anna took over from agent: tea time" in event[3] for event in link.service.ledger.events())
+    network = MemoryTransport(link.service, clock=link.clock, user="night", role=Role.AGENT)
+    with pytest.raises(Refused, match="may not say take_over"):
+        link.client(transport=network, take_over="me too").execute(move(4))
+    assert [act_id for act_id, _ in link.column.log if act_id] == ["move-1", "move-2", "move-3"]
+
+
 @pytest.mark.parametrize("role", [Role.OBSERVER, Role.EMERGENCY])
 def test_who_may_only_look_or_stop_moves_nothing(link, role):
     network = MemoryTransport(link.service, clock=link.clock, user="eve", role=role)
