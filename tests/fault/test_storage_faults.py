@@ -203,6 +203,7 @@ def test_new_run_on_a_full_disk_is_refused_before_any_beam(small_disk):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_memory_and_files_stay_bounded_over_ten_thousand_steps(tmp_path):
     """A night: as many open files at its end as early in it, and hardly more memory."""
     seen = []
