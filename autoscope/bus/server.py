@@ -128,6 +128,8 @@ class Server:
         """
         with ExitStack() as stack:
             stack.callback(self._context.destroy, linger=0)
+            stack.callback(self._waker.close)
+            stack.callback(self._woken.close)
             security = self._security(stack)
             bound = self._bind(security)
             streams = StreamServer(self._context, security, self._addresses["stream"], clock=self._clock)

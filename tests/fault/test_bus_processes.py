@@ -219,11 +219,15 @@ def test_everybody_who_listens_is_told_the_progress_of_an_act_and_its_abort(tmp_
 
 
 @pytest.mark.slow
-def test_ctrl_c_makes_safe_and_ends_well(tmp_path):
+def test_ctrl_c_however_often_makes_safe_and_ends_well(tmp_path):
     with serving(tmp_path, watch=WATCH) as server:
         bus = server.client()
         bus.execute(act("on", Blank(blanked=False)))
+        asked_s = now_s()
+        for _ in range(9):
+            os.kill(server.process.pid, signal.SIGINT)
         server.kill(signal.SIGINT)
         assert server.process.returncode == 0
+        observed("F20", "Ctrl-C at the server, ten times, to blank", server.column.beam_on()[-1][1] - asked_s, "s")
         bus.close()
     assert server.column.blanked
