@@ -124,7 +124,7 @@ def _asking(bench: Bench, field: str, value: float) -> Action | None:
         return bench.scan().replace(**{field: int(value) + 1})
     if field == "dwell_s" and value <= LONGEST_TRIED_S and can("measure"):
         return bench.measure(dwell_s=value)
-    if field in ("fov_m", "centre_x_m", "centre_y_m") and can("scan"):
+    if field in ("fov_m", "centre_x_m", "centre_y_m", "rotation_rad") and can("scan"):
         return bench.scan().replace(**{field: value})
     if field in ("x_m", "y_m") and can("measure"):
         return bench.measure(**{field: value})
