@@ -155,8 +155,8 @@ def test_no_act_twice_and_no_reply_crossed_whatever_the_network_and_the_server_d
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("part", range(4))
 def test_no_act_twice_and_no_reply_crossed_in_100_000_steps(part):
-    """Four parts of 25,000 steps, so that they may run side by side."""
-    many = settings(MODEST, max_examples=125, stateful_step_count=200, derandomize=False, database=None)
+    """Four parts of some 26,000 steps (examples end early now and then), so that they may run side by side."""
+    many = settings(MODEST, max_examples=140, stateful_step_count=200, derandomize=False, database=None)
     run_state_machine_as_test(Wire, settings=many)
 
 
