@@ -26,13 +26,27 @@ from autoscope.protocols import JsonValue
 from autoscope.records import Decision, Finish, Measure, Result, Scan, SetOptics, SpectrumImage, View
 from autoscope.surrogates.features import FeatureTable, describe, describe_place
 from policies.field import MAX_TRIES, MAX_VALUELESS, OVERVIEW, unaffordable
-from policies.imaging_acts import Look, Optics, Options, Writer, field_act, fluence_of, reached, refocus, say, sha256
+from policies.imaging_acts import (
+    Look,
+    Optics,
+    Options,
+    Writer,
+    field_act,
+    fluence_of,
+    foretold_z,
+    look_time_s,
+    looked_at,
+    reached,
+    refocus,
+    say,
+    sha256,
+)
 from policies.imaging_belief import Belief, Inputs, Learnt, learn
 from policies.imaging_config import GROWTH, SIGNIFICANT, ImagingConfig
 from policies.imaging_dose import ReceivedDose
-from policies.imaging_footprint import brightness, disc_radius_m, spread_side_m, stencil_on_lattice
+from policies.imaging_footprint import Footprints, brightness, fits_inside
 from policies.imaging_model import Estimate, Looks
-from policies.imaging_survey import survey_places, survey_values
+from policies.imaging_survey import summed_value, survey_places, survey_values
 from policies.imaging_worth import Foreseen, worth
 from policies.pixels import Indices, PixelGrid, image_from_plain, image_to_plain
 
@@ -82,7 +96,7 @@ class ImagingPolicy:
         decision = self._next(view)
         if isinstance(decision, Decision):
             decision = unaffordable(decision.action, view) or decision
-        back = refocus(self._optics_.focus_m, view) if self._blurs_m[1:] and self._grid_ is not None else None
+        back = refocus(self._optics_.focus_m, view) if self.config.blurs_m[1:] and self._grid_ is not None else None
         last = isinstance(decision, Finish) or view.budget.steps == 1
         if back is None or not last or self._refused(back.action) or unaffordable(back.action, view):
             return decision
@@ -110,23 +124,25 @@ class ImagingPolicy:
     def _options(self, view: View) -> Options:
         config, timing = self.config, view.capabilities.timing
         currents = config.currents_a or (view.state.beam_current_a,)
-        every = ladder(config.dwells_s, currents, config.defoci_m)
+        sums = "spectrum_image" in view.capabilities.actions
+        every = ladder(config.dwells_s, currents, config.defoci_m, config.binnings if sums else (1,))
         settings = [self._optics_.setting(exposure, view) for exposure in every]
         open_ = [k for k, setting in enumerate(settings) if not self._refused(setting)]
         exposures = tuple(every[k] for k in open_)
         switch = np.array([0.0 if settings[k] is None else timing.optics_settle_s for k in open_])
         dose = np.array([e.dose_e for e in exposures])
-        time = np.array([e.dwell_s for e in exposures]) + timing.point_overhead_s + switch
-        blurs = tuple(self._blurs_m.index(e.defocus_m) for e in exposures)
-        area = np.array([self._side_m(blur) ** 2 for blur in blurs])
+        time = np.array([look_time_s(e, self._known_grid(), view, config.signals) for e in exposures]) + switch
+        blurs = tuple(config.footprints.index((e.defocus_m, e.binning)) for e in exposures)
+        area = np.array([self._footprints.side_m(blur) ** 2 for blur in blurs])
         before = self._received(self._candidates)[:, None]
         allowed = within_bound(dose, before, area, config.dose_share * config.critical)
+        inside = fits_inside(self._candidates, self._known_grid().scan, [e.binning for e in exposures])
         return Options(
             exposures,
             blurs,
             Price(config.per, config.second_worth_e).of(dose, time),
             useful_electrons(dose, before, area, config.critical),
-            allowed & ~self._closed(view)[:, None],
+            allowed & ~self._closed(view)[:, None] & inside,
         )
 
     def _refused(self, setting: Any) -> bool:
@@ -136,7 +152,7 @@ class ImagingPolicy:
     def _closed(self, view: View) -> NDArray[np.bool_]:
         """Return which candidates are pending, given up, or measured where that may be done only once; (m,)."""
         grid = self._known_grid()
-        closed = [p for a in view.pending if isinstance(a, Measure) and (p := grid.pixel_at(a.x_m, a.y_m)) is not None]
+        closed = [p for a in view.pending if (p := looked_at(a, grid)) is not None]
         closed += [p for p, tries in self._tries_.items() if tries >= MAX_TRIES]
         if not self.config.repeats:
             closed += self._pixels
@@ -191,23 +207,18 @@ class ImagingPolicy:
         return self._looks_["pixel"]
 
     @property
-    def _blurs_m(self) -> tuple[float, ...]:
-        return self.config.blurs_m
-
-    def _radius_m(self, blur: int) -> float:
-        return disc_radius_m(self._blurs_m[blur], self._optics_.convergence_rad)
-
-    def _side_m(self, blur: int) -> float:
-        return spread_side_m(self.config.exposed_m, self._radius_m(blur))
+    def _footprints(self) -> Footprints:
+        scan = self._known_grid().scan
+        pitch_m, optics = scan.fov_m / scan.width_px, self._optics_
+        return Footprints(self.config.footprints, pitch_m, optics.convergence_rad, self.config.exposed_m)
 
     @cached_property
     def _blurred(self) -> tuple[Indices, ...]:
         """Over which candidates a probe on each of them averages, for every defocus."""
         scan, stride = self._known_grid().scan, self.config.stride_px
         columns = int((self._candidates // scan.width_px == self._candidates[0] // scan.width_px).sum())
-        rows, pitch_m = len(self._candidates) // columns, stride * scan.fov_m / scan.width_px
-        wide = range(1, len(self._blurs_m))
-        return tuple(stencil_on_lattice(rows, columns, pitch_m, self._radius_m(blur)) for blur in wide)
+        rows = len(self._candidates) // columns
+        return self._footprints.stencils(rows, columns, stride * scan.fov_m / scan.width_px)
 
     @cached_property
     def _candidates(self) -> Indices:
@@ -242,11 +253,9 @@ class ImagingPolicy:
     @cached_property
     def _inputs(self) -> Inputs:
         table, scan = self._table, self._known_grid().scan
-        pitch_m = scan.fov_m / scan.width_px
-        radii = (self._radius_m(blur) for blur in range(1, len(self._blurs_m)))
-        stencils = (stencil_on_lattice(scan.height_px, scan.width_px, pitch_m, radius_m) for radius_m in radii)
+        stencils = self._footprints.stencils(scan.height_px, scan.width_px, scan.fov_m / scan.width_px)
         bright = None if self._image_ is None else brightness(self._image_)
-        return Inputs(self._features, (*table.components, *table.jets), table.place, bright, tuple(stencils))
+        return Inputs(self._features, (*table.components, *table.jets), table.place, bright, stencils)
 
     @cached_property
     def _learnt(self) -> Learnt:
@@ -279,9 +288,8 @@ class ImagingPolicy:
             if result.outcome.status != "done":
                 name = action.model_dump_json()
                 self._refused_[name] = self._refused_.get(name, 0) + 1
-        elif isinstance(action, Measure) and self._grid_ is not None:
-            pixel = self._grid_.pixel_at(action.x_m, action.y_m)
-            if pixel is not None:
+        elif isinstance(action, Measure | SpectrumImage) and self._grid_ is not None:
+            if (pixel := looked_at(action, self._grid_)) is not None:
                 self._take_look(pixel, decision, action, result)
 
     def _take_overview(self, scan: Scan, result: Result) -> None:
@@ -307,18 +315,22 @@ class ImagingPolicy:
         if reached(result):
             for place in (p for p in places if p is not None):
                 self._dose_.add(place, dose)
-        useful = float(useful_electrons(dose, before, self._side_m(0) ** 2, self.config.critical))
+        useful = float(useful_electrons(dose, before, self._footprints.side_m(0) ** 2, self.config.critical))
         for index, value, std in found or ():
             if (pixel := places[index]) is not None:
                 self._remember(pixel, value, std, useful, 0)
         self._schedule()
 
-    def _take_look(self, pixel: int, decision: Decision, action: Measure, result: Result) -> None:
-        outcome = result.outcome
-        scalar = result.value(self.config.target)
-        dose = electrons(outcome.state.beam_current_a, action.dwell_s)
-        blur = self._optics_.blur(outcome.state.defocus_m, self._blurs_m)
-        before, side_m = float(self._received(np.array([pixel]))[0]), self._side_m(blur)
+    def _take_look(self, pixel: int, decision: Decision, action: Measure | SpectrumImage, result: Result) -> None:
+        outcome, side, scalar = result.outcome, 1, result.value(self.config.target)
+        if isinstance(action, SpectrumImage):
+            side, scalar = action.width_px, summed_value(self.config.scalarizer, result, self.config.target)
+        if side not in self.config.binnings:
+            return
+        dose = electrons(outcome.state.beam_current_a, action.dwell_s * side**2)
+        nearest = self._optics_.blur(outcome.state.defocus_m, self.config.blurs_m)
+        blur = self.config.footprints.index((self.config.blurs_m[nearest], side))
+        before, side_m = float(self._received(np.array([pixel]))[0]), self._footprints.side_m(blur)
         if reached(result):
             self._dose_.add(pixel, dose, side_m)
             self.__dict__.pop("_belief", None)
@@ -326,19 +338,11 @@ class ImagingPolicy:
             self._tries_[pixel] = self._tries_.get(pixel, 0) + 1
             self._valueless_ += outcome.status == "done"
             return
-        self._judge(decision, scalar.value)
+        if (z := foretold_z(decision, scalar.value)) is not None:
+            self._forecasts_.append(z)
         useful = float(useful_electrons(dose, before, side_m**2, self.config.critical))
         self._remember(pixel, scalar.value, scalar.std, useful, blur)
         self._schedule()
-
-    def _judge(self, decision: Decision, value: float) -> None:
-        """Keep how wrong the model was about a look, in its own standard deviations, before any widening."""
-        noise, fit = decision.acquisition_parameters.get("predicted_noise_std"), decision.fit
-        if decision.predicted_mean is None or decision.predicted_std is None or noise is None or fit is None:
-            return
-        own = decision.predicted_std / fit.hyperparameters.get("widening", 1.0)
-        if (spread := math.hypot(own, noise)) > 0.0:
-            self._forecasts_.append((value - decision.predicted_mean) / spread)
 
     def _remember(self, pixel: int, value: float, std: float, useful_e: float, blur: int) -> None:
         for name, one in zip(_LOOK, (pixel, value, std, useful_e, blur), strict=True):

@@ -80,10 +80,54 @@ def reached(result: Result) -> bool:
     return result.outcome.status == "done" or result.outcome.dose_e > 0.0
 
 
+def foretold_z(decision: Decision, value: float) -> float | None:
+    """Return how wrong the model was about a look, in its own standard deviations, before any widening."""
+    noise, fit = decision.acquisition_parameters.get("predicted_noise_std"), decision.fit
+    if decision.predicted_mean is None or decision.predicted_std is None or noise is None or fit is None:
+        return None
+    spread = math.hypot(decision.predicted_std / fit.hyperparameters.get("widening", 1.0), noise)
+    return (value - decision.predicted_mean) / spread if spread > 0.0 else None
+
+
 def say(exposure: Exposure) -> str:
     """Return an exposure for people."""
     focus = f", {exposure.defocus_m * 1e6:.3g} um out of focus" if exposure.defocus_m else ""
-    return f"{exposure.dwell_s * 1e3:.3g} ms at {exposure.current_a * 1e12:.3g} pA{focus}"
+    side = exposure.binning
+    patch = f", summed over {side} x {side} pixels" if side > 1 else ""
+    return f"{exposure.dwell_s * 1e3:.3g} ms at {exposure.current_a * 1e12:.3g} pA{focus}{patch}"
+
+
+def look_act(exposure: Exposure, grid: PixelGrid, pixel: int, signals: tuple[str, ...]) -> Measure | SpectrumImage:
+    """Return the act of a look at a pixel: a parked probe, or a spectrum image of the square around it."""
+    (x_m, y_m), side = grid.position(pixel), exposure.binning
+    if side == 1:
+        return Measure(x_m=x_m, y_m=y_m, dwell_s=exposure.dwell_s, signals=signals)
+    return SpectrumImage(
+        fov_m=side * grid.scan.fov_m / grid.scan.width_px,
+        width_px=side,
+        height_px=side,
+        dwell_s=exposure.dwell_s / side**2,
+        centre_x_m=x_m,
+        centre_y_m=y_m,
+        signals=signals,
+    )
+
+
+def look_time_s(exposure: Exposure, grid: PixelGrid, view: View, signals: tuple[str, ...]) -> float:
+    """Return how long a look takes, without travel and settling."""
+    if exposure.binning == 1:
+        return exposure.dwell_s + view.capabilities.timing.point_overhead_s
+    action = look_act(exposure, grid, grid.size // 2, all_signals(signals, view.capabilities))
+    return predict(action, view.state, view.capabilities).time_s
+
+
+def looked_at(action: Action, grid: PixelGrid) -> int | None:
+    """Return the pixel in the middle of a look, or None where the act is none or lies outside."""
+    if isinstance(action, Measure):
+        return grid.pixel_at(action.x_m, action.y_m)
+    if isinstance(action, SpectrumImage) and action.width_px == action.height_px:
+        return grid.pixel_at(action.centre_x_m, action.centre_y_m)
+    return None
 
 
 def sha256(*parts: bytes) -> str:
@@ -141,10 +185,9 @@ class Writer:
     def _scale(self, look: Look) -> float:
         return float(self._options.useful_e[look]) if self._config.scaling == "counts" else 1.0
 
-    def _measure(self, look: Look, view: View) -> Measure:
-        x_m, y_m = self._grid.position(int(self._candidates[look[0]]))
+    def _measure(self, look: Look, view: View) -> Measure | SpectrumImage:
         signals = all_signals(self._config.signals, view.capabilities)
-        return Measure(x_m=x_m, y_m=y_m, dwell_s=self._options.exposures[look[1]].dwell_s, signals=signals)
+        return look_act(self._options.exposures[look[1]], self._grid, int(self._candidates[look[0]]), signals)
 
     def _decision(self, look: Look, view: View, fields: dict[str, object], more: dict[str, float]) -> Decision:
         exposure, options = self._options.exposures[look[1]], self._options
@@ -154,6 +197,8 @@ class Writer:
             fields["reason"] = f"Sets the beam for the next look. {fields['reason']}"
         parameters = {"dwell_s": exposure.dwell_s, "beam_current_a": exposure.current_a, "dose_e": exposure.dose_e}
         parameters |= {"defocus_m": exposure.defocus_m, "useful_e": float(options.useful_e[look])} | more
+        if exposure.binning > 1:
+            parameters["binning"] = float(exposure.binning)
         places, allowed = self._candidates.astype("<i8").tobytes(), np.packbits(options.allowed).tobytes()
         return Decision.model_validate(
             {

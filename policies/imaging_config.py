@@ -7,7 +7,7 @@ import math
 from pydantic import Field, PositiveInt, model_validator
 
 from autoscope.acquisition.exposure_choice import Per
-from autoscope.config import ConfigModel
+from autoscope.config import ConfigModel, PluginConfig
 from autoscope.quantities import Electrons, Length, PositiveCurrent, PositiveDuration, PositiveFluence, PositiveLength
 from policies.field import OverviewConfig
 from policies.imaging_model import Target
@@ -18,6 +18,8 @@ SIGNIFICANT = 2.0
 """Starting looks that show less than this many standard deviations make the next ones longer."""
 GROWTH = 1.2
 """Hyperparameters are relearnt when the number of looks has grown by this factor, or by ``refit_every``."""
+MOST_BINNED = 16
+"""Side of the largest square that may be summed."""
 WORDS: dict[Per, str] = {"electron": "electron", "second": "second", "both": "electron and second"}
 
 
@@ -49,6 +51,11 @@ class ImagingConfig(ConfigModel):
     defoci_m: tuple[Length, ...] = (0.0,)
     """Defoci to choose from, from the focus in which the overview was taken: a wide probe spreads its electrons over a
     larger area and averages over it."""
+    binnings: tuple[PositiveInt, ...] = (1,)
+    """Sides, in pixels of the overview, of the squares a look may scan and sum: a square spreads its electrons and
+    averages. The dwell time is that of the whole square."""
+    scalarizer: PluginConfig | None = None
+    """What makes the target of a summed spectrum, as under ``scalarizers``; needed with binnings above 1."""
     patience: float = Field(default=0.2, ge=0.0, lt=1.0)
     """A longer look is preferred if it gives up at most this share of worth per cost: fewer acts for the same."""
     repeats: bool = True
@@ -77,6 +84,10 @@ class ImagingConfig(ConfigModel):
         for name, values in (("dwells", self.dwells_s), ("currents", self.currents_a), ("defoci", self.defoci_m)):
             if len(set(values)) < len(values):
                 raise ValueError(f"{name}: a value is given twice")
+        if len(set(self.binnings)) < len(self.binnings) or 1 not in self.binnings or max(self.binnings) > MOST_BINNED:
+            raise ValueError(f"binnings: 1 is missing, a value is given twice, or one is above {MOST_BINNED}")
+        if max(self.binnings) > 1 and self.scalarizer is None:
+            raise ValueError("binnings: a summed spectrum needs a scalarizer of its own, under 'scalarizer'")
         if 0.0 not in self.defoci_m:
             raise ValueError("defoci: 0 m is missing; looks in focus are always possible")
         return self
@@ -95,3 +106,8 @@ class ImagingConfig(ConfigModel):
     def blurs_m(self) -> tuple[float, ...]:
         """The defoci by number: 0 is in focus."""
         return (0.0, *sorted(f for f in self.defoci_m if f))
+
+    @property
+    def footprints(self) -> tuple[tuple[float, int], ...]:
+        """Every defocus with every binning, by number: 0 is a single pixel in focus."""
+        return tuple((defocus_m, binning) for binning in sorted(self.binnings) for defocus_m in self.blurs_m)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from autoscope.records import Scan
+
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 _ANGLES = np.arange(6) * (math.pi / 3.0)
 SMOOTHED_PX = 0.5
@@ -42,6 +47,17 @@ def spread_side_m(exposed_m: float, radius_m: float) -> float:
     return math.sqrt(exposed_m**2 + math.pi * radius_m**2)
 
 
+def square_radius_m(side_m: float) -> float:
+    """Return the radius of the disc with the second moments of a square, ``side / sqrt(3)``.
+
+    Examples
+    --------
+    >>> round(square_radius_m(3.0), 3)
+    1.732
+    """
+    return side_m / math.sqrt(3.0)
+
+
 def stencil_on_lattice(rows: int, columns: int, pitch_m: float, radius_m: float) -> Indices:
     """Return, for every node of a square lattice row by row, the nodes (rows * columns, 7) nearest to its stencil.
 
@@ -58,6 +74,55 @@ def stencil_on_lattice(rows: int, columns: int, pitch_m: float, radius_m: float)
     to_row = np.clip(i[:, None] + steps[:, 1], 0, rows - 1)
     to_column = np.clip(j[:, None] + steps[:, 0], 0, columns - 1)
     return np.asarray(to_row * columns + to_column, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Footprints:
+    """What looks average over and destroy: every defocus with every binning, by number; 0 is one pixel in focus.
+
+    Attributes
+    ----------
+    kinds : tuple of (float, int)
+        Defocus and side in pixels of each.
+    pitch_m : float
+        Of the pixels.
+    convergence_rad : float
+        Semi-angle of the probe.
+    exposed_m : float
+        Side of the area that a parked probe in focus destroys.
+    """
+
+    kinds: tuple[tuple[float, int], ...]
+    pitch_m: float
+    convergence_rad: float
+    exposed_m: float
+
+    def _square_m(self, kind: int) -> float:
+        binning = self.kinds[kind][1]
+        return binning * self.pitch_m if binning > 1 else 0.0
+
+    def _disc_m(self, kind: int) -> float:
+        return disc_radius_m(self.kinds[kind][0], self.convergence_rad)
+
+    def radius_m(self, kind: int) -> float:
+        """Return the radius of the disc with the second moments of all a look averages over."""
+        return math.hypot(self._disc_m(kind), square_radius_m(self._square_m(kind)))
+
+    def side_m(self, kind: int) -> float:
+        """Return the side of the square over which the electrons of a look spread in what they destroy."""
+        return math.hypot(spread_side_m(self.exposed_m, self._disc_m(kind)), self._square_m(kind))
+
+    def stencils(self, rows: int, columns: int, pitch_m: float) -> tuple[Indices, ...]:
+        """Return over which nodes of a lattice each kind but the first averages; see `stencil_on_lattice`."""
+        wide = range(1, len(self.kinds))
+        return tuple(stencil_on_lattice(rows, columns, pitch_m, self.radius_m(kind)) for kind in wide)
+
+
+def fits_inside(pixels: Indices, scan: Scan, sides: Sequence[int]) -> Mask:
+    """Return whether squares of so many pixels (k,) around each of some pixels lie inside the field, (p, k)."""
+    row, column = np.divmod(pixels, scan.width_px)
+    nearest = np.min([row, column, scan.height_px - 1 - row, scan.width_px - 1 - column], axis=0) + 0.5
+    return np.asarray(nearest[:, None] >= np.asarray(sides) / 2.0)
 
 
 def brightness(image: Array) -> Array:

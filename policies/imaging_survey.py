@@ -10,7 +10,7 @@ from pydantic import PositiveInt, model_validator
 from autoscope.config import ConfigModel, PluginConfig
 from autoscope.errors import FrameRejected
 from autoscope.quantities import FROM_FILE, PositiveDuration
-from autoscope.records import Capabilities, Result, Scan, SpectrumImage
+from autoscope.records import Capabilities, Frame, Result, Scalar, Scan, SpectrumImage
 from autoscope.registry import load
 from policies.field import all_signals
 from policies.pixels import PixelGrid
@@ -54,16 +54,39 @@ def survey_places(action: SpectrumImage) -> list[tuple[float, float]]:
     return [grid.position(pixel) for pixel in range(grid.size)]
 
 
-def survey_values(config: SurveyConfig, result: Result) -> list[tuple[int, float, float]] | None:
-    """Return index, value and std of every pixel that has one; None where there is none at all."""
+def _spectrum_image(made_by: PluginConfig, result: Result) -> tuple[Any, Frame] | None:
+    """Return the scalarizer and the spectrum image it is for; None where there is none."""
     if result.outcome.status != "done":
         return None
-    plugin: Any = load("scalarizers", config.scalarizer.name)
-    scalarizer = plugin(plugin.Config.model_validate(config.scalarizer.options, context=FROM_FILE))
-    wanted = config.scalarizer.options.get("signal")
+    plugin: Any = load("scalarizers", made_by.name)
+    scalarizer = plugin(plugin.Config.model_validate(made_by.options, context=FROM_FILE))
+    wanted = made_by.options.get("signal")
     frame = next((f for f in result.frames if f.data.ndim == 3 and wanted in (None, f.meta.signal)), None)
-    if frame is None:
+    return None if frame is None else (scalarizer, frame)
+
+
+def summed_value(made_by: PluginConfig | None, result: Result, name: str) -> Scalar | None:
+    """Return the value of the sum of all spectra of a spectrum image; None where it has none."""
+    found = None if made_by is None else _spectrum_image(made_by, result)
+    if found is None:
         return None
+    scalarizer, frame = found
+    total = Frame(
+        frame.meta.replace(axes=frame.meta.axes[-1:]), np.asarray(frame.data, dtype=np.float64).sum(axis=(0, 1))
+    )
+    try:
+        scalar: Scalar = scalarizer.scalarize(total, name)
+    except FrameRejected:  # undefined for this sum: the look counts as one without a value
+        return None
+    return scalar
+
+
+def survey_values(config: SurveyConfig, result: Result) -> list[tuple[int, float, float]] | None:
+    """Return index, value and std of every pixel that has one; None where there is none at all."""
+    found = _spectrum_image(config.scalarizer, result)
+    if found is None:
+        return None
+    scalarizer, frame = found
     try:
         values, stds = scalarizer.map_scalar(frame.data, frame.meta.axes[-1], frame.meta.unit)
     except FrameRejected:  # a band beyond the axis: single looks are rejected with the same message, and reported

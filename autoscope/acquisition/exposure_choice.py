@@ -30,11 +30,18 @@ TIE = 1e-9
 
 @dataclass(frozen=True)
 class Exposure:
-    """How one look is taken: dwell time, beam current, and by how much out of focus."""
+    """How one look is taken: dwell time in all, beam current, by how much out of focus, and over how many pixels.
+
+    Attributes
+    ----------
+    binning : int
+        Side, in pixels, of the square that is scanned and summed; 1 parks the probe.
+    """
 
     dwell_s: float
     current_a: float
     defocus_m: float = 0.0
+    binning: int = 1
 
     @property
     def dose_e(self) -> float:
@@ -43,17 +50,20 @@ class Exposure:
 
 
 def ladder(
-    dwells_s: Sequence[float], currents_a: Sequence[float], defoci_m: Sequence[float] = (0.0,)
+    dwells_s: Sequence[float],
+    currents_a: Sequence[float],
+    defoci_m: Sequence[float] = (0.0,),
+    binnings: Sequence[int] = (1,),
 ) -> tuple[Exposure, ...]:
-    """Return every dwell with every current and defocus, fewest electrons first, then nearest to focus.
+    """Return every dwell, current, defocus and binning, fewest electrons first, then nearest to focus and smallest.
 
     Examples
     --------
     >>> [e.dwell_s for e in ladder([0.1, 0.01], [1e-10])]
     [0.01, 0.1]
     """
-    ways = (Exposure(*way) for way in itertools.product(dwells_s, currents_a, defoci_m))
-    return tuple(sorted(set(ways), key=lambda e: (e.dose_e, e.dwell_s, abs(e.defocus_m), e.defocus_m)))
+    ways = (Exposure(*way) for way in itertools.product(dwells_s, currents_a, defoci_m, binnings))
+    return tuple(sorted(set(ways), key=lambda e: (e.dose_e, e.dwell_s, abs(e.defocus_m), e.defocus_m, e.binning)))
 
 
 @dataclass(frozen=True)

@@ -375,3 +375,75 @@ def test_a_robust_specimen_is_searched_in_focus():
     decisions = world.run(make(precision=0.15, defoci_m=(0.0, WIDE_M)), 40)
     chosen = [d.acquisition_parameters["defocus_m"] for d in measured(decisions)]
     assert np.mean([f == 0.0 for f in chosen]) > 0.7
+
+
+# --- binning -----------------------------------------------------------------------------------------
+
+SUM = {"name": "band_integral", "options": {"signal": "EDS"}}
+
+
+class Summing(Counting):
+    """Scans small squares, too; the beam destroys nothing."""
+
+    def do(self, action):
+        if not isinstance(action, SpectrumImage) or action.width_px > 5:
+            return super().do(action)
+        side, (h, w) = action.width_px, self.rate.shape
+        assert action.fov_m == pytest.approx(side * PITCH_M)
+        offset = (np.arange(side) + 0.5 - side / 2.0) * PITCH_M
+        rows, columns = (np.rint((c + offset) / PITCH_M + n / 2 - 0.5).astype(int) for c, n in self._middle(action))
+        assert 0 <= rows.min() <= rows.max() < h
+        assert 0 <= columns.min() <= columns.max() < w
+        counts = self.rng.poisson(self.rate[np.ix_(rows, columns)] * electrons(self.current, action.dwell_s))
+        frames = (Frame(self._meta("EDS", "y", "x", "energy", shape=(side, side, 1)), counts[..., None].astype(float)),)
+        state = self.state()
+        return Result(Outcome(act_id="a", status="done", state_before=state, state=state), frames)
+
+    def _middle(self, action):
+        h, w = self.rate.shape
+        return (action.centre_y_m, h), (action.centre_x_m, w)
+
+
+def sums(decisions):
+    return [d for d in decisions if not isinstance(d, Finish) and isinstance(d.action, SpectrumImage)]
+
+
+def summing(**given):
+    return make(**({"binnings": (1, 3), "scalarizer": SUM, "goal": "map", "initial": 6} | given))
+
+
+def test_on_a_specimen_too_delicate_for_a_point_squares_are_summed():
+    critical = 1.5 * electrons(CURRENT_A, 0.03) / PITCH_M**2
+    world = Summing(particles(2, size=9))
+    decisions = world.run(summing(dwells_s=(0.03,), initial=4, **delicate(critical)), 12)
+    assert len(sums(decisions)) >= 4
+    assert not measured(decisions)
+    assert all("summed over 3 x 3 pixels" in d.reason for d in sums(decisions)[5:])
+
+
+def test_what_a_square_is_foretold_to_hold_is_what_it_holds():
+    world = Summing(np.full((9, 9), 2e-6))
+    world.rate[:, :4] = 8e-6
+    policy = summing(dwells_s=(0.1,), critical_dose_e_per_m2=1.5 * electrons(CURRENT_A, 0.1) / PITCH_M**2)
+    world.run(policy, 30)
+    told = [(d, r) for d, r in world.told if isinstance(d.action, SpectrumImage) and d.predicted_mean is not None]
+    assert len(told) >= 5
+    for decision, result in told:
+        noise = decision.acquisition_parameters["predicted_noise_std"]
+        fades = decision.acquisition_parameters["useful_e"] / decision.acquisition_parameters["dose_e"]
+        error = decision.predicted_mean - fades * result.frames[0].data.sum()
+        assert abs(error) < 5.0 * math.hypot(decision.predicted_std, noise)
+
+
+def test_squares_restore_and_repeat():
+    world, policy = Summing(particles(3, size=9)), summing(dwells_s=(3e-3, 0.03))
+    world.run(policy, 20)
+    restored = summing(seed=5, dwells_s=(3e-3, 0.03))
+    restored.restore(json.loads(json.dumps(policy.state())))
+    assert restored.ask(world.view()) == policy.ask(world.view())
+
+
+def test_binning_needs_a_scalarizer_and_a_single_pixel_to_choose():
+    for wrong in ({"scalarizer": None}, {"binnings": (3,)}, {"binnings": (1, 3, 3)}, {"binnings": (1, 99)}):
+        with pytest.raises(ValueError, match="binnings"):
+            summing(**wrong)
