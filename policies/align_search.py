@@ -41,7 +41,7 @@ SURPRISE = 8.0
 """Mean squared difference of two pairs, in their uncertainties, above which one of them is wrong: one true pair of
 forty thousand is as far off."""
 NEAR = 2.0
-"""A pair is told together with the one before if that was at most so many times as far apart."""
+"""A pair is told together with the one before if that was at most so many times ``finest`` apart."""
 ENOUGH_M = 1e-9
 """No further pair is taken once the closest said it all within this."""
 
@@ -210,7 +210,7 @@ class AlignSearch:
             return found
         before_m = self._stage(number - 1)[1]
         height_m = 0.0 if before_m <= config.finest_m * 1.001 else HEIGHT_M
-        return _reconciled(self.found(2 * number), found, height_m, together=before_m <= NEAR * radius_m)
+        return _reconciled(self.found(2 * number), found, height_m, together=before_m <= NEAR * config.finest_m)
 
     def _stage(self, number: int) -> tuple[Setting, float]:
         """Return the middle of a pair, and how far to each side its images lie."""
@@ -255,7 +255,7 @@ def _reconciled(before: Aberrations, found: Aberrations, height_m: float, *, tog
 
     A pair that contradicts what was known is not believed: that stays, as uncertain as makes the two agree (Birge,
     Phys. Rev. 40 (1932) 207), so that the next pair decides between them, from further off. Otherwise the pair alone
-    counts, or both ``together`` where they are about as close: what is imperfect grows with the distance of a pair.
+    counts, or both ``together`` where both are close: what is imperfect grows with the distance of a pair.
     """
     known = replace(before, covariance_m2=before.covariance_m2 + np.diag([height_m**2, 0.0, 0.0]))
     apart = found.offset_m - before.offset_m

@@ -23,7 +23,7 @@ from autoscope.chance import state_digest, stream
 from autoscope.errors import FitFailed
 from autoscope.exposure import electrons
 from autoscope.protocols import JsonValue
-from autoscope.records import Decision, Finish, Measure, Result, Scan, SetOptics, SpectrumImage, View
+from autoscope.records import Decision, Finish, Result, Scan, SetOptics, SpectrumImage, View
 from autoscope.surrogates.features import FeatureTable, describe, describe_place
 from policies.field import MAX_TRIES, MAX_VALUELESS, OVERVIEW, unaffordable
 from policies.imaging_acts import (
@@ -288,9 +288,8 @@ class ImagingPolicy:
             if result.outcome.status != "done":
                 name = action.model_dump_json()
                 self._refused_[name] = self._refused_.get(name, 0) + 1
-        elif isinstance(action, Measure | SpectrumImage) and self._grid_ is not None:
-            if (pixel := looked_at(action, self._grid_)) is not None:
-                self._take_look(pixel, decision, action, result)
+        elif self._grid_ is not None and (pixel := looked_at(action, self._grid_)) is not None:
+            self._take_look(pixel, decision, action, result)
 
     def _take_overview(self, scan: Scan, result: Result) -> None:
         frame = result.frame(scan.detectors[0]) if result.outcome.status == "done" else None
@@ -321,7 +320,7 @@ class ImagingPolicy:
                 self._remember(pixel, value, std, useful, 0)
         self._schedule()
 
-    def _take_look(self, pixel: int, decision: Decision, action: Measure | SpectrumImage, result: Result) -> None:
+    def _take_look(self, pixel: int, decision: Decision, action: Any, result: Result) -> None:
         outcome, side, scalar = result.outcome, 1, result.value(self.config.target)
         if isinstance(action, SpectrumImage):
             side, scalar = action.width_px, summed_value(self.config.scalarizer, result, self.config.target)

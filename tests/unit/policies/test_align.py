@@ -12,8 +12,10 @@ from autoscope.engine.assemble import assemble, resolve
 from autoscope.engine.loop import Engine
 from autoscope.errors import NotReached
 from autoscope.journal import MemoryJournal
+from autoscope.perception.aberrations import Aberrations
 from autoscope.records import Budget, Finish, Result, Scan, SetOptics, View
 from policies.align import AlignPolicy
+from policies.align_search import _reconciled
 
 CONFIG = Path(__file__).resolve().parents[3] / "configs" / "align.yaml"
 LENS = "environment.options.microscope.lens"
@@ -192,3 +194,35 @@ def test_asking_twice_changes_nothing(steps):
 def test_a_finer_field_than_the_first_is_refused_the_other_way_round():
     with pytest.raises(ValueError, match="finest"):
         AlignPolicy.Config(fov_m=1e-8)
+
+
+def aberrations(offset_nm, std_nm):
+    return Aberrations(np.array(offset_nm) * 1e-9, np.eye(3) * (std_nm * 1e-9) ** 2, 1.0, 1.0)
+
+
+def test_a_pair_that_contradicts_what_was_known_is_not_believed_and_the_doubt_is_told():
+    before, wrong = aberrations([100.0, 20.0, -30.0], 3.0), aberrations([151.0, 60.0, -30.0], 2.0)
+    kept = _reconciled(before, wrong, 10e-9, together=True)
+    np.testing.assert_array_equal(kept.offset_m, before.offset_m)
+    assert kept.std_m > 5.0 * before.std_m
+
+
+def test_after_a_contradiction_the_next_pair_decides():
+    before, other = aberrations([100.0, 20.0, -30.0], 3.0), aberrations([151.0, 60.0, -30.0], 2.0)
+    doubted = _reconciled(before, other, 0.0, together=True)
+    settled = _reconciled(doubted, other, 0.0, together=True)
+    assert np.abs(settled.offset_m - other.offset_m).max() < 2e-9
+
+
+def test_two_close_pairs_that_agree_are_told_together_and_others_are_not():
+    before, found = aberrations([100.0, 20.0, -30.0], 3.0), aberrations([103.0, 21.0, -31.0], 3.0)
+    both = _reconciled(before, found, 0.0, together=True)
+    np.testing.assert_allclose(both.offset_m, 0.5 * (before.offset_m + found.offset_m))
+    assert both.std_m < found.std_m
+    assert _reconciled(before, found, 10e-9, together=False) is found
+
+
+def test_a_specimen_that_lies_higher_in_another_field_is_no_contradiction():
+    before, found = aberrations([100.0, 20.0, -30.0], 2.0), aberrations([120.0, 20.0, -30.0], 2.0)
+    assert _reconciled(before, found, 10e-9, together=False) is found
+    assert _reconciled(before, found, 0.0, together=False) is not found
