@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -74,10 +75,11 @@ def _go_on(folder: Path, overrides: list[str], console: Console, *, quiet: bool)
         _warn_of_versions(console, history, job.plugins())
         engine = Engine(job, journal, run_id=history.run_id, inbox=inbox, listener=progress)
         with stop_on_interrupt(inbox, who="terminal"):
+            started = time.perf_counter()
             with _walking(console, history, progress, quiet=quiet) as walked:
                 taken = engine.take_up(history, reader, walked)
             journal.follow_clock()
-            _tell_taken(console, taken)
+            _tell_taken(console, taken, time.perf_counter() - started)
             with progress if isinstance(progress, LiveProgress) else nullcontext():
                 return engine.go_on(resolved.plain() if resolved.plain() != history.config else None)
     finally:
@@ -153,11 +155,12 @@ def _event(history: History, told: Told) -> StepEvent:
     return StepEvent(intent.step, intent.decision, outcome, spent, intent.latency_s)
 
 
-def _tell_taken(console: Console, taken: TakenUp) -> None:
+def _tell_taken(console: Console, taken: TakenUp, walk_s: float) -> None:
     spent = taken.spent
     console.print(
         f"resumed ({taken.because}) after {spent.steps} acts, {(spent.time_s or 0.0) / 3600:.2f} h, "
-        f"{spent.dose_e or 0.0:.3g} electrons; {taken.decisions} decisions made again as recorded",
+        f"{spent.dose_e or 0.0:.3g} electrons; {taken.decisions} decisions made again as recorded "
+        f"in {walk_s:.1f} s",
         highlight=False,
         soft_wrap=True,
     )
