@@ -24,8 +24,8 @@ CUT_EVERY = 211 if QUICK else 1
 def corruption(home: Path) -> Iterator[Figure]:
     ended, killed = _small_run(home / "ended"), _small_run(home / "killed", killed=True)
     yield _flips(home, (ended, killed))
-    yield _cuts(home, ended, "journal.sqlite", 3 * 4096)
-    yield _cuts(home, killed, "journal.sqlite-wal", 6 * 4120)
+    yield _cuts(home, ended, "journal.sqlite", 4096)
+    yield _cuts(home, killed, "journal.sqlite-wal", 2 * 4120)
 
 
 def _small_run(folder: Path, *, killed: bool = False) -> Path:
