@@ -75,8 +75,9 @@ class Rebuilt:
         self._job, self._stored, self._exact = job, stored, exact
         self._interruptions = deque(history.interruptions)
         self._done = 0
+        self._odd = False
         self.unlike = 0
-        """Acts whose frames or state were not those recorded."""
+        """Acts whose frames were not those recorded."""
 
     def before(self, asked: Asked) -> None:
         """Bring the instrument to where it stood when a question was put with nothing pending, and read it back."""
@@ -98,7 +99,9 @@ class Rebuilt:
         if outcome.begun_s is not None:
             self._interrupt(outcome.begun_s)
             self._go_to(outcome.begun_s)
+            self._odd = False
             frames = self._repeat(past, outcome)
+            self.unlike += self._odd
         self._done += 1
         return Result(outcome, frames) if self._exact else self._stored.result(past, outcome)
 
@@ -133,13 +136,13 @@ class Rebuilt:
             self._note(where, f"{len(seen.frames)} frames", f"{len(outcome.frames)} frames")
 
     def _compare(self, seen: MicroscopeState, recorded: MicroscopeState, where: str) -> None:
-        if seen != recorded:
+        if self._exact and seen != recorded:
             names = [n for n in type(seen).model_fields if getattr(seen, n) != getattr(recorded, n)]
             said = [", ".join(f"{n} {getattr(s, n)}" for n in names) for s in (seen, recorded)]
             self._note(where, *said)
 
     def _note(self, where: str, now: str, recorded: str) -> None:
-        self.unlike += 1
+        self._odd = True
         if self._exact:
             raise _differs(where, now, recorded)
 

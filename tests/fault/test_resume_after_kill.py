@@ -71,3 +71,17 @@ def test_a_run_ended_by_a_full_disk_goes_on_when_there_is_space_again(laboratory
         assert resumed[-1][3]["status"] == "completed"
         assert verify(run).ok
     assert failed >= 2
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_on_a_real_clock_a_killed_run_goes_on_with_the_same_acts(tmp_path, ahead):
+    lab = Laboratory(tmp_path, "clock: system\n" + killing.text(ahead=ahead))
+    run = lab.killed(len(lab.calls) * 2 // 3, True)
+    assert lab.resumed(run) == 0
+    acts, whole = (
+        [(body["act_id"], body["decision"]["action"]) for kind, _, _, body in records if kind == "intent"]
+        for records in (killing.history(run), lab.whole)
+    )
+    assert acts == whole
+    verdict = verify(run)
+    assert (verdict.ok, verdict.open_steps, verdict.ended) == (True, 0, True), verdict.summary
