@@ -55,14 +55,22 @@ class Accounts:
             case "run_ended":
                 self._close(record)
                 self._resumed = True
-            case "note" | "fault" | "run_resumed":
+            case "run_resumed":
+                self._take_budget(record)  # it may have been changed when the run was resumed
+                self._resumed = True
+            case "note" | "fault":
                 self._resumed = self._resumed or "resum" in f"{record.kind} {record.body.get('event', '')}"
 
     def _start(self, record: Record) -> None:
         self._started_s = record.time_s
         state = record.body.get("state")
         self._first = state if isinstance(state, Mapping) else None
+        self._take_budget(record)
+
+    def _take_budget(self, record: Record) -> None:
         config = record.body.get("config")
+        if record.kind == "run_resumed" and not isinstance(config, Mapping):
+            return  # as before
         parts = config if isinstance(config, Mapping) else {}
         try:
             self._budget = BudgetConfig.model_validate(parts.get("budget") or {})

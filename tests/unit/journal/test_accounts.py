@@ -95,6 +95,12 @@ def test_act_begun_when_the_steps_were_spent_is_named(night):
     assert night(steps=2).act().act().act().end() == ["was begun as step 2, the budget has 2 (counted from 0)"]
 
 
+def test_budget_changed_when_the_run_was_resumed_is_the_one_that_counts_from_there(night):
+    made = night(steps=2).act().act()
+    made.journal.append("run_resumed", {"because": "stopped", "config": {"budget": {"steps": 3}}})
+    assert made.act().act().end() == ["was begun as step 3, the budget has 3 (counted from 0)"]
+
+
 def test_act_begun_when_the_time_was_spent_is_named(night):
     found = night(time="10 s").act(takes_s=60.0).act().end()
     assert found[0].startswith("was begun after 59.95 s, the time budget is 10 s")
