@@ -46,6 +46,7 @@ def figures(slow: bool) -> Iterator[Figure]:
         yield from guarded(f"amortised_{policy}", functools.partial(_amortised, policy, SIDE if slow else QUICK_SIDE))
     yield from guarded("latency_1000000_candidates", _million)
     yield from guarded("latency_5000_measured", functools.partial(_many, "cpu"))
+    yield from guarded("latency_deep_kernel_2000_measured", _deep_and_many)
     yield from guarded("latency_cuda", _cuda)
     if slow:
         yield from guarded("quality_of_the_schedule", _schedule)
@@ -222,6 +223,18 @@ def _many(device: str) -> Iterator[Figure]:
     for kind, refit in (("incremental", False), ("refit", True)):
         rows = [row for row in later if row["refit"] is refit]
         yield _timed(f"latency_{kind}_5000_measured{tail}", rows, clock, MANY_MS, where)
+
+
+def _deep_and_many() -> Iterator[Figure]:
+    """Yield what the deep kernel takes on both sides of the change to inducing points."""
+    for given in (450, 2000):
+        answer = run(
+            "given_then_decide", policy="deep_kernel", height=SIDE, width=SIDE, given=given, decisions=16, **OFTEN
+        )
+        where = f"deep_kernel, {given:,} measured, {_size(SIDE, SIDE)}, one thread; {_load(answer)}"
+        for kind, refit in (("incremental", False), ("refit", True)):
+            rows = [row for row in answer["rows"] if row["n"] > given and row["refit"] is refit]
+            yield _timed(f"latency_{kind}_deep_kernel_{given}_measured", rows, "cpu_s", None, where)
 
 
 def _cuda() -> Iterator[Figure]:

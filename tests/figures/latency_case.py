@@ -131,6 +131,7 @@ class Timed:
 def _groups(member: Any) -> list[int]:
     """Return the number of columns of every summand of a member's kernel."""
     model = getattr(member, "_active", member)
+    model = getattr(model, "_process", model)  # what stands behind a deep kernel of many measurements
     return [len(group) for group in model._fitted().prior.groups]
 
 
