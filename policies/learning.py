@@ -198,8 +198,6 @@ class LearningPolicy(FieldPolicy):
         committee = self._catch_up()
         if (why_not := self._why_no_model(situation, committee)) is not None:
             return self._unlike(situation, why_not, committee.summary())
-        if self._is_chances_turn(situation, committee):
-            return self._by_chance(situation, committee)
         return self._modelled(situation, committee)
 
     def _why_no_model(self, situation: Situation, committee: Committee) -> str | None:
@@ -214,20 +212,6 @@ class LearningPolicy(FieldPolicy):
         if self._settings.acquisition.name == "integrated_variance":
             return "For a map every other place is one unlike those measured so far, whatever the model believes."
         return None
-
-    def _is_chances_turn(self, situation: Situation, committee: Committee) -> bool:
-        """Return whether a search is led astray, so that every other place is drawn by chance."""
-        odd = (len(self._values_) + len(situation.pending)) % 2
-        return bool(committee.refuted and self._settings.acquisition.searches and not odd)
-
-    def _by_chance(self, situation: Situation, committee: Committee) -> Choice:
-        """Return a place drawn with equal chance: no search that foretells nothing may do worse than this."""
-        open_ = np.flatnonzero(~situation.forbidden)
-        drawn = situation.rng.choice(open_, min(1 + RUNNERS_UP, len(open_)), replace=False).tolist()
-        mean, std = committee.posterior()
-        best, *rest = (Estimate(i, float(mean[i]), float(std[i])) for i in drawn)
-        why = "Mean and spread of the values foretell better than the models: every other place is drawn by chance."
-        return Choice(best, why, "chance", {}, rest, committee.summary(), committee.calibration())
 
     def _unlike(self, situation: Situation, reason: str, fit: FitSummary | None = None) -> Choice:
         """Return a place unlike those measured or pending."""

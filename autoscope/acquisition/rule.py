@@ -30,14 +30,6 @@ Name = Literal[
     "novelty",
 ]
 
-SEARCHES = (
-    "upper_confidence_bound",
-    "expected_improvement",
-    "probability_of_improvement",
-    "max_value_entropy",
-    "thompson",
-)
-
 
 class AcquisitionRule(ConfigModel):
     """Which measurement is worth most."""
@@ -83,11 +75,6 @@ class AcquisitionRule(ConfigModel):
     def sign(self) -> float:
         """1 where high values are wanted, -1 where low ones are."""
         return 1.0 if self.goal == "maximise" else -1.0
-
-    @property
-    def searches(self) -> bool:
-        """Whether the rule looks for high or low values, rather than for what is unknown."""
-        return self.name in SEARCHES
 
     @property
     def scale(self) -> Scale:

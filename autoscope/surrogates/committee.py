@@ -40,8 +40,6 @@ CONSTANT = "constant"
 PROVEN = 10.0
 """Odds over the constant at which coordinates alone are believed: where nothing predicts anything yet, the models that
 see more know better which places are still unlike those measured."""
-FEW = 20
-"""Measurements before which nobody is expected to have beaten the constant."""
 RESTS = 2
 """Fits in a row that a negligible member sits out: only its posterior is brought up to date."""
 NEGLIGIBLE = 0.01
@@ -121,13 +119,6 @@ class Committee:
     def trusted(self) -> bool:
         """Whether what the models foretell is better than nothing; where not, space should be filled in turn."""
         return self.usable and self.verdict.rung != SPACE_FILLING
-
-    @property
-    def refuted(self) -> bool:
-        """Whether a constant foretells better than each of those asked, by odds of `PROVEN`; not after few values."""
-        standing = self._contest.standing()
-        best = max((standing.weight(name) for name in self._asked_), default=0.0)
-        return self.n >= FEW and standing.weight(CONSTANT) > PROVEN * best
 
     @property
     def chosen(self) -> str:

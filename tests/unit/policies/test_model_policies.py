@@ -347,23 +347,3 @@ def test_the_fit_of_a_decision_is_that_of_the_member_it_names_on_the_rung_that_d
             assert sum(k.startswith("outputscale") for k in decision.fit.hyperparameters) == len(learnt["groups"])
         rungs.add(decision.fit.rung)
     assert rungs >= {"ok", "refit_cold", "roll_back", "space_filling"}
-
-
-def by_chance(world, policy, count=60):
-    return [d for d in world.run(policy, count) if d.acquisition == "chance"]
-
-
-def test_where_a_constant_foretells_better_every_other_place_is_drawn_by_chance(make, world):
-    world.target = np.random.default_rng(2).normal(size=world.target.shape)
-    drawn = by_chance(world, make(GaussianProcessPolicy, initial=5))
-    assert 5 < len(drawn) <= 25
-    assert all(d.predicted_mean is not None and "by chance" in d.reason for d in drawn)
-
-
-def test_where_the_image_tells_of_the_target_nothing_is_left_to_chance(make, world):
-    assert not by_chance(world, make(GaussianProcessPolicy, initial=5))
-
-
-def test_a_map_leaves_nothing_to_chance_as_it_fills_space_anyway(make, world):
-    world.target = np.random.default_rng(2).normal(size=world.target.shape)
-    assert not by_chance(world, make(GaussianProcessPolicy, initial=5, acquisition={"name": "integrated_variance"}))
