@@ -82,6 +82,8 @@ def plain(value: object, where: str = "body") -> Any:
     >>> plain({"shape": (2, 3)})
     {'shape': [2, 3]}
     """
+    if _is_plain(value):
+        return value
     if isinstance(value, BaseModel):
         return plain(value.model_dump(mode="json"), where)
     if isinstance(value, Mapping):
@@ -103,6 +105,18 @@ def plain(value: object, where: str = "body") -> Any:
         limit="null, true/false, numbers, text, lists, mappings, models",
         remedy="Convert it before it is appended",
     )
+
+
+def _is_plain(value: object) -> bool:
+    """Return whether a value is plain data already, which most are; knows no place to complain about, and is quick."""
+    kind = type(value)
+    if value is None or kind is str or kind is int or kind is bool:
+        return True
+    if kind is float:
+        return math.isfinite(value)  # type: ignore[arg-type]
+    if kind is dict:
+        return all(type(key) is str and _is_plain(part) for key, part in value.items())  # type: ignore[attr-defined]
+    return kind is list and all(map(_is_plain, value))  # type: ignore[call-overload]
 
 
 def _key(key: object, where: str) -> str:
