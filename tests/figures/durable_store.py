@@ -86,7 +86,7 @@ def _throughput(home: Path, name: str, frame_of: FrameOf, count: int) -> Figure:
         shutil.rmtree(home / f"pair{pair}", ignore_errors=True)
     value, low, high = float(np.median(ratios)), min(ratios), max(ratios)
     how = (
-        f"median of {PAIRS} series (range {low:.2f} to {high:.2f}) of {count} acts, each act both ways in turns; plain: "
+        f"median of {PAIRS} series (range {low:.2f} to {high:.2f}) of {count} acts, each both ways in turns; plain: "
         "one file, the intent's bytes and fsync, then frame and outcome and fsync; recorded: Journal, signed"
     )
     name = f"recorder throughput against write + fsync, {name}"
