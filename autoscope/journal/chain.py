@@ -138,7 +138,15 @@ def canonical(value: object) -> str:
     >>> canonical({"b": 1.0, "a": [True, None]})
     '{"a":[true,null],"b":1.0}'
     """
-    text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _written(plain(value))
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _written(value: object) -> str:
+    """Return the canonical text of what is plain already."""
+    text = _ENCODER.encode(value)
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -155,7 +163,7 @@ def pack(body: str) -> str | bytes:
     '{"a":1}'
     """
     data = body.encode("utf-8")
-    return zlib.compress(data, 6) if len(data) >= PACKED_BYTES else body
+    return zlib.compress(data, 3) if len(data) >= PACKED_BYTES else body
 
 
 def unpack(stored: bytes) -> bytes:
@@ -194,8 +202,17 @@ def hashed_text(row: Row) -> str:
     return canonical([FORMAT, row.seq, row.kind, row.step, time, row.wall, row.body, row.previous])
 
 
-def link(previous: Row | None, kind: str, body: object, *, step: int | None, time_s: float, wall: str) -> Row:
-    """Return the row that follows ``previous`` (None: the first of a journal).
+def link(
+    previous: Row | None,
+    kind: str,
+    body: object,
+    *,
+    step: int | None,
+    time_s: float,
+    wall: str,
+    is_plain: bool = False,
+) -> Row:
+    """Return the row that follows ``previous`` (None: the first of a journal); ``is_plain``: `plain` made the body.
 
     Raises
     ------
@@ -211,8 +228,8 @@ def link(previous: Row | None, kind: str, body: object, *, step: int | None, tim
         raise JournalError("the clock gave no finite time", where=f"record {seq}", value=time_s)
     if not isinstance(body, (Mapping, BaseModel)):
         raise JournalError("a record's body is a mapping or a model", where=f"record {seq}", value=type(body).__name__)
-    before = previous.hash if previous else GENESIS
-    row = Row(seq, kind, step, time_s + 0.0, wall, canonical(body), before, "")  # + 0.0: SQLite stores no minus zero
+    before, text = previous.hash if previous else GENESIS, _written(body) if is_plain else canonical(body)
+    row = Row(seq, kind, step, time_s + 0.0, wall, text, before, "")  # + 0.0: SQLite stores no minus zero
     return row._replace(hash=digest(row))
 
 

@@ -248,7 +248,10 @@ class Journal(Recorder):
             if jump_s is not None:
                 note = wall.marker(before, jump_s, now)
                 rows.append(link(before, "note", note, step=step, time_s=time_s, wall=now))
-        return [*rows, link(rows[-1] if rows else before, kind, data, step=step, time_s=time_s, wall=now)]
+        return [
+            *rows,
+            link(rows[-1] if rows else before, kind, data, step=step, time_s=time_s, wall=now, is_plain=True),
+        ]
 
     def _store(self, rows: list[Row], data: dict[str, Any]) -> None:
         """Make records, and the small frames they refer to, durable in one transaction."""
