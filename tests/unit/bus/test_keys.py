@@ -105,6 +105,7 @@ GOOD = entry("good")
         (GOOD.line(), "earlier line"),
         (GOOD.line().replace("\n", " extra\n").replace("good", "x"), "5"),
     ],
+    ids=["too short", "no role", "bad name", "bad date", "cut key", "known key", "known name", "too long"],
 )
 def test_a_wrong_line_refuses_the_whole_file_and_is_named(tmp_path, line, message):
     path = tmp_path / "authorized_keys"
