@@ -2,6 +2,9 @@
 
 import pytest
 
+collect_ignore = ["crate_validation.py"]
+"""Started in an environment of its own."""
+
 
 @pytest.fixture(autouse=True, scope="session")
 def home_of_its_own(tmp_path_factory):

@@ -131,6 +131,7 @@ class Authenticator:
             while self._stopped not in (ready := dict(poller.poll())):
                 if self._socket in ready:
                     self._answer(self._socket.recv_multipart())
+        self._socket.unbind(ZAP_ENDPOINT)  # at once: closing alone gives the name back some time later
         self._socket.close()
         self._stopped.close()
 
