@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import secrets
 import threading
+from typing import NamedTuple
 
-from autoscope.bus.messages import Ask, Leased, Renew, Reply, Request, Trouble
+from autoscope.bus.messages import Ask, Leased, Renew, Reply, Trouble
 from autoscope.bus.transport import Line, Transport
-from autoscope.bus.wire import Parts, decode_reply, encode
+from autoscope.bus.wire import Parts, decode_reply, encode_request
 from autoscope.errors import Refused
 from autoscope.protocols import Clock
 
 RENEWALS = 3.0
 """Renewals in the life of a lease: two may be lost."""
+
+
+class Asking(NamedTuple):
+    """A request as it is sent, perhaps more than once: its identifier and its parts."""
+
+    id: str
+    parts: Parts
 
 
 class Caller:
@@ -34,14 +42,15 @@ class Caller:
         self.late = 0
         """Answers that came when nobody waited for them any more; dropped."""
 
-    def request(self, ask: Ask, clock_s: float | None = None) -> Request:
+    def request(self, ask: Ask, clock_s: float | None = None) -> Asking:
         """Return a request with an identifier of its own."""
         self._number += 1
-        return Request(id=f"{self._prefix}-{self._number}", clock_s=clock_s, ask=ask)
+        identifier = f"{self._prefix}-{self._number}"
+        return Asking(identifier, encode_request(identifier, clock_s, ask))
 
-    def send(self, request: Request) -> None:
+    def send(self, request: Asking) -> None:
         """Send a request, perhaps not for the first time."""
-        self._transport.send(self._line, encode(request))
+        self._transport.send(self._line, request.parts)
 
     def wait(self, identifier: str, timeout_s: float) -> tuple[Reply, Parts] | None:
         """Return the answer to a request, or None after the timeout; answers to others are counted and dropped."""

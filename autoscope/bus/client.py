@@ -203,10 +203,13 @@ class BusInstrument:
             return
         self._closed = True
         lease = self._talk.keeper.stop()
-        if lease:
-            with self._control_lock:
-                self._control.call(say.Release(lease=lease), self._config.answer_s / 2)
-        self._transport.close()
+        try:
+            if lease:
+                self._talk.ask(self._talk.asking, say.Release(lease=lease), self._config.answer_s / 2)
+        except Unreachable:  # it lapses by itself
+            return
+        finally:
+            self._transport.close()
 
     @property
     def late_replies(self) -> int:

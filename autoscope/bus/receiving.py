@@ -6,14 +6,23 @@ from collections.abc import Callable, Container, Sequence
 
 from autoscope.bus.acts import Peer
 from autoscope.bus.arrays import Buffer
-from autoscope.bus.messages import Answer, Reply
+from autoscope.bus.messages import Answer
 from autoscope.bus.roles import Role
 from autoscope.bus.service import Service
-from autoscope.bus.wire import Parts, decode_request, encode, trouble_of
+from autoscope.bus.wire import Parts, decode_request, encode_reply, trouble_of
 from autoscope.errors import BusError, Refused
 
 Send = Callable[[Parts], None]
 LayOut = Callable[[Answer, list[Buffer]], tuple[Answer, list[Buffer]]]
+VERBS = {
+    "act": frozenset({"execute"}),
+    "control": frozenset({"ping", "renew", "holder", "abort", "make_safe", "emergency_stop", "clear_emergency"}),
+    "ask": frozenset(
+        {"hello", "ping", "describe", "state", "recall", "limits", "ledger", "holder", "acquire", "renew", "release",
+         "take_over", "stop"}
+    ),
+}  # fmt: skip
+"""What may be said on which socket."""
 
 
 def take_message(
@@ -43,12 +52,12 @@ def take_message(
     try:
         request = decode_request(parts)
     except Refused as error:
-        send(encode(Reply(id="", answer=trouble_of(error, "message"))))
+        send(encode_reply("", None, trouble_of(error, "message")))
         return
 
     def respond(answer: Answer, arrays: list[Buffer]) -> None:
         answer, arrays = lay_out(answer, arrays)
-        send([*encode(Reply(id=request.id, clock_s=service.clock_s(), answer=answer)), *arrays])
+        send([*encode_reply(request.id, service.clock_s(), answer), *arrays])
 
     if verbs is not None and request.ask.verb not in verbs:
         what = "this is not said on this socket"

@@ -28,7 +28,7 @@ from autoscope.bus.enrolment import authorized_file, secret_file
 from autoscope.bus.keyring import Keyring
 from autoscope.bus.keys import SERVER, KeyPair
 from autoscope.bus.ledger import Ledger
-from autoscope.bus.receiving import take_message
+from autoscope.bus.receiving import VERBS, take_message
 from autoscope.bus.self_test import self_test
 from autoscope.bus.service import Service
 from autoscope.bus.serving import ServeConfig
@@ -51,15 +51,6 @@ HEADER_PARTS = 3
 """Identity, magic word, header: what comes after them is arrays, and sent from where it lies."""
 MOST_PARTS = 3
 """Of a request that are kept: one more than it may have, so that it is refused."""
-VERBS = {
-    "act": frozenset({"execute"}),
-    "control": frozenset({"ping", "renew", "holder", "abort", "make_safe", "emergency_stop", "clear_emergency"}),
-    "ask": frozenset(
-        {"hello", "ping", "describe", "state", "recall", "limits", "ledger", "holder", "acquire", "renew", "release",
-         "take_over", "stop"}
-    ),
-}  # fmt: skip
-"""What may be said on which socket."""
 
 
 @dataclass(frozen=True)
@@ -209,21 +200,26 @@ class Server:
     # --- the loops ----------------------------------------------------------------------------------
 
     def _serve(self, bound: dict[str, Socket], security: ServerSecurity) -> None:
+        """Answer until the end.
+
+        Waits on the sockets' descriptors, which spares looks at the sockets for each request. A descriptor tells once
+        that something has changed: so a socket is emptied whenever it tells, and after all that others sent on it.
+        """
+        doors, woken = {bound[name].fileno(): name for name in ("ask", "act")}, self._woken.fileno()
         poller = zmq.Poller()
-        for name in ("act", "ask"):
-            poller.register(bound[name], zmq.POLLIN)
-        poller.register(self._woken.fileno(), zmq.POLLIN)
+        for descriptor in (*doors, woken):
+            poller.register(descriptor, zmq.POLLIN)
         self._woken.setblocking(False)
-        ticked_s = 0.0
+        ticked_s, due = 0.0, set(doors)
         while not self._stop.is_set() and not self._service.stopping:
-            ready = dict(poller.poll(TICK_MS))
-            if self._woken.fileno() in ready:
+            ready = {descriptor for descriptor, _ in poller.poll(0 if due else TICK_MS)}
+            if woken in ready:
                 with suppress(BlockingIOError):
                     self._woken.recv(4096)
-            for name in ("ask", "act"):
-                if bound[name] in ready:
-                    self._take(name, bound[name], security)
-            self._send_finished()
+            if self._send_finished() or not ready:
+                due.update(doors)
+            ready |= due
+            due = {door for door, name in doors.items() if door in ready and self._take(name, bound[name], security)}
             self._turned_s["main"] = now_s = self._clock.now_s()
             if now_s - ticked_s >= TICK_MS / 2e3:
                 ticked_s = now_s
@@ -231,26 +227,28 @@ class Server:
         self._send_finished()
 
     def _serve_control(self, socket: Socket, security: ServerSecurity) -> None:
+        socket.setsockopt(zmq.RCVTIMEO, TICK_MS)
         while not self._stop.is_set():
-            if socket.poll(TICK_MS):
-                self._take("control", socket, security)
+            self._take("control", socket, security, flags=0)
             self._service.watch()
             self._turned_s["control"] = self._clock.now_s()
 
-    def _take(self, name: str, socket: Socket, security: ServerSecurity) -> None:
+    def _take(self, name: str, socket: Socket, security: ServerSecurity, flags: int = zmq.NOBLOCK) -> bool:
+        """Answer what has come, and return whether there may be more; waits for the first where the flags say so."""
         for _ in range(BURST):
-            if not int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-                return
-            identity = socket.recv()
-            parts, last = _rest(socket)
-            send = self._sender(socket, identity)
             try:
-                caller = security.caller(last)
+                first: zmq.Frame = socket.recv(flags, copy=False)
+            except zmq.Again:
+                return False
+            flags, identity, parts = zmq.NOBLOCK, first.bytes, _rest(socket)
+            try:
+                caller = security.caller(first)
             except Unauthenticated as error:
                 self._tell(str(error))
                 continue  # not a byte more is looked at
-            who = (caller.name, caller.role)
+            send, who = self._sender(socket, identity), (caller.name, caller.role)
             take_message(self._service, parts, who, send, identity.hex(), VERBS[name], self._shelf.lay_out)
+        return True
 
     def _sender(self, socket: Socket, identity: bytes) -> Callable[[Parts], None]:
         home = threading.get_ident()
@@ -265,9 +263,13 @@ class Server:
 
         return send
 
-    def _send_finished(self) -> None:
+    def _send_finished(self) -> bool:
+        """Send what other threads have answered, and return whether there was any."""
+        sent = False
         while not self._outgoing.empty():
             _send(*self._outgoing.get())
+            sent = True
+        return sent
 
     def _publish(self, bound: dict[str, Socket], security: ServerSecurity) -> None:
         events = self._service.tick()
@@ -286,15 +288,15 @@ class Server:
             self._waker.send(b"1", sockets.MSG_DONTWAIT if hasattr(sockets, "MSG_DONTWAIT") else 0)
 
 
-def _rest(socket: Socket) -> tuple[Parts, zmq.Frame]:
-    """Return the parts after the identity, and the last frame, which knows the key of the connection."""
+def _rest(socket: Socket) -> Parts:
+    """Return the parts after the identity, and no more of them than tell whether it is a request."""
     parts: Parts = []
     while True:
-        frame: zmq.Frame = socket.recv(copy=False)
+        part = socket.recv()
         if len(parts) < MOST_PARTS:
-            parts.append(frame.bytes)
-        if not frame.more:
-            return parts, frame
+            parts.append(part)
+        if not socket.getsockopt(zmq.RCVMORE):
+            return parts
 
 
 def _send(socket: Socket, message: Parts) -> None:

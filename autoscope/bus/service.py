@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from autoscope.bus import messages as say
@@ -189,10 +190,7 @@ class Service:
     def _ping(self, ask: say.Ping, request: say.Request, peer: Peer) -> say.Answer:
         hold = self.lease.holder()
         driver = "hung" if self._overseer.hung else "busy" if self._overseer.under_way() else "idle"
-        return say.Pong.model_validate(
-            {"driver": driver, "watchdog": self.watchdog(), "emergency": bool(self._overseer.emergency)}
-            | {"holder": hold.user if hold else ""}
-        )
+        return _pong(driver, self.watchdog(), bool(self._overseer.emergency), hold.user if hold else "")
 
     def _describe(self, ask: say.Describe, request: say.Request, peer: Peer) -> say.Answer:
         return say.Described(capabilities=self.capabilities)
@@ -308,3 +306,10 @@ class Service:
     def distrust(self) -> None:
         """Make safe because the watchdog is silent."""
         self._overseer.overrule("the watchdog is silent")
+
+
+@lru_cache(maxsize=16)
+def _pong(driver: str, watchdog: str, emergency: bool, holder: str) -> say.Pong:
+    """Return how the server's parts are; mostly as they were the last time."""
+    said = {"driver": driver, "watchdog": watchdog, "emergency": emergency, "holder": holder}
+    return say.Pong.model_validate(said)

@@ -17,11 +17,12 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from pydantic import ValidationError
+from pydantic_core import to_json
 
 from autoscope import errors
 from autoscope.actions import Value
 from autoscope.bus.arrays import Array, ArrayHeader, Buffer, from_parts, to_parts
-from autoscope.bus.messages import Done, Event, FrameHeader, Plain, Reply, Request, Trouble
+from autoscope.bus.messages import VERSION, Answer, Ask, Done, Event, FrameHeader, Plain, Reply, Request, Trouble
 from autoscope.errors import AutoscopeError, BusError, Refused
 from autoscope.records import Frame, Observation
 
@@ -43,9 +44,26 @@ ERRORS: dict[str, type[AutoscopeError]] = {
 """Every error that can travel, by its class name."""
 
 
-def encode(message: Request | Reply) -> Parts:
-    """Return the first two parts of a message: the magic word and the header."""
-    return [MAGIC, message.model_dump_json().encode()]
+def encode_request(identifier: str, clock_s: float | None, ask: Ask) -> Parts:
+    """Return the parts of a `Request`."""
+    return [MAGIC, _envelope(identifier, clock_s, b"ask", ask)]
+
+
+def encode_reply(identifier: str, clock_s: float | None, answer: Answer) -> Parts:
+    """Return the first two parts of a `Reply`."""
+    return [MAGIC, _envelope(identifier, clock_s, b"answer", answer)]
+
+
+def _envelope(identifier: str, clock_s: float | None, name: bytes, value: Value) -> bytes:
+    # written out: what we say ourselves need not be validated again, and this is on the way of every message
+    said = value.__pydantic_serializer__.to_json(value)
+    return b'{"version":%d,"id":%b,"clock_s":%b,"%b":%b}' % (
+        VERSION,
+        to_json(identifier),
+        b"null" if clock_s is None else to_json(clock_s),
+        name,
+        said,
+    )
 
 
 def decode_request(parts: Sequence[Buffer]) -> Request:
@@ -94,12 +112,12 @@ def decode_event(parts: Sequence[Buffer]) -> Event:
 
 def _decode(model: type[T], parts: Sequence[Buffer], cap: int) -> T:
     magic, header = parts
-    if bytes(memoryview(magic)[:32]) != MAGIC:
+    if magic != MAGIC:
         raise _malformed("is not a message of this protocol", repr(bytes(memoryview(magic)[:32])), MAGIC.decode())
-    if memoryview(header).nbytes > cap:
-        raise _malformed("the header is too large", f"{memoryview(header).nbytes} bytes", f"{cap} bytes")
+    if (nbytes := memoryview(header).nbytes) > cap:
+        raise _malformed("the header is too large", f"{nbytes} bytes", f"{cap} bytes")
     try:
-        return model.model_validate_json(bytes(header))
+        return model.__pydantic_validator__.validate_json(bytes(header))
     except ValidationError as error:
         raise _malformed(f"the header is not what the protocol says: {_first(error)}", None, None) from error
 

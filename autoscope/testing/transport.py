@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from autoscope.bus.arrays import Buffer
-from autoscope.bus.receiving import take_message
+from autoscope.bus.receiving import VERBS, take_message
 from autoscope.bus.roles import Role
 from autoscope.bus.service import Service
 from autoscope.bus.transport import Line, Transport
@@ -62,9 +62,10 @@ class MemoryTransport:
         if service is None:
             return
         copied = [bytes(part) for part in parts]
-        inbox = self._inbox[line]
+        inbox, who = self._inbox[line], (self._user, self._role)
+        verbs = VERBS["control" if line == "renew" else line]
         try:
-            take_message(service, copied, (self._user, self._role), lambda reply: inbox.append(list(reply)), "memory")
+            take_message(service, copied, who, lambda reply: inbox.append(list(reply)), "memory", verbs)
             service.tick()
         except Crash:
             self.service = None

@@ -307,6 +307,27 @@ def test_an_emergency_stop_holds_over_a_restart_until_it_is_cleared(link):
     assert link.column.times("move-2") == 0
 
 
+def test_a_client_that_ends_gives_its_lease_back_at_once_and_nothing_lapses_later(link):
+    bus = link.client()
+    bus.execute(move(1))
+    assert link.service.lease.holder() is not None
+    bus.close()
+    assert link.service.lease.holder() is None
+    link.clock.wait(60.0)
+    link.service.tick()
+    told = [text for _, _, _, text in link.service.ledger.events()]
+    assert any("gave the lease back" in text for text in told)
+    assert not any("lapsed" in text for text in told)
+
+
+def test_a_lease_given_back_over_a_network_that_loses_messages_is_asked_for_again(stormy):
+    bus = stormy.client()
+    bus.execute(move(1))
+    stormy.fates[:] = [Fate.DROP, Fate.DELIVER, Fate.DROP]
+    bus.close()
+    assert stormy.service.lease.holder() is None
+
+
 def test_a_takeover_aborts_the_running_act_makes_safe_and_is_written_down(link):
     bus, person = link.client(), link.client(transport=MemoryTransport(link.service, clock=link.clock, user="anna"))
     bus.execute(move(1))

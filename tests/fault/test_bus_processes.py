@@ -199,6 +199,17 @@ def test_two_agents_never_hold_the_instrument_together(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_client_that_ends_gives_its_lease_back_to_a_real_server(tmp_path):
+    with serving(tmp_path, watch=WATCH) as server:
+        bus, onlooker = server.client(), server.client(who="onlooker")
+        bus.execute(act("only", MoveStage(x_m=1e-6)))
+        bus.close()
+        asked = onlooker._talk.question(say.AskHolder())
+        assert asked == say.Holder()
+        until(lambda: "gave the lease back" in str(onlooker._talk.question(say.ReadLedger())))
+        onlooker.close()
+
+
 def test_everybody_who_listens_is_told_the_progress_of_an_act_and_its_abort(tmp_path):
     with serving(tmp_path, watch=WATCH) as server:
         listener = Listener(server.address)

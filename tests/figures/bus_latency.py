@@ -19,7 +19,6 @@ from autoscope.bus.enrolment import admit, line_of, new_client, new_server, secr
 from autoscope.bus.keys import SERVER, KeyPair
 from autoscope.bus.roles import Role
 from autoscope.bus.transport import ZmqTransport
-from autoscope.bus.wire import encode
 from autoscope.clock import SystemClock
 from tests.fault.served import Served, serving, until
 from tests.figures.figure import Figure
@@ -98,7 +97,7 @@ def _compare(server: Served, security: ClientSecurity, address: str) -> list[tup
     socket = context.socket(zmq.DEALER)
     security.protect(socket)
     socket.connect(address)
-    message = [bytes(part) for part in encode(caller.request(say.Ping()))]
+    message = [bytes(part) for part in caller.request(say.Ping()).parts]
 
     def raw() -> None:
         socket.send_multipart(message)

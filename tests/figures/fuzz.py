@@ -85,10 +85,10 @@ def seeds() -> dict[str, list[Message]]:
         "array": [[header.model_dump_json().encode(), *map(bytes, parts)]],
         "receiver": [streaming.encode(each) for each in from_receiver],
         "sender": [streaming.encode(each) for each in from_sender] + [[*streaming.encode(from_sender[1]), b"x" * 512]],
-        "request": [list(map(bytes, wire.encode(say.Request(id="1", ask=ask)))) for ask in requests],
+        "request": [list(map(bytes, wire.encode_request("1", None, ask))) for ask in requests],
         "reply": [
-            [*map(bytes, wire.encode(say.Reply(id="1", answer=done))), *map(bytes, frames)],
-            list(map(bytes, wire.encode(say.Reply(id="1", answer=say.Fine())))),
+            [*map(bytes, wire.encode_reply("1", None, done)), *map(bytes, frames)],
+            list(map(bytes, wire.encode_reply("1", None, say.Fine()))),
         ],
         "event": [wire.encode_event(say.Event(kind="act", number=1, time_s=0.0, act_id="run/1", state="done"))],
     }

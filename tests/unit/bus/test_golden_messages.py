@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from autoscope.bus import messages as say
 from autoscope.bus.messages import Event, Reply, Request
@@ -14,8 +16,9 @@ from autoscope.bus.wire import (
     decode_event,
     decode_reply,
     decode_request,
-    encode,
     encode_event,
+    encode_reply,
+    encode_request,
     error_of,
     pack,
     trouble_of,
@@ -96,8 +99,8 @@ EVENTS = {
     "safe": Event(kind="safe", number=42, time_s=905.5, text="the lease of night_agent lapsed"),
 }
 MESSAGES = (
-    {f"request_{name}.json": bytes(encode(Request(id="c1-7", ask=ask))[1]) for name, ask in ASKS.items()}
-    | {f"reply_{name}.json": bytes(encode(Reply(id="c1-7", answer=answer))[1]) for name, answer in ANSWERS.items()}
+    {f"request_{name}.json": bytes(encode_request("c1-7", None, ask)[1]) for name, ask in ASKS.items()}
+    | {f"reply_{name}.json": bytes(encode_reply("c1-7", None, answer)[1]) for name, answer in ANSWERS.items()}
     | {f"event_{name}.json": encode_event(event)[2] for name, event in EVENTS.items()}
     | {"reply_done.part0.bin": bytes(pack(OBSERVATION)[1][0])}
 )
@@ -115,11 +118,29 @@ def test_every_golden_message_is_read_by_this_version():
     for name in sorted(names):
         header = (GOLDEN / name).read_bytes()
         if name.startswith("request"):
-            assert bytes(encode(decode_request([MAGIC, header]))[1]) == header
+            request = decode_request([MAGIC, header])
+            assert encode_request(request.id, request.clock_s, request.ask)[1] == header
         elif name.startswith("reply") and name.endswith(".json"):
-            assert bytes(encode(decode_reply([MAGIC, header])[0])[1]) == header
+            reply, _ = decode_reply([MAGIC, header])
+            assert encode_reply(reply.id, reply.clock_s, reply.answer)[1] == header
         elif name.startswith("event"):
             assert encode_event(decode_event([b"act", MAGIC, header]))[2] == header
+
+
+@given(
+    identifier=st.text(st.characters(codec="utf-8"), min_size=1, max_size=200),
+    clock_s=st.none() | st.floats(allow_nan=False, allow_infinity=False),
+    ask=st.sampled_from(sorted(ASKS.values(), key=repr)),
+    answer=st.sampled_from(sorted(ANSWERS.values(), key=repr)),
+)
+def test_what_is_written_out_is_what_the_model_says_whatever_the_identifier_and_the_clock(
+    identifier, clock_s, ask, answer
+):
+    request = Request(id=identifier, clock_s=clock_s, ask=ask)
+    assert encode_request(identifier, clock_s, ask)[1] == request.model_dump_json().encode()
+    assert decode_request(encode_request(identifier, clock_s, ask)) == request
+    reply = Reply(id=identifier, clock_s=clock_s, answer=answer)
+    assert encode_reply(identifier, clock_s, answer)[1] == reply.model_dump_json().encode()
 
 
 def test_every_verb_but_those_of_streams_has_a_golden_request():
@@ -128,7 +149,7 @@ def test_every_verb_but_those_of_streams_has_a_golden_request():
 
 def test_an_observation_survives_the_wire_to_the_bit():
     done, parts = pack(OBSERVATION)
-    reply, raw = decode_reply([*encode(Reply(id="x", answer=done)), *parts])
+    reply, raw = decode_reply([*encode_reply("x", None, done), *parts])
     back = unpack(reply.answer, raw)
     assert (back.state, back.frames) == (OBSERVATION.state, OBSERVATION.frames)
     assert back.frames[0].data.dtype == np.dtype("<u4")
