@@ -30,6 +30,7 @@ HANDSHAKE_MS = 3000
 
 Socket = zmq.Socket[Any]
 Context = zmq.Context[Any]
+OnRefused = Callable[[str, str], None]
 
 
 class Caller(NamedTuple):
@@ -68,7 +69,7 @@ class Authenticator:
     context : zmq.Context
         The context of the sockets it guards; there is one authenticator a context.
     on_refused : callable, optional
-        Told, on the authenticator's thread, in a sentence who was refused and why.
+        Told, on the authenticator's thread, the address of who was refused, and in a sentence why.
 
     Raises
     ------
@@ -82,10 +83,11 @@ class Authenticator:
         keyring: Keyring,
         *,
         domain: bytes = ZAP_DOMAIN,
-        on_refused: Callable[[str], None] = lambda sentence: None,
+        on_refused: OnRefused = lambda source, sentence: None,
     ) -> None:
         self._keyring, self._domain, self._on_refused = keyring, domain, on_refused
         self._guests: set[str] = set()
+        self._own_strangers: set[str] = set()
         self._socket = context.socket(zmq.ROUTER)
         self._socket.linger = 0
         try:
@@ -123,6 +125,15 @@ class Authenticator:
         finally:
             self._guests.discard(public)
 
+    @contextlib.contextmanager
+    def expecting(self, public: str) -> Iterator[None]:
+        """Refuse a key without telling anybody: the server's self-test plays a stranger with it."""
+        self._own_strangers.add(public)
+        try:
+            yield
+        finally:
+            self._own_strangers.discard(public)
+
     def _run(self) -> None:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
@@ -144,14 +155,17 @@ class Authenticator:
 
     def _judge(self, version: bytes, fields: list[bytes]) -> tuple[bytes, bytes, bytes]:
         domain, address, _, mechanism, *credentials = fields
+        source = address.decode("ascii", "replace")
         if version != b"1.0" or domain != self._domain or mechanism != b"CURVE" or list(map(len, credentials)) != [32]:
-            self._on_refused(f"{address!r} came with {mechanism!r} for the domain {domain!r}")
+            way, wanted = (word.decode("ascii", "replace") for word in (mechanism, domain))
+            self._on_refused(source, f"refused {source}: it came with {way} for the domain {wanted!r}")
             return b"400", b"not this way", b""
         public = z85.encode(credentials[0]).decode()
         if public in self._guests:
             return b"200", b"OK", b"guest"
         if (entry := self._keyring.by_public(public)) is None:
-            self._on_refused(f"{address!r} came with the unknown key {fingerprint(public)}")
+            if public not in self._own_strangers:
+                self._on_refused(source, f"refused {source}: nobody here knows its key {fingerprint(public)}")
             return b"400", b"unknown key", b""
         return b"200", b"OK", entry.user_id.encode()
 
@@ -165,7 +179,7 @@ class CurveServer:
         key: KeyPair,
         keyring: Keyring,
         *,
-        on_refused: Callable[[str], None] = lambda sentence: None,
+        on_refused: OnRefused = lambda source, sentence: None,
     ) -> None:
         self._key, self._keyring = key, keyring
         self.authenticator = Authenticator(context, keyring, on_refused=on_refused)

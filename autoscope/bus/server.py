@@ -29,6 +29,7 @@ from autoscope.bus.keyring import Keyring
 from autoscope.bus.keys import SERVER, KeyPair
 from autoscope.bus.ledger import Ledger
 from autoscope.bus.receiving import VERBS, take_message
+from autoscope.bus.refusals import Refusals
 from autoscope.bus.self_test import self_test
 from autoscope.bus.service import Service
 from autoscope.bus.serving import ServeConfig
@@ -92,6 +93,7 @@ class Server:
         self._config, self._plugin, self._options, self._doors = config, plugin, options, doors
         self._folder, self._tell = ledger, tell
         self._clock: Clock = SystemClock()
+        self._refusals = Refusals(tell, self._clock)
         self._context: Context = zmq.Context()
         self._outgoing: queue.SimpleQueue[tuple[Socket, Parts]] = queue.SimpleQueue()
         self._waker, self._woken = sockets.socketpair()
@@ -149,7 +151,7 @@ class Server:
         if folder is None:
             return OpenServer()
         key, keyring = KeyPair.load(secret_file(folder, SERVER)), Keyring(authorized_file(folder))
-        return stack.enter_context(CurveServer(self._context, key, keyring, on_refused=self._tell))
+        return stack.enter_context(CurveServer(self._context, key, keyring, on_refused=self._refusals.note))
 
     def _bind(self, security: ServerSecurity) -> dict[str, Socket]:
         self._addresses = addresses(self._doors.address)
@@ -244,7 +246,7 @@ class Server:
             try:
                 caller = security.caller(first)
             except Unauthenticated as error:
-                self._tell(str(error))
+                self._refusals.note(str(error.value), f"refused a message: {error}")
                 continue  # not a byte more is looked at
             send, who = self._sender(socket, identity), (caller.name, caller.role)
             take_message(self._service, parts, who, send, identity.hex(), VERBS[name], self._shelf.lay_out)
@@ -273,6 +275,7 @@ class Server:
 
     def _publish(self, bound: dict[str, Socket], security: ServerSecurity) -> None:
         events = self._service.tick()
+        self._refusals.look()
         if security.generation != self._published:  # somebody was shut out: nobody keeps an old subscription
             self._published = security.generation
             bound.pop("publish").close(linger=0)
