@@ -117,9 +117,10 @@ def _decode(model: type[T], parts: Sequence[Buffer], cap: int) -> T:
     if (nbytes := memoryview(header).nbytes) > cap:
         raise _malformed("the header is too large", f"{nbytes} bytes", f"{cap} bytes")
     try:
-        return model.__pydantic_validator__.validate_json(bytes(header))
+        value: T = model.__pydantic_validator__.validate_json(bytes(header))
     except ValidationError as error:
         raise _malformed(f"the header is not what the protocol says: {_first(error)}", None, None) from error
+    return value
 
 
 def _first(error: ValidationError) -> str:

@@ -29,7 +29,7 @@ from autoscope.engine.past import Past
 from autoscope.engine.policy_thread import Calls, InLine, PolicyThread
 from autoscope.engine.resuming import TakenUp, Walked, take_up
 from autoscope.engine.steering import Inbox, QueueInbox
-from autoscope.errors import AutoscopeError, BusError, GuardViolation, InstrumentError, PluginError
+from autoscope.errors import AutoscopeError, BusError, DataError, GuardViolation, InstrumentError, PluginError
 from autoscope.exposure import Cost
 from autoscope.journal import Readable, Recorder
 from autoscope.protocols import Anticipating
@@ -76,7 +76,7 @@ class Engine:
         self._stopwatch = stopwatch
         self._desk: Desk | None = None
         self._overlap: Overlap | None = None
-        self._opened = False
+        self._opened = self._beamless = False
         self._start_s = job.clock.now_s()
         self._calls: Calls = InLine()
         self._taken: TakenUp | None = None
@@ -160,7 +160,11 @@ class Engine:
     # --- opening and closing ---
 
     def _open(self) -> Desk:
-        self._job.environment.reset(seed=self._job.config.seed, options={"bare": True})
+        try:
+            self._job.environment.reset(seed=self._job.config.seed, options={"bare": True})
+        except DataError:
+            self._beamless = True  # stored data that cannot be read
+            raise
         self._opened = True
         self._start_s = self._job.clock.now_s()
         desk = self._desk = Desk(self._job, self._recorder, self._listener, self._stopwatch, self._run_id)
@@ -188,7 +192,7 @@ class Engine:
         environment.make_safe()
         if self._overlap is not None:
             status, reason = self._overlap.wind_up(status, reason)
-        safe, dose_e = True, 0.0  # where the instrument was never opened there was no beam
+        safe, dose_e = self._beamless, 0.0  # nothing is known of an instrument that was never reached
         if self._opened:
             try:
                 state = environment.read_state()

@@ -70,3 +70,30 @@ def test_a_key_revoked_meanwhile_is_refused(after, tmp_path):
         assert guard.generation == generation + 1
         client.close()
         door_.close()
+
+
+def test_who_is_refused_is_told_in_words_and_the_servers_own_knock_is_not(tmp_path):
+    from autoscope.bus.authentication import CurveServer
+    from autoscope.bus.keyring import Keyring, write_entries
+    from autoscope.bus.keys import KeyPair, fingerprint
+    from autoscope.bus.self_test import Answer, knock, self_test
+
+    server = KeyPair.generate("server")
+    stranger = KeyPair.generate("stranger", server=server.public)
+    write_entries(tmp_path / "authorized_keys", [])
+    told = []
+    with (
+        zmq.Context() as context,
+        CurveServer(
+            context, server, Keyring(tmp_path / "authorized_keys"), on_refused=lambda *words: told.append(words)
+        ) as guard,
+    ):
+        door_ = context.socket(zmq.ROUTER)
+        door_.linger = 0
+        endpoint = guard.bind(door_, "tcp://127.0.0.1:*")
+        self_test(guard, [(endpoint, zmq.ROUTER)])
+        assert told == []
+        assert knock(endpoint, zmq.DEALER, stranger) is Answer.REFUSED
+        door_.close()
+    sentence = f"refused 127.0.0.1: nobody here knows its key {fingerprint(stranger.public)}"
+    assert set(told) == {("127.0.0.1", sentence)}

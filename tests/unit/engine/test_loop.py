@@ -12,7 +12,7 @@ from autoscope.engine.assemble import Choice, Job, Resolved
 from autoscope.engine.events import RunStatus
 from autoscope.engine.loop import Engine, describe_action
 from autoscope.engine.steering import QueueInbox
-from autoscope.errors import FrameRejected, JournalFull, NotReached, OutOfRange
+from autoscope.errors import DataError, FrameRejected, JournalFull, NotReached, OutOfRange, Unreachable
 from autoscope.journal import MemoryJournal
 from autoscope.records import (
     Act,
@@ -158,6 +158,17 @@ def test_the_instrument_is_made_safe_at_every_kind_of_end():
         assert r.environment.safe >= 1
         assert r.environment.closed
         assert kinds(r.journal)[-1] == "run_ended"
+
+
+@pytest.mark.parametrize(("error", "safe"), [(Unreachable("nobody answers"), False), (DataError("no such file"), True)])
+def test_of_an_instrument_that_was_never_reached_nobody_says_that_its_beam_is_blanked(error, safe, monkeypatch):
+    def refuse(self, **how):
+        raise error
+
+    monkeypatch.setattr(ScriptedEnvironment, "reset", refuse)
+    r = run([SCAN])
+    assert r.end.status is RunStatus.FAILED
+    assert (r.end.safe, r.end.steps) == (safe, 0)
 
 
 def test_a_refused_act_never_reaches_the_instrument_but_the_policy_hears_of_it():
