@@ -122,7 +122,7 @@ class Keyring:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path, self._name = path, os.fspath(path)
         self._lock = threading.Lock()
         require_unwritable(path)
         self._signature = self._look()
@@ -142,7 +142,7 @@ class Keyring:
 
     def _look(self) -> _Signature | None:
         try:
-            status = os.stat(self._path)  # noqa: PTH116  # once a message: twice as fast as Path.stat
+            status = os.stat(self._name)  # noqa: PTH116  # once a message: twice as fast as Path.stat
         except OSError:
             return None
         return _Signature(status.st_ino, status.st_size, status.st_mtime_ns)

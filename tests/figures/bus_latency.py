@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -55,10 +57,13 @@ def figures(slow: bool) -> Iterator[Figure]:
     """Yield the ratios of round trips, without and with keys, and the time to blank."""
     for name, keyed in (("plain", False), ("curve", True)):
         yield _round_trip(name, keyed)
+    if hasattr(os, "sched_setaffinity") and len(os.sched_getaffinity(0)) > 1:
+        for name, keyed in (("plain", False), ("curve", True)):
+            yield _round_trip(f"{name}_core_each", keyed, apart=True)
     yield from _emergency(2000 if slow else 300)
 
 
-def _round_trip(name: str, keyed: bool) -> Figure:
+def _round_trip(name: str, keyed: bool, *, apart: bool = False) -> Figure:
     with tempfile.TemporaryDirectory() as folder:
         keys = Path(folder) / "keys"
         security, arguments = _keys(keys) if keyed else (OpenClient(), ())
@@ -70,7 +75,8 @@ def _round_trip(name: str, keyed: bool) -> Figure:
             try:
                 assert echo.stdout is not None
                 echo.stdout.readline()
-                pairs = _compare(server, security, address)
+                with _core_each(server.process.pid, echo.pid) if apart else nullcontext():
+                    pairs = _compare(server, security, address)
             finally:
                 echo.kill()
                 echo.communicate()
@@ -78,9 +84,24 @@ def _round_trip(name: str, keyed: bool) -> Figure:
     ours_us, raw_us = (float(np.median([pair[k] for pair in pairs])) for k in (0, 1))
     how = f"median of {ROUNDS} rounds of {EACH}, in turn; ours {ours_us:.0f} us, raw {raw_us:.0f} us; ratios "
     how += f"{ratios.min():.2f} to {ratios.max():.2f}; ping against an echo of the same parts"
+    how += "; asking on one core, both answering on another" if apart else ""
     value = float(np.median(ratios))
     goal = f"<= {GOAL_RATIO}"
     return Figure(f"bus_round_trip_{name}", value, "x raw pyzmq", goal, value <= GOAL_RATIO, ROUNDS * EACH, how)
+
+
+@contextmanager
+def _core_each(*answering: int) -> Iterator[None]:
+    """Keep us on one core and those who answer on another, so that the system does not choose anew each time."""
+    ours, theirs, *_ = cores = sorted(os.sched_getaffinity(0))
+    for process in answering:
+        for thread in Path(f"/proc/{process}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), {theirs})
+    os.sched_setaffinity(0, {ours})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def _keys(folder: Path) -> tuple[ClientSecurity, tuple[str, ...]]:
