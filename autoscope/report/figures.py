@@ -16,7 +16,7 @@ from autoscope.report.crops import Crop
 from autoscope.report.finds import BandMark, Spectrum
 from autoscope.report.foresight import Foresight
 from autoscope.report.story import RunClock
-from autoscope.report.wording import duration, length, percent
+from autoscope.report.wording import duration, length, percent, plain
 
 Floats = NDArray[np.float64]
 BARS = 24
@@ -146,7 +146,7 @@ def spectrum_figure(spectrum: Spectrum) -> Markup:
     inside = (spectrum.energy >= min(b.low for b in marks)) & (spectrum.energy <= max(b.high for b in marks))
     highest = _draw(axes, spectrum, spectrum.level, inside)
     _energy_axis(axes, spectrum.unit)
-    axes.label(7, 10, f"{spectrum.signal}, to {tick_text(highest, 1.0)} {spectrum.level_unit}", "tick")
+    axes.label(7, 10, f"{spectrum.signal}, to {plain(highest, 4)} {spectrum.level_unit}", "tick")
     below = Axes(220, 138, whole, (0.0, 1.0), title, (6, 102, 6, 16))
     below.bar(near, (0.0, 1.0), "window")
     _draw(below, spectrum, np.sqrt(np.maximum(spectrum.level, 0.0)))
