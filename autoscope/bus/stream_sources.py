@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -194,11 +194,14 @@ class LiveSource:
         return Ready(data.data, coming.result().hex() if digest else None)
 
     def release(self, stored: int) -> None:
-        """Use the memory of these parts again."""
+        """Use the memory of these parts again, once their digests are worked out."""
         with self._changed:
-            for index in range(self._released, min(stored, len(self._digests))):
+            digests = self._digests[self._released : stored]
+        wait(digests)
+        with self._changed:
+            for index in range(self._released, self._released + len(digests)):
                 self._free.append(self._whole(self._held.pop(index)[0]))
-                self._released = index + 1
+            self._released += len(digests)
             self._changed.notify_all()
 
     @staticmethod

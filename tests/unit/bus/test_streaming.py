@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import zmq
 
-from autoscope.bus import streaming
+from autoscope.bus import stream_sources, streaming
 from autoscope.bus.arrays import MAX_ARRAY_BYTES, PART_BYTES, to_parts
 from autoscope.bus.authentication import CurveClient, CurveServer, OpenClient, OpenServer
 from autoscope.bus.keyring import Entry, Keyring, write_entries
@@ -141,6 +142,39 @@ def test_an_hdf5_file_holds_the_same(tmp_path):
         thread.join()
     with h5py.File(tmp_path / "a.h5") as file:
         assert (file["scan/data"][...] == FRAMES[:39]).all()
+
+
+class Procrastinating(ThreadPoolExecutor):
+    """Hashes only once it may."""
+
+    def __init__(self):
+        super().__init__(1)
+        self.may = threading.Event()
+
+    def submit(self, work, data):
+        return super().submit(lambda: self.may.wait(10) and work(data))
+
+
+def test_memory_is_not_used_again_before_its_digest_is_worked_out(monkeypatch):
+    late = Procrastinating()
+    monkeypatch.setattr(stream_sources, "digesters", lambda: late)
+    source = LiveSource(LAYOUT, capacity=1)
+    acquiring, raised = acquire(source)
+
+    def free():
+        while not source.wait_stored(0.001):
+            source.release(source.held().stop)
+
+    freeing = threading.Thread(target=free)
+    freeing.start()
+    reused = source.wait_stored(0.05)  # whoever reuses memory too early does it now, long before it is hashed
+    late.may.set()
+    acquiring.join()
+    freeing.join()
+    late.shutdown()
+    assert not reused
+    assert not raised
+    assert source.ended().sha256 == to_parts(FRAMES, part_bytes=LAYOUT.part_bytes)[0].sha256
 
 
 class SlowSink(ArraySink):
