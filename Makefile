@@ -12,7 +12,7 @@ help:  ## list the targets
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=24"
 	$(BIN)/pip install --quiet torch==2.13.0
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[readers,zarr,nion,detwin,temscript,test,lint]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[readers,zarr,nion,detwin,temscript,web,terminal-images,test,lint]"
 	@touch .venv/installed
 
 run: .venv/installed  ## the main job: an accelerated overnight survey on the simulated microscope
