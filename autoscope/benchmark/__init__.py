@@ -1,0 +1,1 @@
+"""The arena: policies x environments x seeds through the engine that runs at night, with honest statistics."""
