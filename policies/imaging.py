@@ -213,14 +213,6 @@ class ImagingPolicy:
         return Footprints(self.config.footprints, pitch_m, optics.convergence_rad, self.config.exposed_m)
 
     @cached_property
-    def _blurred(self) -> tuple[Indices, ...]:
-        """Over which candidates a probe on each of them averages, for every defocus."""
-        scan, stride = self._known_grid().scan, self.config.stride_px
-        columns = int((self._candidates // scan.width_px == self._candidates[0] // scan.width_px).sum())
-        rows = len(self._candidates) // columns
-        return self._footprints.stencils(rows, columns, stride * scan.fov_m / scan.width_px)
-
-    @cached_property
     def _candidates(self) -> Indices:
         return self._known_grid().strided(self.config.stride_px)
 
@@ -265,7 +257,7 @@ class ImagingPolicy:
     @cached_property
     def _belief(self) -> Belief:
         learnt = self._learnt
-        return Belief(self._inputs, self._candidates, self._looks.pooled(learnt.noise), learnt, self._blurred)
+        return Belief(self._inputs, self._candidates, self._looks.pooled(learnt.noise), learnt)
 
     def estimate(self) -> Estimate | None:
         """Return what is believed of the field, in value per electron; None before there is a model."""
@@ -396,4 +388,4 @@ class ImagingPolicy:
 
 
 _LOOK = ("pixel", "value", "std", "useful_e", "blur")
-_CACHED = ("_candidates", "_blurred", "_references", "_table", "_features", "_inputs", "_learnt", "_belief")
+_CACHED = ("_candidates", "_references", "_table", "_features", "_inputs", "_learnt", "_belief")

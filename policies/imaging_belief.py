@@ -191,8 +191,28 @@ def _left_out(inputs: Inputs, seen: Pooled, learnt: Learnt) -> Array:
     return np.asarray(inverse @ (observed.rates - learnt.prior.mean) / np.sqrt(np.diagonal(inverse)))
 
 
+def _support(candidates: Indices, stencils: tuple[Indices, ...]) -> tuple[Indices, tuple[Indices, ...]]:
+    """Return the candidates and all pixels that looks on them average over, and each kind's places (m, 7) among those.
+
+    Examples
+    --------
+    >>> _support(np.array([4, 0]), (np.array([[0, 1], [1, 2], [2, 3], [3, 4], [4, 5]]),))
+    (array([4, 0, 1, 5]), (array([[0, 3],
+           [1, 2]]),))
+    """
+    wanted = [stencil[candidates] for stencil in stencils]
+    others = np.setdiff1d(np.concatenate([np.empty(0, np.int64), *(each.ravel() for each in wanted)]), candidates)
+    support = np.concatenate([candidates, others])
+    order = np.argsort(support, kind="stable")
+    return support, tuple(order[np.searchsorted(support, each, sorter=order)] for each in wanted)
+
+
 class Belief:
     """Mean and std of the true rate of each candidate, what no other place can tell about it included.
+
+    A look that averages does so over pixels, whether they are candidates or not: with a wide stride none of its
+    neighbours is. So the belief is kept of a support: the candidates, and then every other pixel a look on one of
+    them averages over.
 
     Parameters
     ----------
@@ -203,8 +223,6 @@ class Belief:
         All that was measured.
     learnt : Learnt
         Hyperparameters.
-    blurred : tuple of arrays
-        For each defocus the candidates (m, 7) over which a probe on each candidate averages.
 
     Raises
     ------
@@ -212,18 +230,20 @@ class Belief:
         The covariance of the looks cannot be factorised.
     """
 
-    def __init__(
-        self, inputs: Inputs, candidates: Indices, seen: Pooled, learnt: Learnt, blurred: tuple[Indices, ...] = ()
-    ) -> None:
+    def __init__(self, inputs: Inputs, candidates: Indices, seen: Pooled, learnt: Learnt) -> None:
         observed = _Observed(inputs, seen, learnt)
         factor = _factor(observed.among())
-        self._rows = solve_triangular(factor, observed.with_pixels(candidates), lower=True, check_finite=False)
+        self._inputs, self._candidates, self._learnt = inputs, candidates, learnt
+        self._support, self._averages = _support(candidates, inputs.stencils)
+        self._rows = solve_triangular(factor, observed.with_pixels(self._support), lower=True, check_finite=False)
         whitened = solve_triangular(factor, observed.rates - learnt.prior.mean, lower=True, check_finite=False)
-        self._inputs, self._candidates, self._learnt, self._blurred = inputs, candidates, learnt, blurred
         self._factor = learnt.scaling.factor * learnt.widening
-        self.mean: Array = learnt.scaling.shift + learnt.scaling.factor * (learnt.prior.mean + whitened @ self._rows)
+        level = learnt.prior.mean + whitened @ self._rows
+        self._mean: Array = learnt.scaling.shift + learnt.scaling.factor * level
+        own = self._rows[:, : len(candidates)]
+        self.mean: Array = self._mean[: len(candidates)]
         """(m,), in the unit of the rates."""
-        self.std: Array = self._factor * np.sqrt(self._remaining(self._own_variance(), self._rows))
+        self.std: Array = self._factor * np.sqrt(self._remaining(self._own_variance(), own))
         """(m,), in the unit of the rates."""
 
     def _own_variance(self) -> Array:
@@ -236,30 +256,29 @@ class Belief:
         return np.asarray(np.maximum(before - np.einsum("ij,ij->j", rows, rows), 1e-12 * before))
 
     def covariance(self, places: Indices) -> Array:
-        """Return the covariance of every candidate with some of them, (m, r), in the unit of the rates squared."""
-        before = _covariance(self._inputs, self._learnt, self._candidates, self._candidates[places])
+        """Return the covariance of the support (candidates first) with some candidates, (s, r), in squared rates."""
+        before = _covariance(self._inputs, self._learnt, self._support, self._candidates[places])
         return np.asarray((before - self._rows.T @ self._rows[:, places]) * self._factor**2)
 
     def seen_through(self, blur: int) -> tuple[Array, Array]:
-        """Return mean and std (m,) of what a probe of that defocus (0: in focus) on each candidate would average."""
+        """Return mean and std (m,) of what a look of that kind (0: one pixel in focus) on each candidate would show."""
         if blur == 0:
             return self.mean, self.std
-        at = self._blurred[blur - 1]
+        at = self._averages[blur - 1]
         rows = np.einsum("nmk,k->nm", self._rows[:, at], STENCIL_WEIGHTS)
-        std = self._factor * np.sqrt(self._remaining(self._averaged_variance(at), rows))
-        return np.asarray(self.mean[at] @ STENCIL_WEIGHTS), std
+        std = self._factor * np.sqrt(self._remaining(self._averaged_variance(self._support[at]), rows))
+        return np.asarray(self._mean[at] @ STENCIL_WEIGHTS), std
 
     def averaged(self, values: Array, blur: int) -> Array:
-        """Return values of candidates (m, ...) averaged over such a probe on each of them."""
+        """Return values of the support (s, ...) averaged over such a look on each candidate, (m, ...)."""
         if blur == 0:
-            return values
-        return np.asarray(np.einsum("mk...,k->m...", values[self._blurred[blur - 1]], STENCIL_WEIGHTS))
+            return values[: len(self._candidates)]
+        return np.asarray(np.einsum("mk...,k->m...", values[self._averages[blur - 1]], STENCIL_WEIGHTS))
 
-    def _averaged_variance(self, at: Indices) -> Array:
-        """Return the prior variance of averages over stencils of candidates (m, 7): all 49 pairs of each."""
-        prior, pixels = self._learnt.prior, self._candidates[at]
-        x, weights = self._inputs.features, STENCIL_WEIGHTS
-        total = np.zeros(len(at))
+    def _averaged_variance(self, pixels: Indices) -> Array:
+        """Return the prior variance of averages over stencils of pixels (m, 7): all 49 pairs of each."""
+        prior, x, weights = self._learnt.prior, self._inputs.features, STENCIL_WEIGHTS
+        total = np.zeros(len(pixels))
         for i, heavy in enumerate(weights):
             for j, other in enumerate(weights):
                 a, b = pixels[:, i], pixels[:, j]

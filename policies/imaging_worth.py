@@ -75,7 +75,7 @@ class Foreseen:
     def squared_covariance(self, contrast: Array) -> Array:
         """Return the squared covariance (m, k) of what looks measure with quantities, averaged over those.
 
-        ``contrast`` (m, r) is the covariance of every candidate's rate with each of r quantities.
+        ``contrast`` (s, r) is the covariance of the rate of all the belief's support with each of r quantities.
         """
         squares = {b: np.square(self.belief.averaged(contrast, b)).mean(axis=1) for b in set(self._blurs)}
         return np.stack([squares[blur] for blur in self._blurs], axis=1)
@@ -133,7 +133,7 @@ def _height(belief: Belief, leader: int, sign: float) -> float:
 
 def _rival(belief: Belief, wanted: Wanted, leader: int, sign: float, slack: float) -> tuple[int, float]:
     """Return the strongest rival, and by how much it may exceed the leader beyond the slack."""
-    shared = belief.covariance(np.array([leader], dtype=np.int64))[:, 0]
+    shared = belief.covariance(np.array([leader], dtype=np.int64))[: len(belief.mean), 0]
     apart = np.sqrt(np.maximum(belief.std**2 + belief.std[leader] ** 2 - 2.0 * shared, 0.0))
     excess = sign * (belief.mean - belief.mean[leader]) - slack + wanted.certainty * apart
     excess[leader] = -math.inf

@@ -30,7 +30,7 @@ def test_a_look_out_of_focus_is_believed_to_be_an_average_over_its_disc():
     values = np.linspace(0.0, 1.0, 36) ** 2
     average = values[stencil] @ STENCIL_WEIGHTS
     seen = Pooled(candidates, average, np.full(36, 1e-8), np.ones(36), np.ones(36, dtype=np.int64))
-    belief = Belief(inputs, candidates, seen, learnt, (stencil,))
+    belief = Belief(inputs, candidates, seen, learnt)
     assert belief.seen_through(1)[0] == pytest.approx(average, abs=1e-3)
     assert belief.seen_through(1)[1].max() < 0.5 * belief.std.max()
 
@@ -57,13 +57,25 @@ def test_belief_in_averages_equals_conditioning_the_whole_field_by_linear_algebr
     rates, noise = np.array([0.3, 1.0, 0.5, -0.2]), np.array([0.1, 0.2, 0.05, 0.3])
     gain = prior @ looks.T @ np.linalg.inv(looks @ prior @ looks.T + np.diag(noise))
     after = prior - gain @ looks @ prior
-    belief = Belief(inputs, candidates, Pooled(pixels, rates, noise, np.ones(4), blurs), learnt, (stencil,))
+    belief = Belief(inputs, candidates, Pooled(pixels, rates, noise, np.ones(4), blurs), learnt)
     assert belief.mean == pytest.approx(gain @ rates)
     assert belief.std == pytest.approx(np.sqrt(np.diagonal(after)))
     assert belief.covariance(np.array([2, 20])) == pytest.approx(after[:, [2, 20]])
     mean, std = belief.seen_through(1)
     assert mean == pytest.approx(weights @ gain @ rates)
     assert std == pytest.approx(np.sqrt(np.diagonal(weights @ after @ weights.T)))
+
+
+def test_averages_between_candidates_are_believed_as_they_are_and_not_as_the_candidates():
+    inputs, _, learnt, stencil = believed()
+    seen = Pooled(np.arange(36), np.linspace(0.0, 1.0, 36) ** 2, np.full(36, 1e-2), np.ones(36), np.zeros(36, np.int64))
+    few = np.array([8, 11, 26, 29])
+    sparse, dense = (Belief(inputs, candidates, seen, learnt) for candidates in (few, np.arange(36)))
+    assert sparse.mean == pytest.approx(dense.mean[few])
+    for ours, theirs in zip(sparse.seen_through(1), dense.seen_through(1), strict=True):
+        assert ours == pytest.approx(theirs[few])
+    contrast = dense.covariance(few[:1])
+    assert sparse.averaged(sparse.covariance(np.array([0])), 1) == pytest.approx(dense.averaged(contrast, 1)[few])
 
 
 def test_stencil_has_the_second_moments_of_an_even_disc():
