@@ -154,7 +154,9 @@ def figures(slow: bool) -> Iterator[Figure]:
 def ways_of(goal: str) -> dict[str, tuple[str, ...]]:
     """Return the overrides of every way that is compared."""
     dwells = MAP_FIXED_MS if goal == "map" else FIXED_MS
-    ways: dict[str, tuple[str, ...]] = {"joint": (), "joint_with_binning": BINNINGS} | {f"fixed_{ms}ms": fixed(ms, False) for ms in dwells}
+    ways: dict[str, tuple[str, ...]] = {"joint": (), "joint_with_binning": BINNINGS} | {
+        f"fixed_{ms}ms": fixed(ms, False) for ms in dwells
+    }
     if goal != "map":
         ways |= {f"few_fixed_{ms}ms": fixed(ms, False, FEW) for ms in FIXED_MS}
         ways["joint_with_defocus"] = (DEFOCI,)

@@ -67,7 +67,7 @@ def test_belief_in_averages_equals_conditioning_the_whole_field_by_linear_algebr
 
 
 def test_averages_between_candidates_are_believed_as_they_are_and_not_as_the_candidates():
-    inputs, _, learnt, stencil = believed()
+    inputs, _, learnt, _ = believed()
     seen = Pooled(np.arange(36), np.linspace(0.0, 1.0, 36) ** 2, np.full(36, 1e-2), np.ones(36), np.zeros(36, np.int64))
     few = np.array([8, 11, 26, 29])
     sparse, dense = (Belief(inputs, candidates, seen, learnt) for candidates in (few, np.arange(36)))
