@@ -110,6 +110,7 @@ def look_act(exposure: Exposure, grid: PixelGrid, pixel: int, signals: tuple[str
         centre_x_m=x_m,
         centre_y_m=y_m,
         signals=signals,
+        detectors=(),  # an image is not wanted, and its detector may be saturated by the dwell of a spectrum
     )
 
 

@@ -19,6 +19,7 @@ from tests.figures import (
     latency,
     main_job,
     quality,
+    schedule,
 )
 from tests.figures.figure import Figure
 
@@ -30,6 +31,7 @@ DECISION: dict[str, Group] = {
     "imaging": imaging.figures,
     "focus": focus.figures,
     "quality": quality.figures,
+    "schedule": schedule.figures,
 }
 """What is measured of the decision engine."""
 BUS: dict[str, Group] = {"bus_latency": bus_latency.figures, "bus_arrays": bus_arrays.figures}
@@ -56,7 +58,7 @@ def chosen(only: Sequence[str]) -> list[str]:
     Examples
     --------
     >>> chosen(["focus", "decision"])
-    ['focus', 'latency', 'duty', 'imaging', 'quality']
+    ['focus', 'latency', 'duty', 'imaging', 'quality', 'schedule']
     """
     wanted = [part for name in only or GROUPS for part in GROUPS.get(name, (name,))]
     return list(dict.fromkeys(wanted))

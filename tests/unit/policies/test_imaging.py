@@ -419,6 +419,7 @@ def test_on_a_specimen_too_delicate_for_a_point_squares_are_summed():
     assert len(sums(decisions)) >= 4
     assert not measured(decisions)
     assert all("summed over 3 x 3 pixels" in d.reason for d in sums(decisions)[5:])
+    assert all(d.action.detectors == () for d in sums(decisions))  # an image would be saturated, and is not wanted
 
 
 def test_what_a_square_is_foretold_to_hold_is_what_it_holds():
