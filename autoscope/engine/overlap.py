@@ -30,6 +30,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
 
+from autoscope.clock import SimClock
 from autoscope.engine.acting import NEVER, Span, came_to, execute, take_in
 from autoscope.engine.asking import Answer
 from autoscope.engine.desk import Desk, Intent
@@ -172,8 +173,10 @@ class Overlap:
         return _Done(intent, state, left, answer, span)
 
     def _known_turn(self, intent: Intent) -> _Turn:
-        state = _before(self._known[intent.step])
-        return _Turn(intent, state, intent.cost, self._desk.elapsed_s())
+        state, now_s = _before(self._known[intent.step]), self._desk.elapsed_s()
+        if isinstance(self._desk.job.clock, SimClock):  # the instrument's too: what was decided meanwhile had its time
+            now_s = min(now_s, state.time_s - self._desk.start_s)
+        return _Turn(intent, state, intent.cost, now_s)
 
     def _recalled(self, intent: Intent) -> _Done:
         """Return the answer of an act that the instrument remembers from before the run was cut off."""

@@ -12,6 +12,7 @@ from tests.figures import (
     bus_latency,
     durable_exports,
     durable_resume,
+    durable_server,
     durable_store,
     duty,
     focus,
@@ -39,6 +40,7 @@ BUS: dict[str, Group] = {"bus_latency": bus_latency.figures, "bus_arrays": bus_a
 DURABLE: dict[str, Group] = {
     "durable_exports": durable_exports.figures,
     "durable_resume": durable_resume.figures,
+    "durable_server": durable_server.figures,
     "durable_store": durable_store.figures,
 }
 """What is measured of the record."""
