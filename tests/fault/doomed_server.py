@@ -1,8 +1,8 @@
 """A bus server that is killed with SIGKILL at a chosen call of its ledger, its instrument or its sockets.
 
 Server and agent are forked processes that run the program's own code. In the server's, the connection to the ledger's
-database, the ledger's disk, the instrument and the sockets count their calls from the moment it is ready, and kill it at
-one of them. Nothing else differs from ``autoscope serve``: it has its watchdog, its leases and its four loops.
+database, the ledger's disk, the instrument and the sockets count their calls from the moment it is ready, and kill it
+at one of them. Nothing else differs from ``autoscope serve``: it has its watchdog, its leases and its loops.
 """
 
 from __future__ import annotations
