@@ -10,17 +10,29 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from autoscope.deadline import time_of_day
 from autoscope.errors import ConfigError
 from autoscope.quantities import (
     FROM_FILE,
+    Bytes,
     Duration,
     Electrons,
     Length,
     PositiveCurrent,
     PositiveDuration,
     PositiveFluence,
+    PositiveLength,
     without_unit,
 )
 
@@ -75,6 +87,20 @@ class BudgetConfig(ConfigModel):
     """Electrons on the sample in total."""
     steps: PositiveInt | None = None
     """Number of acts."""
+    data_bytes: Bytes | None = Field(default=None, alias="data", exclude_if=lambda value: value is None)
+    """Volume of the frames, e.g. ``20 GB``."""
+    finish_by: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Time of day by which the run has ended, e.g. ``"07:30"``: the next one after it began, in the computer's time
+    zone (UTC on the simulated clock); or a date and time with its zone, e.g. ``2026-01-02T07:30:00+01:00``."""
+    area_dose_e_per_m2: PositiveFluence | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Fluence that no place of the sample may pass over the whole run, averaged over cells of a map of the stage."""
+    area_cell_m: PositiveLength = Field(default=100e-9, exclude_if=lambda value: value == 100e-9)
+    """Side of those cells."""
+
+    @field_validator("finish_by", mode="before")
+    @classmethod
+    def _time_of_day(cls, given: object) -> object:
+        return None if given is None else time_of_day(given)
 
 
 class LimitsConfig(ConfigModel):

@@ -339,12 +339,27 @@ class Result:
         return next((v for v in self.outcome.values if v.name == name), None)
 
 
+class AreaLeft(Value):
+    """What the place under the optical axis may still receive, where the run has a dose for every area."""
+
+    limit_e_per_m2: PositiveFloat
+    """What any place may receive over the whole run, averaged over a cell."""
+    cell_m: PositiveFloat
+    """Side of a cell."""
+    here_e_per_m2: NonNegativeFloat
+    """What the cell under the optical axis may still receive."""
+
+
 class Budget(Value):
     """What is left to spend; None means unlimited."""
 
     time_s: float | None = None
+    """Until the time budget is spent or the run has to be over, whichever comes first."""
     dose_e: float | None = None
     steps: int | None = None
+    bytes: int | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Volume of frames."""
+    area: AreaLeft | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class View(Value):
@@ -369,6 +384,24 @@ class Stage(Value):
     note: str = ""
     examples: tuple[Action, ...] = ()
     """Acts like those of the stage, for the guard to try before any beam."""
+
+
+class Best(Value):
+    """The highest value of a target so far, and where it was measured."""
+
+    name: str
+    """The target."""
+    value: float
+    std: NonNegativeFloat
+    unit: str
+    step: int
+    act_id: str
+    target: str
+    """What was measured, e.g. ``particle 340``."""
+    sample_slot: int
+    x_m: float
+    """In the stage frame, with the offset of the probe."""
+    y_m: float
 
 
 class Intervention(Value):

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from autoscope.clock import SimClock
+from autoscope.config import BudgetConfig
+from autoscope.deadline import instant_of, seconds_until
 from autoscope.engine.acting import guarded
 from autoscope.engine.asking import Answer, Asked, Evidence
 from autoscope.engine.assemble import Job
 from autoscope.engine.events import Ended, Listener, RunStatus, StepEvent
 from autoscope.engine.foresight import expected_state
+from autoscope.engine.incumbent import Incumbents
 from autoscope.errors import PluginError
 from autoscope.exposure import Cost, predict
-from autoscope.guard import Guard, Spending
+from autoscope.guard import AreaDose, Guard, Spending
 from autoscope.journal import Recorder
 from autoscope.records import (
     Act,
+    Action,
+    Best,
     Budget,
     Decision,
     Finish,
+    FrameRef,
     Intervention,
     MicroscopeState,
+    Observation,
     Outcome,
     Result,
     View,
@@ -74,6 +84,10 @@ class Desk:
         self.capabilities = job.environment.describe()
         self.guard = Guard(config.limits, self.capabilities, saturated_fraction=config.engine.saturated_fraction)
         self._spending = Spending(config.budget)
+        self._area = _area_dose(config.budget)
+        self._incumbents = Incumbents()
+        self._new_deadline: dict[str, Any] = {}
+        self.data_bytes = 0
         self.steps = self.decided = self.faults = self._in_a_row = self._unfit = 0
         self.last_dose_e = 0.0
 
@@ -85,6 +99,38 @@ class Desk:
     def elapsed_s(self) -> float:
         """Return the time since the run began."""
         return self.job.clock.now_s() - self.start_s
+
+    @property
+    def best(self) -> tuple[Best, ...]:
+        """The highest value of every target so far."""
+        return self._incumbents.best
+
+    def set_deadline(self) -> dict[str, Any]:
+        """Fix the instant by which a run that begins now has to be over; return what its first record says of it."""
+        deadline = self.job.config.budget.finish_by
+        if deadline is None:
+            return {}
+        wall, simulated = self.job.clock.wall(), isinstance(self.job.clock, SimClock)
+        instant = instant_of(deadline, wall, local=not simulated)
+        after_s = self.elapsed_s() + seconds_until(instant, wall)
+        self._spending = Spending(self.job.config.budget, deadline_s=after_s)
+        return {"finish_by": {"deadline": deadline, "instant": instant, "after_s": after_s}}
+
+    def restore_deadline(self, recorded: Mapping[str, Any]) -> None:
+        """Take up the deadline of a run that was cut off: the same instant, unless the configuration names another."""
+        known = recorded.get("finish_by") or {}
+        if known.get("deadline") != self.job.config.budget.finish_by:
+            self._new_deadline = self.set_deadline()
+            return
+        if known:
+            simulated = isinstance(self.job.clock, SimClock)
+            left_s = 0.0 if simulated else seconds_until(known["instant"], self.job.clock.wall())
+            after_s = float(known["after_s"]) if simulated else self.elapsed_s() + left_s
+            self._spending = Spending(self.job.config.budget, deadline_s=after_s)
+
+    def deadline_changed(self) -> dict[str, Any]:
+        """Return what the record of taking up says of a new deadline; nothing where it is the old one."""
+        return self._new_deadline
 
     def take_up(self, evidence: Evidence, *, begun_s: float, start_dose_e: float, decided: int) -> None:
         """Go on counting a run that was cut off.
@@ -120,8 +166,10 @@ class Desk:
         if intervention.command == "stop":
             raise Ended(RunStatus.STOPPED, f"stopped by {intervention.who} ({intervention.why})")
 
-    def left(self, state: MicroscopeState, step: int, *, time_s: float | None = None) -> Budget:
+    def left(self, state: MicroscopeState, step: int, *, time_s: float | None = None, pending_bytes: int = 0) -> Budget:
         """Return what is left to spend before a step, by a state, now or at a given time of the run.
+
+        ``pending_bytes`` is what the act that still runs is expected to record.
 
         Raises
         ------
@@ -129,17 +177,25 @@ class Desk:
             Nothing.
         """
         if time_s is None:
-            spent = (self.elapsed_s(), self.dose_e(state), step)
+            spent = (self.elapsed_s(), self.dose_e(state), step, self.data_bytes)
         else:
-            spent = (time_s, state.dose_e - self._start_dose_e, step)
+            spent = (time_s, state.dose_e - self._start_dose_e, step, self.data_bytes + pending_bytes)
         reason = self._spending.exhausted(*spent)
         if reason:
             raise Ended(RunStatus.COMPLETED, reason)
-        return self._spending.left(*spent)
+        return self._with_area(self._spending.left(*spent), state)
+
+    def _with_area(self, left: Budget, state: MicroscopeState) -> Budget:
+        return left if self._area is None else left.replace(area=self._area.left(state))
 
     def left_at(self, state: MicroscopeState, step: int, time_s: float) -> Budget:
         """Return what was left to spend before a step, by a state at a given time of the run, even if it is nothing."""
-        return self._spending.left(time_s, state.dose_e - self._start_dose_e, step)
+        left = self._spending.left(time_s, state.dose_e - self._start_dose_e, step, self.data_bytes)
+        return self._with_area(left, state)
+
+    def permit(self, action: Action, state: MicroscopeState, left: Budget) -> Cost:
+        """Return what an act will cost, if the guard lets it pass; see `Guard.permit`."""
+        return self.guard.permit(action, state, left, self._area)
 
     def view(self, step: int, state: MicroscopeState, left: Budget) -> View:
         """Return what a policy sees now, with nothing pending."""
@@ -167,7 +223,7 @@ class Desk:
         step, action = running.step + 1, running.act.action
         after = expected_state(action, state, cost)
         time_s = begun_s + cost.time_s
-        left = self.left(after, step, time_s=time_s)
+        left = self.left(after, step, time_s=time_s, pending_bytes=cost.bytes)
         return View(
             step=step, time_s=time_s, budget=left, state=after, capabilities=self.capabilities, pending=(action,)
         )
@@ -221,14 +277,31 @@ class Desk:
 
     # --- after an act -------------------------------------------------------------------------------
 
+    def spend(self, action: Action, answer: Observation | Result) -> None:
+        """Count the frames of an act, and where its electrons fell; once for every act, as soon as it is over."""
+        if isinstance(answer, Observation):
+            self.data_bytes += sum(frame.data.nbytes for frame in answer.frames)
+            before, after, dose_e = answer.state_before, answer.state, answer.dose_e
+        else:
+            outcome = answer.outcome
+            self.data_bytes += sum(bytes_of(ref) for ref in outcome.frames)
+            before, after, dose_e = outcome.state_before, outcome.state, outcome.dose_e
+        if self._area is not None:
+            self._area.charge(action, before, after, dose_e)
+
     def tell(self, intent: Intent, result: Result) -> None:
         """Tell the policy, and whoever watches, what came of an act that is written down."""
         self._evidence = self._evidence.with_(intent.decision, result.outcome)
         guarded("policy.tell", lambda: self.job.policy.tell(intent.decision, result))
-        spent = Budget(time_s=self.elapsed_s(), dose_e=self.dose_e(result.outcome.state), steps=intent.step + 1)
+        spent = Budget(
+            time_s=self.elapsed_s(),
+            dose_e=self.dose_e(result.outcome.state),
+            steps=intent.step + 1,
+            bytes=self.data_bytes,
+        )
         self._listener.on_step(StepEvent(intent.step, intent.decision, result.outcome, spent, intent.latency_s))
 
-    def count(self, outcome: Outcome, cost: Cost, left: Budget) -> Ended | None:
+    def count(self, intent: Intent, outcome: Outcome, left: Budget) -> Ended | None:
         """Count an act, with what was left before it.
 
         Returns
@@ -237,11 +310,12 @@ class Desk:
             The end of the run, where too many acts in a row came to nothing or did not fit the budget.
         """
         self.steps += 1
+        self._incumbents.take(intent.step, intent.decision, outcome)
         if outcome.status == "done":
             self._in_a_row = self._unfit = 0
             return None
         last = outcome.fault.message if outcome.fault else outcome.status
-        if outcome.status == "refused" and _too_much(cost, left):
+        if outcome.status == "refused" and _too_much(intent.cost, left):
             self._unfit += 1
             spent = self._unfit >= REFUSALS_THAT_END
             return Ended(RunStatus.COMPLETED, f"budget spent: {last}") if spent else None
@@ -254,4 +328,15 @@ class Desk:
 
 def _too_much(cost: Cost, left: Budget) -> bool:
     over_time = left.time_s is not None and cost.time_s > left.time_s
-    return over_time or (left.dose_e is not None and cost.dose_e > left.dose_e)
+    over_data = left.bytes is not None and cost.bytes > left.bytes
+    return over_time or over_data or (left.dose_e is not None and cost.dose_e > left.dose_e)
+
+
+def _area_dose(budget: BudgetConfig) -> AreaDose | None:
+    limit = budget.area_dose_e_per_m2
+    return None if limit is None else AreaDose(limit, budget.area_cell_m)
+
+
+def bytes_of(ref: FrameRef) -> int:
+    """Return the bytes of a frame's array."""
+    return math.prod(ref.shape) * np.dtype(ref.dtype).itemsize

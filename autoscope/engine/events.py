@@ -6,7 +6,9 @@ import enum
 from dataclasses import dataclass
 from typing import Protocol
 
-from autoscope.records import Budget, Decision, Outcome, Value
+from pydantic import Field
+
+from autoscope.records import Best, Budget, Decision, Outcome, Value
 
 
 class RunStatus(enum.StrEnum):
@@ -39,6 +41,10 @@ class RunEnd(Value):
     faults: int
     safe: bool
     """Whether the instrument read back as blanked."""
+    bytes: int = Field(default=0, exclude_if=lambda value: not value)
+    """Volume of the frames."""
+    best: tuple[Best, ...] = Field(default=(), exclude_if=lambda value: not value)
+    """The highest value of every target."""
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from pydantic import BaseModel, ValidationError
 
 from autoscope.engine.asking import Asked
 from autoscope.engine.desk import Intent
+from autoscope.engine.incumbent import Incumbents
 from autoscope.errors import JournalCorrupt, JournalError
 from autoscope.exposure import Cost
 from autoscope.journal import Readable, Record
-from autoscope.records import Act, Action, Budget, Capabilities, Decision, MicroscopeState, Outcome
+from autoscope.records import Act, Action, Best, Budget, Capabilities, Decision, MicroscopeState, Outcome
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -67,6 +68,8 @@ class History:
     unused: list[tuple[int, Asked]] = field(default_factory=list)
     """Questions whose answers came to nothing, with the numbers of their records."""
     interruptions: list[Interruption] = field(default_factory=list)
+    new_deadline: dict[str, Any] = field(default_factory=dict)
+    """Set where the run was taken up with another deadline."""
     ended: dict[str, Any] | None = None
     """Body of the last record, if it is the end of the run."""
     begun_s: float = 0.0
@@ -109,6 +112,10 @@ class History:
         """Return every action that was intended, by the id of its act."""
         return {act.intent.act.act_id: act.intent.act.action for act in self.acts}
 
+    def deadline(self) -> dict[str, Any]:
+        """Return what the record says of the instant by which the run has to be over, as changed last."""
+        return {"finish_by": self.started.get("finish_by")} | self.new_deadline
+
     def last_state(self) -> MicroscopeState:
         """Return the last state of the instrument that was written down."""
         if self.told:
@@ -116,6 +123,14 @@ class History:
             if outcome is not None:
                 return outcome.state
         return self.first_state
+
+
+def incumbents_of(history: History) -> tuple[Best, ...]:
+    """Return the best that a run has found, by its record alone, whether it has ended or not."""
+    found = Incumbents()
+    for past, outcome in history.outcomes():
+        found.take(past.intent.step, past.intent.decision, outcome)
+    return found.best
 
 
 def read_history(journal: Readable) -> History:
@@ -152,6 +167,8 @@ def read_history(journal: Readable) -> History:
                 history.interruptions.append(Interruption(len(history.told), record.time_s, how))
             case "run_resumed":
                 _take_up(history, record)
+                if "finish_by" in record.body:
+                    history.new_deadline = {"finish_by": record.body["finish_by"]}
             case _:
                 pass
     return history

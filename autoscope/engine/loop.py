@@ -139,7 +139,7 @@ class Engine:
         def opened() -> Desk:
             again: dict[str, object] = {"config": changed, "config_sha256": config_hash(changed)} if changed else {}
             made = {"version": _version(), "made_by": provenance(self._job.plugins())}
-            self._recorder.append("run_resumed", taken.plain() | made | again)
+            self._recorder.append("run_resumed", taken.plain() | made | again | desk.deadline_changed())
             return desk
 
         return self._to_the_end(opened, taken.past)
@@ -170,7 +170,7 @@ class Engine:
         desk = self._desk = Desk(self._job, self._recorder, self._listener, self._stopwatch, self._run_id)
         header = self._header(self._job.resolved.plain())
         seen = {"capabilities": desk.capabilities.model_dump(mode="json"), "state": desk.start.model_dump(mode="json")}
-        self._recorder.append("run_started", header | seen)
+        self._recorder.append("run_started", header | seen | desk.set_deadline())
         return desk
 
     def _header(self, plain: dict[str, object]) -> dict[str, object]:
@@ -208,6 +208,8 @@ class Engine:
             dose_e=dose_e,
             faults=self._desk.faults if self._desk else 0,
             safe=safe,
+            bytes=self._desk.data_bytes if self._desk else 0,
+            best=self._desk.best if self._desk else (),
         )
         try:
             self._recorder.append("run_ended", end)
@@ -258,11 +260,12 @@ class Engine:
     def _conclude(
         self, desk: Desk, intent: Intent, left: Budget, result: Result, preparing: Future[None] | None
     ) -> None:
+        desk.spend(intent.act.action, result)
         self._recorder.append("outcome", result.outcome, step=intent.step)
         if preparing is not None:
             preparing.result()
         self._calls.submit(lambda: desk.tell(intent, result)).result()
-        if (ended := desk.count(result.outcome, intent.cost, left)) is not None:
+        if (ended := desk.count(intent, result.outcome, left)) is not None:
             raise ended
 
     def _decide(self, desk: Desk, state: MicroscopeState, left: Budget) -> tuple[Decision, Answer]:
@@ -276,7 +279,7 @@ class Engine:
     ) -> tuple[Result, Future[None] | None]:
         act = intent.act
         try:
-            cost = desk.guard.permit(act.action, state, left)
+            cost = desk.permit(act.action, state, left)
         except (GuardViolation, InstrumentError) as error:
             return came_to("refused", act, state, state, error), None
         preparing = self._prepare(desk, intent, state, cost)

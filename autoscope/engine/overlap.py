@@ -139,7 +139,7 @@ class Overlap:
         state = self._state = self._environment.read_state()
         left = self._desk.left(state, intent.step)
         try:
-            cost = self._desk.guard.permit(intent.act.action, state, left)
+            cost = self._desk.permit(intent.act.action, state, left)
         except (GuardViolation, InstrumentError) as error:
             self._next = None
             self._finished.append(_Done(intent, state, left, came_to("refused", intent.act, state, state, error)))
@@ -167,9 +167,11 @@ class Overlap:
                 answer = came_to("failed", intent.act, state, self._environment.read_state(), error, span)
         except Exception as error:  # beyond what an act may run into: the run ends, but the act has its outcome
             failed = came_to("failed", intent.act, state, state, error, span)
+            self._desk.spend(intent.act.action, failed)
             self._finished.append(_Done(intent, state, left, failed))
             raise
         self._state = answer.state if isinstance(answer, Observation) else answer.outcome.state
+        self._desk.spend(intent.act.action, answer)
         return _Done(intent, state, left, answer, span)
 
     def _known_turn(self, intent: Intent) -> _Turn:
@@ -183,6 +185,7 @@ class Overlap:
         answer = self._known.pop(intent.step)
         self._state = answer.state if isinstance(answer, Observation) else answer.outcome.state
         left = self._desk.left_at(_before(answer), intent.step, self._desk.elapsed_s())
+        self._desk.spend(intent.act.action, answer)
         return _Done(intent, _before(answer), left, answer)
 
     def _begin_turn(self, turn: _Turn) -> _Turn:
@@ -329,7 +332,7 @@ class Overlap:
 
     def _conclude(self, done: _Done, result: Result) -> Result:
         self._desk.recorder.append("outcome", result.outcome, step=done.intent.step)
-        self._ended = self._ended or self._desk.count(result.outcome, done.intent.cost, done.left)
+        self._ended = self._ended or self._desk.count(done.intent, result.outcome, done.left)
         return result
 
     def _tell_kept(self) -> None:
@@ -355,7 +358,7 @@ class Overlap:
                 self._late = answer
                 return None
             try:
-                self._desk.guard.permit(decision.action, view.state, view.budget)
+                self._desk.permit(decision.action, view.state, view.budget)
             except (GuardViolation, InstrumentError):
                 self._desk.leave_unused(answer)
                 return None

@@ -147,8 +147,11 @@ class _Counted:
     def finish(self, start_dose_e: float) -> None:
         desk, history = self._desk, self._history
         desk.take_up(self._evidence, begun_s=history.begun_s, start_dose_e=start_dose_e, decided=len(history.acts))
+        desk.restore_deadline(history.deadline())
         for number, (past, outcome) in enumerate(self._outcomes, start=1):
-            self.ended = desk.count(outcome, past.intent.cost, self._left(past, outcome)) or self.ended
+            left = self._left(past, outcome)
+            desk.spend(past.intent.act.action, Result(outcome))
+            self.ended = desk.count(past.intent, outcome, left) or self.ended
             if number in self._ends:
                 desk.forgive()
                 self.ended = None

@@ -11,6 +11,7 @@ from autoscope.config import LimitsConfig
 from autoscope.errors import DoseExceeded, LimitExceeded, Unsupported
 from autoscope.exposure import Cost, electrons, predict
 from autoscope.guard import quality
+from autoscope.guard.area_dose import AreaDose
 from autoscope.guard.geometry import corners, path, probe_area_m2
 from autoscope.guard.ranges import EVERYTHING, permitted, require, require_choice
 from autoscope.records import (
@@ -61,19 +62,20 @@ class Guard:
         self.ranges = permitted(limits, capabilities)
         self._field = {axis: self._reach(axis) for axis in ("x_m", "y_m")}
 
-    def permit(self, action: Action, state: MicroscopeState, left: Budget) -> Cost:
+    def permit(self, action: Action, state: MicroscopeState, left: Budget, area: AreaDose | None = None) -> Cost:
         """Return what the action will cost, if it may be done from this state with what is left to spend.
 
-        Blanking the beam is always permitted where the instrument can do it.
+        Blanking the beam is always permitted where the instrument can do it. ``area`` knows what every place has
+        received, where the run has a dose for every area.
 
         Raises
         ------
         Unsupported
             The instrument has no such action, detector, signal, slot or stimulus.
         LimitExceeded
-            A value, the path of the stage, or the field of a scan leaves what is permitted, or time or steps run out.
+            A value, the path of the stage, or the field of a scan leaves what is permitted, or time, steps or data run out.
         DoseExceeded
-            The fluence or the electrons left would be exceeded.
+            The fluence, the electrons left or the dose of an area would be exceeded.
         """
         if action.kind not in self._capabilities.actions:
             raise self._unsupported("action", action.kind, self._capabilities.actions, action)
@@ -86,6 +88,8 @@ class Guard:
             self._check_current(action, state)
             self._check_fluence(action, state, cost)
         _check_budget(action, cost, left)
+        if area is not None:
+            area.permit(action, state, cost)
         return cost
 
     def check(self, frame: Frame, action: Action) -> dict[str, float]:
@@ -272,3 +276,6 @@ def _check_budget(action: Action, cost: Cost, left: Budget) -> None:
     if left.dose_e is not None and cost.dose_e > 0.0 and not cost.dose_e <= left.dose_e:
         what = "the act would put more electrons on the sample than are left"
         raise DoseExceeded(what, where=action.kind, value=cost.dose_e, limit=f"{left.dose_e:g} e", remedy=remedy)
+    if left.bytes is not None and cost.bytes > left.bytes:
+        what = "the act would record more data than is left of the budget"
+        raise LimitExceeded(what, where=action.kind, value=cost.bytes, limit=f"{left.bytes} bytes", remedy=remedy)
