@@ -21,7 +21,7 @@ from autoscope.errors import (
     PluginError,
 )
 from autoscope.exposure import Cost
-from autoscope.guard import Guard
+from autoscope.guard import AreaDose, Guard
 from autoscope.protocols import Clock, Instrument
 from autoscope.records import Act, Action, Blank, Budget, LoadSample, MicroscopeState, MoveStage, Observation, SetOptics
 
@@ -81,6 +81,13 @@ class Doses:
     def __init__(self, ledger: Ledger, sample: str, max_dose_e: float | None) -> None:
         self._ledger, self._sample, self.max_dose_e = ledger, sample, max_dose_e
         self._seen_e = 0.0
+        self.area: AreaDose | None = None
+        """What every place has received, where there is a limit for it."""
+
+    def expose(self, action: Action, before: MicroscopeState, after: MicroscopeState, dose_e: float) -> None:
+        """Charge an act to the place that it exposed."""
+        if self.area is not None:
+            self.area.charge(action, before, after, dose_e)
 
     def place(self, state: MicroscopeState) -> str:
         """Return under which name the sample in the beam is counted."""
@@ -164,7 +171,7 @@ class Execution:
         act = running.act
         try:
             state = self.read(instrument)
-            running.cost = self._guard.permit(act.action, state, self._doses.left(state))
+            running.cost = self._guard.permit(act.action, state, self._doses.left(state), self._doses.area)
         except (GuardViolation, InstrumentError, PluginError) as error:
             self._ledger.accept(running.session, running.seq, running.user, act)
             self._finish(running, "refused", trouble_of(error))
@@ -204,14 +211,22 @@ class Execution:
 
     def _cost(self, instrument: Instrument, running: Running) -> tuple[str, float] | None:
         try:
-            return self._doses.since(self.read(instrument), running.cost)
+            before = self.state
+            state = self.read(instrument)
+            charged = self._doses.since(state, running.cost)
+            self._doses.expose(running.act.action, before or state, state, charged[1])
+            return charged
         except AutoscopeError:  # an instrument that cannot be read back is charged what the act may have cost
-            return (self._doses.place(self.state), running.cost.dose_e) if self.state else None
+            if self.state is None:
+                return None
+            self._doses.expose(running.act.action, self.state, self.state, running.cost.dose_e)
+            return self._doses.place(self.state), running.cost.dose_e
 
     def _done(self, running: Running, observation: Observation, begun_s: float) -> None:
         dose = self._doses.since(observation.state, running.cost)
         if running.given_up:
             return  # told and written down as unknown, and charged
+        self._doses.expose(running.act.action, observation.state_before, observation.state, dose[1])
         done, parts = pack(observation)
         self._ledger.finish(running.act.act_id, "done", done, parts, begun_s=begun_s, dose=dose)
         self._end(running, "done", done, parts)

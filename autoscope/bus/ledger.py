@@ -74,6 +74,16 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Charged:
+    """An act that may have exposed the sample."""
+
+    number: int
+    act: Act
+    expected_dose_e: float
+    answer: Done | Failed | None
+
+
+@dataclass(frozen=True)
 class Session:
     """A conversation in which acts are counted."""
 
@@ -263,6 +273,22 @@ class Ledger:
                 row = self._one("SELECT expected_dose_e FROM acts WHERE act_id = ?", act_id)
                 self._add_dose(place, float(row[0]))
             self._db.execute("UPDATE acts SET status = ?, answer = ? WHERE act_id = ?", (status, text, act_id))
+
+    def charged(self) -> Iterator[Charged]:
+        """Yield the acts that were done, or of which nobody can say that they were not, oldest first."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT number, act, expected_dose_e, answer FROM acts "
+                "WHERE status IN ('done', 'unknown', 'accepted') OR (status = 'failed' AND begun_s IS NOT NULL) "
+                "ORDER BY number"
+            )
+            for number, act, expected_e, answer in rows:
+                known = _ANSWER.validate_json(answer) if answer else None
+                yield Charged(int(number), Act.model_validate_json(act), float(expected_e), known)
+
+    def last_number(self) -> int:
+        """Return the number of the newest act, 0 where there is none."""
+        return int(self._one("SELECT coalesce(max(number), 0) FROM acts")[0])
 
     def counts(self) -> dict[str, int]:
         """Return how many acts have each status."""

@@ -241,6 +241,8 @@ class Limits(Value):
     max_dose_e: float | None = None
     dose_e: NonNegativeFloat = 0.0
     """Electrons on the sample in its slot, over all runs and restarts."""
+    max_area_e_per_m2: float | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Fluence that no place of the sample may pass, averaged over a cell."""
 
 
 class Account(Value):

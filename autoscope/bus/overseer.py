@@ -112,7 +112,10 @@ class Overseer:
         )
         failed = say.Failed(act_id=running.act.act_id, trouble=trouble_of(error))
         if running.begun:
-            place = self.doses.place(self.execution.state) if self.execution.state else ""
+            state = self.execution.state
+            place = self.doses.place(state) if state else ""
+            if state is not None:
+                self.doses.expose(running.act.action, state, state, running.cost.dose_e)
             self.ledger.resolve(running.act.act_id, "unknown", failed, place)
         running.tell(failed, [])
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from autoscope.bus import messages as say
 from autoscope.bus.acts import Acts, CodedRefusal, Peer
+from autoscope.bus.area import area_of
 from autoscope.bus.driver import Line
 from autoscope.bus.execution import Doses, Execution, Respond
 from autoscope.bus.lease import Hold
@@ -100,6 +101,7 @@ class Service:
         self._overseer.emergency = self.ledger.fact(EMERGENCY, str)
         lines: list[str] = []
         self._on_line(lambda instrument: lines.extend(self._settle(instrument)), None)
+        self._overseer.doses.area = area_of(self.config.dose, self.config.dose.sample or scope.serial, self.ledger)
         for line in lines:
             self._overseer.note("server", line)
         self._overseer.note("server", f"started: {scope.instrument} ({scope.serial})")
@@ -198,7 +200,12 @@ class Service:
     def _limits(self, ask: say.ReadLimits, request: say.Request, peer: Peer) -> say.Answer:
         state = self._overseer.execution.state
         dose_e = self._overseer.doses.spent_e(state) if state else 0.0
-        return say.Limits(ranges=self._ranges, max_dose_e=self._overseer.doses.max_dose_e, dose_e=dose_e)
+        return say.Limits(
+            ranges=self._ranges,
+            max_dose_e=self._overseer.doses.max_dose_e,
+            dose_e=dose_e,
+            max_area_e_per_m2=self.config.dose.max_area_e_per_m2,
+        )
 
     def _account(self, ask: say.ReadLedger, request: say.Request, peer: Peer) -> say.Answer:
         events = tuple(f"{wall} {kind}: {text}" for wall, _, kind, text in self.ledger.events())

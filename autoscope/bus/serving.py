@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from autoscope.config import ConfigModel, LimitsConfig, PluginConfig
-from autoscope.quantities import Electrons, PositiveDuration
+from autoscope.quantities import Electrons, PositiveDuration, PositiveFluence, PositiveLength
 
 
 class DoseConfig(ConfigModel):
@@ -17,6 +17,10 @@ class DoseConfig(ConfigModel):
     """Name of the sample: another name starts another count. Slots of a carousel are counted apart."""
     max_dose_e: Electrons | None = None
     """Electrons on one sample in total."""
+    max_area_e_per_m2: PositiveFluence | None = None
+    """Fluence that no place of a sample may pass, averaged over cells of a map of the stage."""
+    area_cell_m: PositiveLength = 100e-9
+    """Side of those cells."""
 
 
 class WatchConfig(ConfigModel):

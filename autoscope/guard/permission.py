@@ -73,7 +73,8 @@ class Guard:
         Unsupported
             The instrument has no such action, detector, signal, slot or stimulus.
         LimitExceeded
-            A value, the path of the stage, or the field of a scan leaves what is permitted, or time, steps or data run out.
+            A value, the path of the stage, or the field of a scan leaves what is permitted, or time, steps or data
+            run out.
         DoseExceeded
             The fluence, the electrons left or the dose of an area would be exceeded.
         """
