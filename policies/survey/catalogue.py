@@ -25,6 +25,7 @@ class Catalogue:
         self._rows: list[tuple[int, float, float, float, float, tuple[float, ...]]] = []
         self._values: dict[int, tuple[float, float]] = {}
         self._tries: dict[int, int] = {}
+        self._short: set[int] = set()
         self._columns: dict[str, Floats] = {}
         self._features: Floats | None = None
 
@@ -40,9 +41,14 @@ class Catalogue:
         self._columns, self._features = {}, None
         return list(range(first, len(self._rows)))
 
-    def record(self, particle: int, value: float, std: float) -> None:
-        """Enter the target value measured on a particle."""
+    def record(self, particle: int, value: float, std: float, *, short: bool = False) -> None:
+        """Enter the target value measured on a particle; one of a ``short`` look only says that it is common."""
         self._values[particle] = (value, std)
+        (self._short.add if short else self._short.discard)(particle)
+
+    def is_full(self, numbers: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Return which of some measured particles have a spectrum of full dwell."""
+        return np.array([int(n) not in self._short for n in numbers], dtype=bool)
 
     def missed(self, particle: int) -> None:
         """Count a measurement that came to nothing; after `MAX_TRIES` the particle is left alone."""
@@ -103,6 +109,7 @@ class Catalogue:
             "rows": [[*row[:5], list(row[5])] for row in self._rows],
             "values": [[n, *pair] for n, pair in self._values.items()],
             "tries": [list(item) for item in self._tries.items()],
+            "short": [*sorted(self._short)],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -110,4 +117,5 @@ class Catalogue:
         self._rows = [(int(r[0]), r[1], r[2], r[3], r[4], tuple(r[5])) for r in state["rows"]]
         self._values = {int(n): (v, s) for n, v, s in state["values"]}
         self._tries = {int(n): int(t) for n, t in state["tries"]}
+        self._short = {int(n) for n in state.get("short", ())}
         self._columns, self._features = {}, None

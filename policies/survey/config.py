@@ -106,6 +106,20 @@ class PresenceConfig(ConfigModel):
     """A spectrum with less is a miss: the tile is imaged again and the particle tried once more."""
 
 
+class ScreenConfig(ConfigModel):
+    """A short look at every particle, and the full dwell only where the look leaves doubt.
+
+    Scaled with the dwell are targets in counts; others are taken as they are.
+    """
+
+    miss: float = Field(default=0.01, gt=0, lt=0.5)
+    """Chance at most to pass over an interesting particle."""
+    from_s: PositiveDuration = 0.25
+    """Shortest look."""
+    learn: PositiveInt = 50
+    """Spectra of full dwell from which the length of the look is learnt, and after which it is learnt again."""
+
+
 class SurveyConfig(ConfigModel):
     """An area, how it is imaged, what is measured, and how the time is shared."""
 
@@ -120,6 +134,8 @@ class SurveyConfig(ConfigModel):
     signals: tuple[str, ...] = ("EDS",)
     dwell_s: PositiveDuration = 5.0
     """Dwell time of one spectrum."""
+    screen: ScreenConfig | None = None
+    """Absent: every particle gets a spectrum of full dwell."""
     focus: KeepFocusConfig = KeepFocusConfig()
     scouts: int = Field(default=4, ge=0)
     """Particles measured in each tile right after its overview, chosen to be unlike each other."""

@@ -47,6 +47,8 @@ class Itinerary:
 
     def __init__(self, config: SurveyConfig, centres_m: Floats) -> None:
         self._config, self._centres_m = config, centres_m
+        self.dwell_s = config.dwell_s
+        """Expected of the next look at a particle; set by whoever learns that a shorter one will do."""
         self._seen: set[int] = set()
         self._given_up: set[int] = set()
 
@@ -112,8 +114,13 @@ class Itinerary:
         return [int(p) for p in self._best(numbers, self._worth(catalogue, ranking))]
 
     def _best(self, numbers: NDArray[np.intp], worth: Floats) -> NDArray[np.intp]:
-        best: NDArray[np.intp] = numbers[np.argsort(-worth[numbers], kind="stable")][: self._config.visit]
+        most = self.as_many(self._config.visit)
+        best: NDArray[np.intp] = numbers[np.argsort(-worth[numbers], kind="stable")][:most]
         return best
+
+    def as_many(self, count: int) -> int:
+        """Return how many looks take the time of a number of spectra of full dwell."""
+        return int(count * self._config.dwell_s / self.dwell_s)
 
     def _worth(self, catalogue: Catalogue, ranking: Ranking) -> Floats:
         """Return an upper bound of the chance that each particle is interesting, (n,) in [0, 1]."""
@@ -127,7 +134,7 @@ class Itinerary:
         return sum(predict(a, view.state, view.capabilities).time_s for a in (move, self._config.align.scan()))
 
     def _each_s(self, view: View) -> float:
-        probe = Measure(x_m=0.0, y_m=0.0, dwell_s=self._config.dwell_s, signals=self._config.signals)
+        probe = Measure(x_m=0.0, y_m=0.0, dwell_s=self.dwell_s, signals=self._config.signals)
         return predict(probe, view.state, view.capabilities).time_s
 
     def state(self) -> dict[str, JsonValue]:

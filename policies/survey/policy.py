@@ -39,9 +39,13 @@ from policies.survey.itinerary import Itinerary, Visit
 from policies.survey.keep_focus import KeepFocus
 from policies.survey.plan import planned_stages
 from policies.survey.ranking import Ranking, unlike_each_other
+from policies.survey.screening import Screening
 from policies.survey.tiles import core_m, tile_centres_m
 
 MAX_TRIES = 2
+COUNTS = "counts"
+"""Unit of scalars that grow with the dwell time."""
+CONFIRM = "the short look leaves doubt: a spectrum of full dwell decides"
 
 
 class SurveyPolicy:
@@ -58,6 +62,9 @@ class SurveyPolicy:
         self._ranking = Ranking(config.fit_points, config.interest_length_m, int(rng.integers(2**31)))
         self._itinerary = Itinerary(config, self._centres_m)
         self._focus = KeepFocus(config.focus)
+        self._screening = Screening(config.screen, config.dwell_s)
+        self._doubtful: int | None = None
+        self._counts = False
         self._mode = "choose"
         self._tile = -1
         self._queue: list[int] = []
@@ -135,6 +142,7 @@ class SurveyPolicy:
     def _measure(self) -> Decision:
         asked = self._queue[:4]
         chance, mean, std = self._expected(asked)
+        confirming = asked[0] == self._doubtful
         runners_up = tuple(
             Candidate(action=self._probe(p), mean=mean[k], std=std[k], value=chance[k])
             for k, p in enumerate(asked)
@@ -143,7 +151,7 @@ class SurveyPolicy:
         return Decision(
             action=self._probe(asked[0]),
             purpose="spectrum",
-            reason=self._why_measured(chance[0]),
+            reason=CONFIRM if confirming else self._why_measured(chance[0]) + self._screening.reason(),
             target=f"particle {asked[0]}",
             predicted_mean=mean[0],
             predicted_std=std[0],
@@ -161,7 +169,8 @@ class SurveyPolicy:
         """Return chance of interest, and mean and std of the target, of particles; None while there is no model."""
         if not self._ranking.ready:
             return ([None] * len(particles),) * 3
-        chance, mean, std = self._ranking.expected(self._catalogue, particles)
+        share = self._dwell_s(particles[0]) / self._config.dwell_s if self._counts else 1.0
+        chance, mean, std = self._ranking.expected(self._catalogue, particles, share)
         return chance.tolist(), mean.tolist(), std.tolist()
 
     def _why_measured(self, chance: float | None) -> str:
@@ -175,7 +184,11 @@ class SurveyPolicy:
     def _probe(self, particle: int) -> Measure:
         x_m, y_m = self._catalogue.offset_m(particle)
         dx_m, dy_m = self._shift_m
-        return Measure(x_m=x_m + dx_m, y_m=y_m + dy_m, dwell_s=self._config.dwell_s, signals=self._config.signals)
+        dwell_s = self._dwell_s(particle)
+        return Measure(x_m=x_m + dx_m, y_m=y_m + dy_m, dwell_s=dwell_s, signals=self._config.signals)
+
+    def _dwell_s(self, particle: int) -> float:
+        return self._config.dwell_s if particle == self._doubtful else self._screening.dwell_s
 
     # --- tell ---
 
@@ -195,7 +208,7 @@ class SurveyPolicy:
             case "align":
                 self._found_again(result.frames[0], result.outcome.state.time_s)
             case "spectrum":
-                self._measured(int(decision.target.split()[1]), result)
+                self._measured(int(decision.target.split()[1]), decision.action, result)
             case _:
                 pass
 
@@ -238,7 +251,8 @@ class SurveyPolicy:
             self._queue = numbers
         else:
             look = np.array([r.features() for r in regions], dtype=np.float64).reshape(len(regions), -1)
-            self._queue = [numbers[k] for k in unlike_each_other(look, self._config.scouts)]
+            scouts = self._itinerary.as_many(self._config.scouts)
+            self._queue = [numbers[k] for k in unlike_each_other(look, scouts)]
         self._mode = "measure" if self._queue else "choose"
 
     def _in_core(self, x_m: float, y_m: float) -> bool:
@@ -261,23 +275,47 @@ class SurveyPolicy:
             self._queue = self._itinerary.particles_for(self._tile, self._catalogue, self._ranking)
         self._mode = "measure" if self._queue else "choose"
 
-    def _measured(self, particle: int, result: Result) -> None:
-        scalar, hit = result.value(self._config.target), self._hit(result)
-        if scalar is None or not hit:
+    def _measured(self, particle: int, action: Action, result: Result) -> None:
+        dwell_s = action.dwell_s if isinstance(action, Measure) else self._config.dwell_s
+        hit = self._hit(result, dwell_s)
+        doubt = self._took_in(particle, dwell_s, result) if hit else False
+        if not hit:
             self._catalogue.missed(particle)
-        else:
-            self._catalogue.record(particle, scalar.value, scalar.std)
+        self._doubtful = particle if doubt else None
         self._queue = [p for p in self._queue if p != particle]
+        if doubt:
+            self._queue.insert(0, particle)
         late = result.outcome.state.time_s - self._aligned_s > self._interval_s
         self._mode = ("align" if late or not hit else "measure") if self._queue else "choose"
         self._learn()
 
-    def _hit(self, result: Result) -> bool:
+    def _took_in(self, particle: int, dwell_s: float, result: Result) -> bool:
+        """Enter a spectrum, scaled to the full dwell, unless it leaves doubt; return whether it does."""
+        scalar = result.value(self._config.target)
+        if scalar is None:
+            self._catalogue.missed(particle)
+            return False
+        self._counts = scalar.unit == COUNTS
+        short = dwell_s < self._config.dwell_s
+        scale = self._config.dwell_s / dwell_s if self._counts else 1.0
+        value, std = scale * scalar.value, scale * scalar.std
+        if short and self._screening.is_suspect(value):
+            return True  # not entered: the particle stays open until a full spectrum has decided
+        self._catalogue.record(particle, value, std, short=short)
+        if not short:
+            self._screening.tell(value, std)
+            self._itinerary.dwell_s = self._screening.dwell_s
+        return False
+
+    def _hit(self, result: Result, dwell_s: float) -> bool:
         presence = self._config.presence
         if presence is None:
             return True
         shown = result.value(presence.target)
-        return shown is not None and shown.value >= presence.at_least
+        if shown is None:
+            return False
+        share = dwell_s / self._config.dwell_s if shown.unit == COUNTS else 1.0
+        return shown.value >= presence.at_least * share
 
     def _learn(self) -> None:
         if self._config.strategy == "in_order":
@@ -305,6 +343,9 @@ class SurveyPolicy:
             "aligned_s": self._aligned_s,
             "interval_s": self._interval_s,
             "visiting": self._visiting,
+            "screening": self._screening.state(),
+            "doubtful": self._doubtful,
+            "counts": self._counts,
             "tries": self._tries,
         }
 
@@ -320,6 +361,9 @@ class SurveyPolicy:
         self._shift_m = (float(data["shift_m"][0]), float(data["shift_m"][1]))
         self._aligned_s, self._tries = float(data["aligned_s"]), int(data["tries"])
         self._interval_s, self._visiting = float(data["interval_s"]), bool(data["visiting"])
+        self._screening.restore(data["screening"])
+        self._itinerary.dwell_s = self._screening.dwell_s
+        self._doubtful, self._counts = data["doubtful"], bool(data["counts"])
 
 
 def _digest(candidates: np.ndarray[Any, np.dtype[Any]]) -> str:

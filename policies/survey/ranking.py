@@ -73,7 +73,8 @@ class Ranking:
         self._posterior, self.summary = None, None
         if n < ENOUGH or float(np.std(values)) == 0.0:
             return
-        interesting = values > threshold(values, stds)
+        full = catalogue.is_full(numbers)
+        interesting = full & (values > threshold(values[full], stds[full])) if full.any() else full
         self.rate = float(np.mean(interesting))
         self._levels = _levels(values, interesting)
         chosen = self._chosen(interesting)
@@ -130,15 +131,19 @@ class Ranking:
         unit = np.sqrt(self.rate * (1.0 - self.rate) / NOISE)
         return np.clip(self.rate + mean, 1e-4, 1.0), unit * np.sqrt(np.maximum(variance, 0.0))
 
-    def expected(self, catalogue: Catalogue, numbers: Sequence[int]) -> tuple[Floats, Floats, Floats]:
+    def expected(
+        self, catalogue: Catalogue, numbers: Sequence[int], share: float = 1.0
+    ) -> tuple[Floats, Floats, Floats]:
         """Return chance of interest, mean and standard deviation of the target of some particles.
 
-        In the target's own unit, of the mixture of interesting and common values weighted by the chance.
+        In the target's own unit, of the mixture of interesting and common values weighted by the chance; where counts
+        are taken for a ``share`` of the full dwell, they shrink by it, and the variance of their noise too.
         """
         chance, _ = self._probability(catalogue.features()[list(numbers)])
         common, high, scatter = self._levels
-        mean = common + chance * (high - common)
-        return chance, mean, np.sqrt(chance * (1.0 - chance) * (high - common) ** 2 + scatter**2)
+        mean = share * (common + chance * (high - common))
+        between = share**2 * chance * (1.0 - chance) * (high - common) ** 2
+        return chance, mean, np.sqrt(between + share * scatter**2)
 
     @property
     def ready(self) -> bool:
@@ -161,10 +166,19 @@ def threshold(values: Floats, stds: Floats) -> float:
     Croux, J. Am. Stat. Assoc. 88, 1273 (1993), at least the median measurement uncertainty); the 90 % quantile where
     fewer than `FEW` reach that.
     """
+    level = _stand_out_level(values, stds)
+    return level if np.sum(values > level) >= FEW else float(np.quantile(values, 0.9))
+
+
+def outstanding(values: Floats, stds: Floats) -> NDArray[np.bool_]:
+    """Return which values stand out by `STANDS_OUT` robust standard deviations, however few they are."""
+    return np.asarray(values > _stand_out_level(values, stds))
+
+
+def _stand_out_level(values: Floats, stds: Floats) -> float:
     usual = float(np.median(values))
     scatter = max(1.4826 * float(np.median(np.abs(values - usual))), float(np.median(stds)))
-    level = usual + STANDS_OUT * scatter
-    return level if np.sum(values > level) >= FEW else float(np.quantile(values, 0.9))
+    return usual + STANDS_OUT * scatter
 
 
 def _levels(values: Floats, interesting: NDArray[np.bool_]) -> tuple[float, float, float]:

@@ -155,3 +155,27 @@ def test_the_plan_names_its_stages_and_fits_the_budget():
     assert [s.name for s in stages] == ["travel", "focus", "overview", "scouts", "spectra"]
     assert sum(s.time_s for s in stages) <= 8 * 60
     assert not isinstance(job.policy.ask(_first_view(job)), Finish)
+
+
+def test_short_looks_see_more_particles_and_every_find_keeps_a_full_spectrum():
+    changes = {"policy__options__screen": {"miss": 0.01, "learn": 20}, "policy__options__dwell": "4 s"}
+    rich = {"environment__options__microscope__specimens": [
+        {"kind": "catalyst", "extent": ["8 um", "8 um"], "density": "40 um^-2", "rare": {"fraction": 0.15}}
+    ]}  # fmt: skip
+    _, steps, journal = run(assembled(**rich, **changes))
+    _, without, _ = run(assembled(**rich, policy__options__dwell="4 s"))
+    spectra = [s for s in steps if s.decision.purpose == "spectrum" and s.outcome.status == "done"]
+    short = [s for s in spectra if s.decision.action.dwell_s < 4.0]
+    assert len(spectra) > 1.3 * sum(s.decision.purpose == "spectrum" for s in without)
+    assert short
+    for k, step in enumerate(steps[:-1]):
+        confirming = "leaves doubt" in steps[k + 1].decision.reason
+        if confirming:
+            assert steps[k + 1].decision.target == step.decision.target or step.decision.purpose == "align"
+            assert steps[k + 1].decision.action.dwell_s == 4.0
+    again = assembled(**rich, **changes).policy
+    for step in steps:
+        again.tell(step.decision, Result(step.outcome, tuple(journal.load_frame(r) for r in step.outcome.frames)))
+    third = assembled(**rich, **changes).policy
+    third.restore(yaml.safe_load(yaml.safe_dump(again.state())))
+    assert third.state() == again.state()
