@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from autoscope.records import (
     Act,
     Capabilities,
@@ -74,6 +77,47 @@ class Truthful(Protocol):
 
     def truth(self) -> Mapping[str, Any]:
         """Return the hidden truth; for benchmarks, never for policies."""
+
+
+@runtime_checkable
+class Foretelling(Protocol):
+    """A simulated or stored instrument, or an environment around one, that knows what measurements come to on average.
+
+    For benchmarks, which judge by it; never for policies.
+    """
+
+    def expected(self, signal: str, xy_m: NDArray[np.float64], dwell_s: float) -> Frame:
+        """Return what measuring at offsets from the axis gives without noise, drift or damage; does and spends nothing.
+
+        Parameters
+        ----------
+        signal : str
+            Spectrum signal.
+        xy_m : array (n, 2)
+            x and y of each point, metres.
+        dwell_s : float
+            Of each measurement.
+
+        Returns
+        -------
+        Frame
+            Axes (point, channel), or (point, row, column) of a pattern; data of stored maps are the most averaged
+            there are.
+        """
+
+
+@runtime_checkable
+class Estimating(Protocol):
+    """A policy that has a belief about the target at every candidate."""
+
+    def estimate(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return mean and standard deviation of the noise-free target, each (candidates,), row by row.
+
+        Raises
+        ------
+        ModelError
+            There is no belief yet.
+        """
 
 
 @runtime_checkable

@@ -8,12 +8,13 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from numpy.typing import NDArray
 
 from autoscope.chance import stream
 from autoscope.clock import SimClock
-from autoscope.errors import AutoscopeError, OutcomeUnknown
-from autoscope.protocols import Clock, Instrument, Remembering, Truthful
-from autoscope.records import Act, Action, Capabilities, MicroscopeState, Observation
+from autoscope.errors import AutoscopeError, OutcomeUnknown, Unsupported
+from autoscope.protocols import Clock, Foretelling, Instrument, Remembering, Truthful
+from autoscope.records import Act, Action, Capabilities, Frame, MicroscopeState, Observation
 from environments.task import Arrays, Task, TaskConfig
 
 Build = Callable[[Clock, np.random.Generator], Instrument]
@@ -139,6 +140,24 @@ class InstrumentEnvironment(gymnasium.Env[Arrays, Any]):
             where=act_id,
             remedy="Read the instrument back; the act is not sent again",
         )
+
+    def expected(self, signal: str, xy_m: NDArray[np.float64], dwell_s: float) -> Frame:
+        """Return what measurements come to on average; see `Foretelling`.
+
+        Raises
+        ------
+        Unsupported
+            The instrument cannot tell.
+        """
+        instrument = self._require(self._instrument)
+        if not isinstance(instrument, Foretelling):
+            raise Unsupported("cannot tell what is expected", where=type(instrument).__name__, value=signal)
+        return instrument.expected(signal, xy_m, dwell_s)
+
+    @property
+    def expectation(self) -> str:
+        """Return where expected values come from, as a phrase."""
+        return str(getattr(self._instrument, "expectation", "mean counts"))
 
     def truth(self) -> dict[str, Any]:
         """Return the hidden truth of a simulated instrument (empty otherwise); for benchmarks only."""

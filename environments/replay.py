@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal, Self
+
 from autoscope.config import ConfigModel
 from autoscope.protocols import Clock
 from environments.base import InstrumentEnvironment
@@ -17,6 +19,11 @@ class ReplayEnvironment(InstrumentEnvironment):
 
         data: ReplayInstrument.Config
         task: TaskConfig = TaskConfig()
+
+        def as_control(self, control: Literal["shuffled_labels", "meaningless_image"]) -> Self:
+            """Return the same data as a negative control, on which nothing can be learnt from the image."""
+            known = {"shuffled_labels": {"labels": "shuffled"}, "meaningless_image": {"image": "meaningless"}}
+            return self.replace(data=self.data.replace(alter=self.data.alter.replace(**known[control])))
 
     def __init__(self, config: Config, *, clock: Clock | None = None, seed: int | None = None) -> None:
         super().__init__(

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -47,12 +48,28 @@ def _smoke(path: Path) -> str:
         return "skipped: no nionswift-usim"
     if path.stem in NIGHTS:
         return _night(path, ROOT / "configs" / "instrument" / f"{NIGHTS[path.stem]}.yaml")
+    if document.get("job") == "bench":
+        return _bench(path, document)
     if document.get("job") == "serve":
         return _serve_for_a_moment(path)
     options = document.get("environment", {}).get("options", {})
     if options.get("instrument", {}).get("name") == "bus":
         return _over_the_bus(path)
     return _run(path, options.get("data", {}))
+
+
+def _bench(path: Path, document: dict[str, Any]) -> str:
+    for task in document["environments"].values():
+        needed = task["environment"].get("options", {}).get("data", {}).get("path")
+        if needed and not (ROOT / needed).exists():
+            return f"skipped: no {needed}"
+    with tempfile.TemporaryDirectory() as folder:
+        command = [AUTOSCOPE, "bench", str(path), "--smoke", "--quiet", "--runs", folder]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+        if done.returncode or not list(Path(folder).glob("*/results.parquet")):
+            print(done.stdout[-2000:], done.stderr[-2000:])
+            return "FAILED: bench"
+    return "passed"
 
 
 def _over_the_bus(path: Path) -> str:

@@ -10,6 +10,7 @@ import typer
 
 from autoscope import __version__
 from autoscope.cli import (
+    bench_commands,
     bus_commands,
     doctor_commands,
     export_commands,
@@ -41,10 +42,12 @@ A run is described by one YAML file (see configs/). Everything that happens is w
   autoscope resume runs/RUN                         go on after a crash, a full disk or a stop
   autoscope replay runs/RUN                         make every decision again and compare
   autoscope runs --sample "Pt/C"                    find runs again
+  autoscope bench configs/bench_quick.yaml          compare policies offline
 """,
 )
 
 keys_commands.register(app)
+bench_commands.register(app)
 bus_commands.register(app)
 doctor_commands.register(app)
 night_commands.register(app)

@@ -74,13 +74,13 @@ def resolve(document: Document) -> Resolved:
         With file, line and field of everything that is wrong, and the nearest names.
     """
     config = document.validate(RunConfig)
-    environment = _choose(document, "environments", config.environment, ("environment",))
+    environment = choose(document, "environments", config.environment, ("environment",))
     nested = getattr(environment.options, "instrument", None)
     if isinstance(nested, PluginConfig):
-        _choose(document, "instruments", nested, ("environment", "options", "instrument"))
-    policy = _choose(document, "policies", config.policy, ("policy",))
+        choose(document, "instruments", nested, ("environment", "options", "instrument"))
+    policy = choose(document, "policies", config.policy, ("policy",))
     scalarizers = {
-        name: _choose(document, "scalarizers", part, ("scalarizers", name)) for name, part in config.scalarizers.items()
+        name: choose(document, "scalarizers", part, ("scalarizers", name)) for name, part in config.scalarizers.items()
     }
     resolved = Resolved(config, environment, policy, scalarizers)
     _check_target(document, resolved)
@@ -88,7 +88,14 @@ def resolve(document: Document) -> Resolved:
     return resolved
 
 
-def _choose(document: Document, kind: str, part: PluginConfig, at: tuple[str, ...]) -> Choice:
+def choose(document: Document, kind: str, part: PluginConfig, at: tuple[str, ...]) -> Choice:
+    """Return a plug-in with the options a document gives it below ``at``, validated by its own ``Config``.
+
+    Raises
+    ------
+    ConfigError
+        No such plug-in, or options it does not take, with file, line and field.
+    """
     try:
         plugin = load(kind, part.name)
     except PluginError as error:

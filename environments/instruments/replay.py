@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
+from pydantic import model_validator
 
+from autoscope.chance import stream
 from autoscope.config import ConfigModel
 from autoscope.errors import OutOfRange, Unsupported
 from autoscope.exposure import electrons, predict
 from autoscope.protocols import Clock
-from autoscope.quantities import Duration, PositiveCurrent, PositiveDuration, PositiveVoltage
+from autoscope.quantities import Duration, NonNegativeSpeed, PositiveCurrent, PositiveDuration, PositiveVoltage
 from autoscope.records import (
     Act,
     Action,
@@ -32,7 +34,10 @@ from autoscope.records import (
     Timing,
     Wait,
 )
-from environments.datasets import DatasetOptions, SpectrumImageData, read_dataset
+from environments.alterations import AlterationConfig
+from environments.datasets import DatasetOptions, SpectrumImageData
+from environments.recorded_maps import recorded_map
+from environments.specimen_map import SpecimenMapConfig
 
 ACTIONS = ("scan", "measure", "spectrum_image", "blank", "wait")
 DETECTOR = "HAADF"
@@ -50,7 +55,7 @@ class ReplayInstrument:
     clock : Clock
         Waits as long as the act would have taken.
     rng : numpy.random.Generator, optional
-        Unused: stored data hold no chance.
+        One number is drawn, from which all chance of alterations and drift follows.
 
     Notes
     -----
@@ -64,8 +69,10 @@ class ReplayInstrument:
     class Config(ConfigModel):
         """The data and their nominal conditions."""
 
-        path: Path
+        path: Path | None = None
         """File with the spectrum image (docs/data.md)."""
+        specimen: SpecimenMapConfig | None = None
+        """In place of a file: a simulated specimen, counted on a raster."""
         read: DatasetOptions = DatasetOptions()
         """How the file is read: binning, part of the axis, where the image is."""
         dwell_s: PositiveDuration = 0.05
@@ -76,10 +83,25 @@ class ReplayInstrument:
         """Time to place the probe, added to each `Measure`."""
         beam_current_a: PositiveCurrent = 100e-12
         voltage_v: PositiveVoltage = 200e3
+        alter: AlterationConfig = AlterationConfig()
+        """Fewer counts, more noise, or negative controls."""
+        drift_m_per_s: NonNegativeSpeed = 0.0
+        """So fast the specimen moves away under the probe, in a direction that follows from the seed of the run."""
+
+        @model_validator(mode="after")
+        def _one_source(self) -> Self:
+            if (self.path is None) == (self.specimen is None):
+                raise ValueError("give either 'path', a file, or 'specimen', a simulated one")
+            return self
 
     def __init__(self, config: Config, *, clock: Clock, rng: np.random.Generator | None = None) -> None:
         self._config, self._clock = config, clock
-        self._data = _stored(config.path, config.read)
+        root = 0 if rng is None else int(rng.integers(2**63))
+        self._recorded = recorded_map(config, root)
+        self._data = self._recorded.data
+        turned = stream(root, "drift").uniform(0.0, 2.0 * np.pi)
+        self._drift_m_per_s = config.drift_m_per_s * np.array([np.cos(turned), np.sin(turned)])
+        self._born_s = clock.now_s()
         self._capabilities = _capabilities(self._data, config)
         self._done: dict[str, Observation] = {}
         self._blanked, self._dose_e = True, 0.0
@@ -106,6 +128,28 @@ class ReplayInstrument:
         """Return the stored image, its pixel size, and the recommended ``target`` map (h, w) if the file has one."""
         known: dict[str, Any] = {"image": self._data.image, "pixel_m": self._data.pixel_m}
         return known if self._data.target is None else known | {"target": self._data.target}
+
+    @property
+    def expectation(self) -> str:
+        """Where `expected` comes from, as a phrase."""
+        return self._recorded.expectation
+
+    def expected(self, signal: str, xy_m: NDArray[np.float64], dwell_s: float) -> Frame:
+        """Return the spectra of pixels without the noise of this draw; see `Foretelling`.
+
+        Raises
+        ------
+        OutOfRange
+            A point outside the field.
+        Unsupported
+            The data hold no such signal.
+        """
+        _must_have(signal, (self._data.signal,), "signal")
+        height, width = self._data.image.shape
+        j = [_pixel(float(x_m), self._data.pixel_m, width, "x_m") for x_m in xy_m[:, 0]]
+        i = [_pixel(float(y_m), self._data.pixel_m, height, "y_m") for y_m in xy_m[:, 1]]
+        axes = (Axis(name="point", unit="", size=len(xy_m)), self._data.axis)
+        return Frame(self._meta(signal, axes, dwell_s, unit=self._data.unit), self._recorded.expected[i, j])
 
     def execute(self, act: Act) -> Observation:
         """Return the stored frames; the same ``act_id`` again returns the first observation.
@@ -177,15 +221,16 @@ class ReplayInstrument:
         _must_have(signal, (self._data.signal,), "signal")
         _must_match(action, "dwell_s", self._config.dwell_s, 1e-9 * self._config.dwell_s)
         height, width = self._data.image.shape
-        j = _pixel(action.x_m, self._data.pixel_m, width, "x_m")
-        i = _pixel(action.y_m, self._data.pixel_m, height, "y_m")
+        away_m = self._drift_m_per_s * (self._clock.now_s() - self._born_s)
+        j = _pixel(action.x_m - float(away_m[0]), self._data.pixel_m, width, "x_m")
+        i = _pixel(action.y_m - float(away_m[1]), self._data.pixel_m, height, "y_m")
         meta = self._meta(
             signal,
             (self._data.axis,),
             action.dwell_s,
             unit=self._data.unit,
-            x_m=_centre(j, width, self._data.pixel_m),
-            y_m=_centre(i, height, self._data.pixel_m),
+            x_m=_centre(j, width, self._data.pixel_m) + float(away_m[0]),
+            y_m=_centre(i, height, self._data.pixel_m) + float(away_m[1]),
         )
         return Frame(meta, self._data.spectra[i, j])
 
@@ -213,18 +258,6 @@ class ReplayInstrument:
         )
 
 
-@functools.lru_cache(maxsize=4)
-def _read_once(path: Path, stamp: tuple[int, int], options: str) -> SpectrumImageData:
-    return read_dataset(path, DatasetOptions.model_validate_json(options))
-
-
-def _stored(path: Path, options: DatasetOptions) -> SpectrumImageData:
-    """Return the data of a file, read once for many episodes while it stays the same (arrays are read-only)."""
-    status = path.stat() if path.is_file() else None
-    stamp = (status.st_mtime_ns, status.st_size) if status else (0, 0)
-    return _read_once(path, stamp, options.model_dump_json(by_alias=True))
-
-
 def _native(data: SpectrumImageData, config: ReplayInstrument.Config) -> Scan:
     height, width = data.image.shape
     return Scan(fov_m=data.fov_m, width_px=width, height_px=height, dwell_s=config.image_dwell_s, detectors=(DETECTOR,))
@@ -235,7 +268,7 @@ def _capabilities(data: SpectrumImageData, config: ReplayInstrument.Config) -> C
     dwells = (config.dwell_s, config.image_dwell_s)
     return Capabilities(
         instrument="replay",
-        serial=config.path.stem,
+        serial=config.path.stem if config.path else f"{data.meta['title']} map",
         simulated=False,
         voltage_v=config.voltage_v,
         actions=ACTIONS,

@@ -26,6 +26,8 @@ HEIGHT_NODES = 33
 """Heights over an image are sampled on at most this many rows and columns and interpolated."""
 BLURRED_PX = 0.3
 """A spectrum image with a probe wider than this (sigma) averages each spectrum over the probe."""
+EXPECTED_AT_ONCE = 256
+"""Points whose expected spectra are computed together."""
 CHUNK_BYTES = 32_000_000
 """Spectra of a spectrum image are computed in groups of rows of about this size."""
 
@@ -123,6 +125,27 @@ def measure(
         yields = STENCIL_WEIGHTS @ scene.specimen.spectrum(signal.name, x_m, y_m, fluence)
         records.append(Record(signal.name, (signal.axis,), count_spectrum(dose_e * yields, rng, np.uint32)))
     return records
+
+
+def expected(offsets_m: Array, dwell_s: float, scene: Scene, signal: str) -> Array:
+    """Return mean counts (n, channel) of measurements at offsets (n, 2) of a specimen that nothing damages or moves.
+
+    The same average over the probe as `measure`, at the instant the scene begins.
+    """
+    view = scene.view(np.array([scene.start_s]))[0]
+    parts = max(1, -(-offsets_m.shape[0] // EXPECTED_AT_ONCE))
+    return np.concatenate([_expected(part, dwell_s, scene, signal, view) for part in np.array_split(offsets_m, parts)])
+
+
+def _expected(offsets_m: Array, dwell_s: float, scene: Scene, signal: str, view: Array) -> Array:
+    offsets = offsets_m @ scene.coils.T
+    places = view + offsets * np.asarray(scene.tilt.stretch)
+    height = scene.specimen.height_m(places[:, 0], places[:, 1]) + scene.tilt.height_m(offsets[:, 0], offsets[:, 1])
+    dx, dy = stencil_m(*_on_specimen(scene, scene.defocus_m + height))
+    x_m, y_m = places[:, 0] + dx, places[:, 1] + dy
+    yields = scene.specimen.spectrum(signal, x_m, y_m, np.zeros_like(x_m))
+    mean: Array = np.tensordot(STENCIL_WEIGHTS, yields, axes=1) * electrons(scene.current_a, dwell_s)
+    return mean
 
 
 def _expose(action: Scan | SpectrumImage, scene: Scene, x_m: Array, y_m: Array) -> Array:

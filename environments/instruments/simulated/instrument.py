@@ -15,9 +15,11 @@ from autoscope.protocols import Clock
 from autoscope.records import (
     Act,
     Action,
+    Axis,
     Blank,
     Capabilities,
     Frame,
+    FrameMeta,
     LoadSample,
     Measure,
     MicroscopeState,
@@ -30,7 +32,7 @@ from autoscope.records import (
     SpectrumSignal,
     Wait,
 )
-from environments.instruments.simulated.acquisition import Exposing, Scene, acquire
+from environments.instruments.simulated.acquisition import Exposing, Scene, acquire, expected
 from environments.instruments.simulated.beam import Beam
 from environments.instruments.simulated.capabilities import admit, capabilities
 from environments.instruments.simulated.carousel import Carousel
@@ -228,6 +230,15 @@ class SimulatedInstrument:
             "probe_rms_m": self._probe.rms_m(defocus_m),
             "fluence_e_per_m2": self._carousel.exposed.fluence_e_per_m2(),
         }
+
+    def expected(self, signal: str, xy_m: Array, dwell_s: float) -> Frame:
+        """Return mean counts of measurements of the undamaged specimen where it lies now; see `Foretelling`."""
+        (wanted,) = self._signals((signal,))
+        data = expected(np.asarray(xy_m, np.float64), dwell_s, self._scene(self._clock.now_s(), 0.0), signal)
+        axes = (Axis(name="point", unit="", size=len(data)), wanted.axis)
+        x_m, y_m = (float(v) for v in self._view_now())
+        meta = FrameMeta(signal=signal, axes=axes, time_s=self._clock.now_s(), dwell_s=dwell_s, x_m=x_m, y_m=y_m)
+        return Frame(meta, data)
 
     @property
     def log(self) -> tuple[LogRecord, ...]:

@@ -1,0 +1,111 @@
+"""One cell: one campaign by the engine that runs at night, on simulated time, with its journal in memory."""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import yaml
+
+from autoscope.benchmark.config import BenchEnvironment
+from autoscope.benchmark.entrant import Entrant
+from autoscope.benchmark.grid import Cell
+from autoscope.benchmark.memory import lower_mark, peak_rss_bytes
+from autoscope.benchmark.pool import Pool
+from autoscope.benchmark.trace import Trace, Truth
+from autoscope.benchmark.truths import truth_of
+from autoscope.benchmark.watching import Watch
+from autoscope.config import Document
+from autoscope.engine.assemble import Resolved, assemble, resolve
+from autoscope.engine.events import RunEnd, RunStatus
+from autoscope.engine.loop import Engine
+from autoscope.errors import DataError
+from autoscope.journal import MemoryJournal
+from autoscope.quantities import FROM_FILE
+from autoscope.surrogates.threads import one_thread
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """What came of a cell."""
+
+    cell: Cell
+    trace: Trace
+    truth: Truth
+    end: RunEnd
+    seconds: float
+    """Real time it took, the truth not included."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether it could not go on before its budget was spent."""
+        return self.end.status is RunStatus.FAILED
+
+
+def run_cell(cell: Cell, stopwatch: Callable[[], float] = time.perf_counter) -> Campaign:
+    """Run a campaign and tell what was true; numerical libraries use one thread.
+
+    Raises
+    ------
+    AutoscopeError
+        It cannot begin: data or a plug-in are absent, or nothing is known of the truth. A policy that breaks down is
+        no error here, but a campaign that failed.
+    """
+    begun_s = stopwatch()
+    lower_mark()
+    with one_thread():
+        trace, end = _run(cell, stopwatch)
+    seconds = stopwatch() - begun_s
+    return Campaign(cell, trace, truth_for(cell), end, seconds)
+
+
+def truth_for(cell: Cell) -> Truth:
+    """Return the truth that a cell is judged by; the same object for cells that share environment and chance."""
+    environment = json.dumps([cell.run["environment"], cell.run["scalarizers"], cell.task], sort_keys=True)
+    return _truth(_Question(cell.environment, environment, int(cell.run["seed"]), cell))
+
+
+def _run(cell: Cell, stopwatch: Callable[[], float]) -> tuple[Trace, RunEnd]:
+    resolved, task = _resolved(_part(cell)), _task(cell)
+    resolved = replace(resolved, config=resolved.config.replace(seed=cell.run["seed"]))
+    job = assemble(resolved)
+    entrant = Entrant(job.policy, task.pool, cell.opening, resolved.config.seed, stopwatch)
+    watch = Watch(task.wanted, job.policy, entrant, cell.measurements, cell.maps_at)
+    journal = MemoryJournal(clock=job.clock, keep_frames=False)
+    end = Engine(replace(job, policy=entrant), journal, inbox=watch, listener=watch, stopwatch=stopwatch).run()
+    if entrant.capabilities is None:
+        raise DataError(f"the campaign could not begin: {end.reason}", where=f"environment {cell.environment}")
+    pool = Pool.of(task.pool, entrant.capabilities)
+    notes = {"status": end.status.value, "reason": end.reason, "acts": end.steps, "faults": end.faults}
+    return watch.trace(pool, peak_rss_bytes(), notes), end
+
+
+def _task(cell: Cell) -> BenchEnvironment:
+    return BenchEnvironment.model_validate(cell.task, context=FROM_FILE)
+
+
+def _part(cell: Cell) -> str:
+    """Return the configuration without its seed, which many cells share."""
+    return json.dumps({name: value for name, value in cell.run.items() if name != "seed"}, sort_keys=True)
+
+
+@functools.lru_cache(maxsize=64)
+def _resolved(text: str) -> Resolved:
+    return resolve(Document(yaml.safe_dump(json.loads(text)), "cell"))
+
+
+@dataclass(frozen=True)
+class _Question:
+    name: str
+    environment: str
+    seed: int
+    cell: Cell = field(compare=False)
+
+
+@functools.lru_cache(maxsize=16)
+def _truth(question: _Question) -> Truth:
+    resolved = _resolved(_part(question.cell))
+    return truth_of(question.name, resolved.environment, resolved.scalarizers, _task(question.cell), seed=question.seed)
