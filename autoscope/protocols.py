@@ -71,6 +71,44 @@ class Instrument(Protocol):
         """Blank the beam, stop the scan and the stage. Never raises, always allowed."""
 
 
+class FrameSink(Protocol):
+    """Is told of large frames while they are acquired; all calls of one act come one after the other."""
+
+    def begin(self, signal: str, data: np.ndarray[Any, np.dtype[Any]]) -> None:
+        """Learn that a frame ``[y, x, ...]`` has begun: ``data``, in C order, is filled point after point of its scan.
+
+        The observation of the act will hold the same values.
+        """
+
+    def advance(self, signal: str, points: int) -> None:
+        """Learn that the first ``points`` points of the scan will not change any more.
+
+        Raises
+        ------
+        AutoscopeError
+            The rest is not wanted: the acquisition is to be stopped, and the act fails with this error.
+        """
+
+
+@runtime_checkable
+class Delivering(Protocol):
+    """An instrument that can hand frames over while it acquires them."""
+
+    def execute_into(self, act: Act, sink: FrameSink) -> Observation:
+        """Do what `Instrument.execute` does, with the same observation and errors, and tell a sink meanwhile.
+
+        Which frames are told of is the instrument's affair; of an act that was done before, nothing is told.
+        """
+
+
+@runtime_checkable
+class Watchable(Protocol):
+    """An environment that can tell how far an acquisition is."""
+
+    def watch(self, sink: FrameSink) -> None:
+        """Tell this sink of the frames of all later acts while they are acquired."""
+
+
 @runtime_checkable
 class Truthful(Protocol):
     """A simulated instrument that can tell a benchmark what is really there."""

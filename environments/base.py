@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from autoscope.chance import stream
 from autoscope.clock import SimClock
+from autoscope.delivery import NoSink, deliver
 from autoscope.errors import AutoscopeError, OutcomeUnknown, Unsupported
-from autoscope.protocols import Clock, Foretelling, Instrument, Remembering, Truthful
+from autoscope.protocols import Clock, Foretelling, FrameSink, Instrument, Remembering, Truthful
 from autoscope.records import Act, Action, Capabilities, Frame, MicroscopeState, Observation
 from environments.task import Arrays, Task, TaskConfig
 
@@ -51,6 +52,11 @@ class InstrumentEnvironment(gymnasium.Env[Arrays, Any]):
         self._instrument: Instrument | None = None
         self._task: Task | None = None
         self._acts, self._closed = 0, True
+        self._sink: FrameSink = NoSink()
+
+    def watch(self, sink: FrameSink) -> None:
+        """Tell this sink of large frames while they are acquired, from now on; see `Watchable`."""
+        self._sink = sink
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Arrays, dict[str, Any]]:
         """Build the instrument and take an overview (``options={"bare": True}``: no act at all).
@@ -99,8 +105,7 @@ class InstrumentEnvironment(gymnasium.Env[Arrays, Any]):
     def _execute(self, action: Act | Action) -> Observation:
         self._acts += 1
         act = action if isinstance(action, Act) else Act(act_id=f"gym-{self._acts:06d}", action=action)
-        observation: Observation = self._require(self._instrument).execute(act)
-        return observation
+        return deliver(self._require(self._instrument), act, self._sink)
 
     def _require(self, part: Any) -> Any:
         if part is None:

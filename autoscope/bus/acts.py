@@ -73,7 +73,9 @@ class Acts:
             raise CodedRefusal(error, "lease") from error
         now_s, waiting = self._clock.now_s(), {key: respond}
         limit_s = READY_S + self._overseer.config.watch.grace_s  # until the driver has begun
-        running = Running(ask.act, ask.session, ask.seq, peer.user, request.clock_s, waiting, now_s, limit_s)
+        running = Running(
+            ask.act, ask.session, ask.seq, peer.user, request.clock_s, waiting, now_s, limit_s, live=ask.live
+        )
         with self._overseer.lock:
             if self._overseer.under_way() is not None:
                 raise self._busy()
@@ -91,6 +93,8 @@ class Acts:
             self._refuse_other(digest_of(running.act), ask.act)
             running.respond[key] = respond
             respond(say.Accepted(act_id=act_id), [])
+            for announced in running.frames.announced if running.frames else ():
+                respond(announced, [])  # in case it was lost
             return True
         entry = self._ledger.find(act_id)
         if entry is None or entry.status == "void":

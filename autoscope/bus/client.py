@@ -13,16 +13,19 @@ from autoscope.bus import messages as say
 from autoscope.bus.authentication import ClientSecurity, CurveClient, OpenClient
 from autoscope.bus.calling import Caller, Keeper
 from autoscope.bus.conversation import Conversation, expect, unexpected
+from autoscope.bus.following import Followers
 from autoscope.bus.keys import KeyPair
 from autoscope.bus.messages import Answer
-from autoscope.bus.transport import Fetching, Transport, ZmqTransport
-from autoscope.bus.wire import Parts, error_of, unpack
+from autoscope.bus.stream_client import StreamReceiver
+from autoscope.bus.transport import Fetching, Following, Transport, ZmqTransport
+from autoscope.bus.wire import Fetch, Parts, error_of, unpack
 from autoscope.clock import SystemClock
 from autoscope.config import ConfigModel
+from autoscope.delivery import NoSink
 from autoscope.errors import AutoscopeError, BusError, OutcomeUnknown, Unreachable
-from autoscope.protocols import Clock
+from autoscope.protocols import Clock, FrameSink
 from autoscope.quantities import PositiveDuration
-from autoscope.records import Act, Capabilities, MicroscopeState, Observation
+from autoscope.records import Act, Capabilities, MicroscopeState, Observation, SpectrumImage
 
 ACKNOWLEDGED_AFTER = 4
 """An act is acknowledged when this many later ones have begun: its frames are in the record by then."""
@@ -30,6 +33,8 @@ FETCHES = 3
 """How often a large array is fetched before that counts as failed."""
 TRIES = 20
 """How often an act may be asked for again after refusals that can be mended, besides waiting for another act."""
+TOLD_S = 0.1
+"""How often it is told how much of a frame has come."""
 
 
 class BusInstrument:
@@ -134,7 +139,14 @@ class BusInstrument:
             self._timer.wait(min(self._config.resend_s, 0.2))
 
     def execute(self, act: Act) -> Observation:
+        """Have one act done at most once, and return the state really reached and the frames; see `execute_into`."""
+        return self.execute_into(act, NoSink())
+
+    def execute_into(self, act: Act, sink: FrameSink) -> Observation:
         """Have one act done at most once, and return the state really reached and the frames.
+
+        Large frames of a scan are received while they are acquired, where the instrument tells of them, and the sink is
+        told of what has come, on this thread. Where the sink wants no more, the act is aborted.
 
         Raises
         ------
@@ -147,12 +159,24 @@ class BusInstrument:
         AutoscopeError
             Whatever the server's guard and the instrument say, as the class they raised.
         """
+        followers = Followers(self._receiver, sink, self._config.max_frame_bytes)
         try:
-            return self._execute(act)
+            return self._execute(act, followers)
         except Unreachable as error:
             if act.act_id in self._unsettled:
                 raise self._unknown(act) from error
             raise
+        finally:
+            followers.close()
+
+    def abort(self, act_id: str) -> bool:
+        """Have an act under way aborted, past everything else; return whether the server did so. It comes to an error.
+
+        Any thread may call it, and any client whose role permits it.
+        """
+        with self._control_lock:
+            reply = self._control.call(say.Abort(act_id=act_id), self._config.answer_s, self._talk.clock_s())
+        return reply is not None and isinstance(reply[0].answer, say.Fine)
 
     def recall(self, act_id: str) -> Observation | None:
         """Return what came of an act asked for before, perhaps by an agent that died; None if it was never begun.
@@ -219,24 +243,25 @@ class BusInstrument:
 
     # --- acts ---------------------------------------------------------------------------------------
 
-    def _execute(self, act: Act) -> Observation:
+    def _execute(self, act: Act, followers: Followers) -> Observation:
         until_s = self._timer.now_s() + act.deadline_s + self._config.patience_s
         tries = 0
         while True:
             self._talk.hold()
-            answer, parts = self._ask_for(act, until_s)
+            answer, parts = self._ask_for(act, until_s, followers)
             tries += not (isinstance(answer, say.Trouble) and answer.code == "busy")
             again = tries < TRIES and self._timer.now_s() < until_s
             if not (again and isinstance(answer, say.Trouble) and self._mend(answer)):
-                return self._observation(act, answer, parts)
+                return self._observation(act, answer, parts, followers)
 
-    def _ask_for(self, act: Act, until_s: float) -> tuple[Answer, Parts]:
+    def _ask_for(self, act: Act, until_s: float, followers: Followers) -> tuple[Answer, Parts]:
         """Ask until there is an answer that settles the act, always under the same identifier."""
         ask = say.Execute(
             session=self._talk.welcome.session,
             seq=self._talk.seq,
             act=act.replace(lease=self._talk.keeper.lease),
             acknowledge=tuple(self._recent)[: max(len(self._recent) - ACKNOWLEDGED_AFTER, 0)][-16:],
+            live=isinstance(act.action, SpectrumImage) and isinstance(self._transport, Following),
         )
         request = self._acting.request(ask, self._talk.clock_s())
         self._unsettled.add(act.act_id)
@@ -248,12 +273,31 @@ class BusInstrument:
             if got is None:
                 continue
             heard_s = self._timer.now_s()
-            while got is not None and isinstance(got[0].answer, say.Accepted):
+            while got is not None and isinstance(got[0].answer, (say.Accepted, say.Delivering)):
+                if isinstance(got[0].answer, say.Delivering):
+                    followers.take(got[0].answer)
                 self._talk.keeper.renew_if_due()
-                got = self._acting.wait(request.id, self._config.resend_s)
+                got = self._wait_and_tell(act, request.id, followers)
             if got is not None:
                 return self._talk.taken(got)
         return self._give_up(act)
+
+    def _wait_and_tell(self, act: Act, identifier: str, followers: Followers) -> tuple[say.Reply, Parts] | None:
+        """Wait for what comes next, telling of frames meanwhile; where they are not wanted, have the act aborted."""
+        until_s = self._timer.now_s() + self._config.resend_s
+        while followers and (left_s := until_s - self._timer.now_s()) > 0.0:
+            if (got := self._acting.wait(identifier, min(left_s, TOLD_S))) is not None:
+                return got
+            try:
+                followers.tell()
+            except AutoscopeError:  # the act's answer says that it was aborted, or that it was done all the same
+                followers.close()
+                self.abort(act.act_id)
+        return self._acting.wait(identifier, max(until_s - self._timer.now_s(), 0.0))
+
+    def _receiver(self) -> StreamReceiver:
+        assert isinstance(self._transport, Following), "only asked for where it can"  # noqa: S101
+        return self._transport.receiver()
 
     def _give_up(self, act: Act) -> tuple[Answer, Parts]:
         """End the session, so that the act can never begin any more, and ask what has come of it."""
@@ -290,7 +334,7 @@ class BusInstrument:
                 return False
         return True
 
-    def _observation(self, act: Act, answer: Answer, parts: Parts) -> Observation:
+    def _observation(self, act: Act, answer: Answer, parts: Parts, followers: Followers) -> Observation:
         if isinstance(answer, say.NotBegun):
             what = "the act was not begun: the server could not be reached in time"
             raise Unreachable(what, where=act.act_id, remedy="Look at the server and the network")
@@ -303,9 +347,9 @@ class BusInstrument:
             self._recent.append(act.act_id)
             while len(self._recent) > ACKNOWLEDGED_AFTER + 16:
                 self._recent.popleft()
-        return self._result(act.act_id, answer, parts)
+        return self._result(act.act_id, answer, parts, followers)
 
-    def _result(self, act_id: str, answer: Answer, parts: Parts) -> Observation:
+    def _result(self, act_id: str, answer: Answer, parts: Parts, followers: Followers | None = None) -> Observation:
         match answer:
             case say.Done() if answer.act_id != act_id:
                 raise BusError("an answer to another act", where=act_id, value=answer.act_id)
@@ -313,7 +357,7 @@ class BusInstrument:
                 what = "the act was done, but so long ago that its frames are no longer kept"
                 raise OutcomeUnknown(what, where=act_id, remedy="Read the instrument back; it is not done again")
             case say.Done():
-                return self._unpacked(answer, parts)
+                return self._unpacked(answer, parts, followers)
             case say.Failed():
                 raise error_of(answer.trouble)
             case say.Trouble():
@@ -321,9 +365,11 @@ class BusInstrument:
             case _:
                 raise unexpected(answer)
 
-    def _unpacked(self, answer: say.Done, parts: Parts) -> Observation:
+    def _unpacked(self, answer: say.Done, parts: Parts, followers: Followers | None) -> Observation:
         """Return an observation; its large arrays are fetched, and laid out again where that does not succeed."""
-        fetch = self._transport.fetch if isinstance(self._transport, Fetching) else None
+        fetch: Fetch | None = self._transport.fetch if isinstance(self._transport, Fetching) else None
+        if fetch is not None and followers:
+            fetch = followers.before(fetch)
         failed: BusError | None = None
         for _ in range(FETCHES):
             try:

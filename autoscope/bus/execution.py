@@ -9,9 +9,11 @@ from typing import TypeVar
 
 from autoscope.bus.arrays import Buffer
 from autoscope.bus.ledger import Ledger, Status
+from autoscope.bus.live import LiveFrames, Streams
 from autoscope.bus.messages import Accepted, Answer, Done, Failed, Trouble
 from autoscope.bus.wire import pack, trouble_of
 from autoscope.clock import SimClock
+from autoscope.delivery import deliver
 from autoscope.errors import (
     AutoscopeError,
     GuardViolation,
@@ -50,6 +52,10 @@ class Running:
     given_up: bool = False
     over: bool = False
     cost: Cost = field(default_factory=Cost)
+    live: bool = False
+    """Whether whoever asked would like frames while they are acquired."""
+    frames: LiveFrames | None = None
+    """What has come of them, once it is begun."""
 
     def is_overruled(self) -> bool:
         """Return whether it was aborted, perhaps by another thread just now."""
@@ -129,6 +135,8 @@ class Execution:
         From the cost of an act to how long it may take.
     told : callable
         Called with an act and the state it has come to, for everybody who listens.
+    streams : Streams, optional
+        Where frames are offered while they are acquired.
     """
 
     def __init__(
@@ -140,9 +148,11 @@ class Execution:
         tolerances: dict[str, float],
         limit: Callable[[Act, Cost], float],
         told: Callable[[Running, str], None],
+        streams: Streams | None = None,
     ) -> None:
         self._ledger, self._guard, self._doses, self._clock = ledger, guard, doses, clock
-        self._tolerances, self._limit, self._told = tolerances, limit, told
+        self._tolerances, self._limit, self._told, self._streams = tolerances, limit, told, streams
+        self._before: LiveFrames | None = None
         self.state: MicroscopeState | None = None
         """As last read."""
 
@@ -187,9 +197,10 @@ class Execution:
             return
         begun_s = self._clock.now_s()
         running.limit_s, running.begun = self._limit(act, running.cost), True
+        live = running.frames = self._live(running)
         self._told(running, "running")
         try:
-            observation = guarded(lambda: instrument.execute(act))
+            observation = guarded(lambda: deliver(instrument, act, live))
             confirm(act.action, observation.state, self._tolerances)
         except AutoscopeError as error:
             if isinstance(error, PluginError):
@@ -202,11 +213,23 @@ class Execution:
         self.state = observation.state
         self._done(running, observation, begun_s)
 
+    def _live(self, running: Running) -> LiveFrames:
+        """Return what takes the frames of an act; those of the act before are offered no longer."""
+        if self._before is not None:
+            self._before.withdraw()
+        streams = self._streams if running.live else None
+        self._before = LiveFrames(
+            running.act.act_id, streams, lambda told: running.tell(told, []), lambda: running.overruled
+        )
+        return self._before
+
     def _settle(self, instrument: Instrument, running: Running, trouble: Trouble, begun_s: float) -> None:
         """Write down an act that failed, with the electrons it cost all the same."""
         if running.overruled:
             instrument.make_safe()  # what the safe line blanked, the act may have unblanked since
             trouble = self._aborted(running)
+        if running.frames is not None:
+            running.frames.fail(trouble.what)
         self._finish(running, "failed", trouble, begun_s, self._cost(instrument, running))
 
     def _cost(self, instrument: Instrument, running: Running) -> tuple[str, float] | None:
@@ -227,7 +250,7 @@ class Execution:
         if running.given_up:
             return  # told and written down as unknown, and charged
         self._doses.expose(running.act.action, observation.state_before, observation.state, dose[1])
-        done, parts = pack(observation)
+        done, parts = pack(observation, running.frames.header_of) if running.frames else pack(observation)
         self._ledger.finish(running.act.act_id, "done", done, parts, begun_s=begun_s, dose=dose)
         self._end(running, "done", done, parts)
 

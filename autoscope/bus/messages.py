@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, StringConstraints
 
 from autoscope.actions import Value
-from autoscope.bus.arrays import ArrayHeader
+from autoscope.bus.arrays import ArrayHeader, ArrayLayout
+from autoscope.bus.streaming import StreamName
 from autoscope.records import Act, Capabilities, FrameMeta, MicroscopeState, Range
 
 VERSION = 1
@@ -117,6 +118,8 @@ class Execute(Value):
     """With identifier, deadline and lease."""
     acknowledge: Annotated[tuple[Name, ...], Field(max_length=16)] = ()
     """Earlier acts whose frames are safe with the client; the server may let go of them."""
+    live: bool = Field(default=False, exclude_if=lambda value: not value)
+    """Whether the client would like large frames as streams while they are acquired."""
 
 
 class Abort(Value):
@@ -276,6 +279,16 @@ class Accepted(Value):
     act_id: Name
 
 
+class Delivering(Value):
+    """A large frame of the act has begun; it may be fetched while it is acquired, under the same request id."""
+
+    kind: Literal["delivering"] = "delivering"
+    act_id: Name
+    signal: Name
+    layout: ArrayLayout
+    stream: StreamName
+
+
 class FrameHeader(Value):
     """A frame of an observation; its parts follow the header in the order of the frames, or are fetched."""
 
@@ -319,8 +332,8 @@ class Fine(Value):
 
 
 Answer = Annotated[
-    Trouble | Welcome | Pong | Described | StateRead | Limits | Account | Holder | Leased | Accepted | Done | Failed
-    | NotBegun | Fine,
+    Trouble | Welcome | Pong | Described | StateRead | Limits | Account | Holder | Leased | Accepted | Delivering | Done
+    | Failed | NotBegun | Fine,
     Field(discriminator="kind"),
 ]  # fmt: skip
 
@@ -354,4 +367,7 @@ class Event(Value):
     """How long a running act has taken; told once a second."""
     expected_s: NonNegativeFloat | None = None
     """How long it should take."""
+    points_done: NonNegativeInt | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Points of the scan that a running act has acquired; absent where its instrument does not tell."""
+    points_total: NonNegativeInt | None = Field(default=None, exclude_if=lambda value: value is None)
     text: Text = ""

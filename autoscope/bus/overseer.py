@@ -134,8 +134,11 @@ class Overseer:
     def told(self, running: Running, word: str) -> None:
         """Publish what an act has come to."""
         self._told_s = now_s = self._clock.now_s()
-        progress = {"elapsed_s": now_s - running.started_s, "expected_s": running.cost.time_s}
-        more = progress if word == "running" else {}
+        more: dict[str, float] = {}
+        if word == "running":
+            more = {"elapsed_s": now_s - running.started_s, "expected_s": running.cost.time_s}
+            if running.frames is not None and running.frames.done is not None:
+                more |= dict(zip(("points_done", "points_total"), running.frames.done))
         self._publish("act", act_id=running.act.act_id, state=word, **more)
 
     def note(self, kind: str, text: str) -> None:

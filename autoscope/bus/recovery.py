@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from autoscope.bus.arrays import DEFAULT_PART_BYTES, to_parts
 from autoscope.bus.execution import Doses, confirm
 from autoscope.bus.ledger import Entry, Ledger
 from autoscope.bus.messages import Done, Failed
@@ -9,7 +10,7 @@ from autoscope.bus.wire import pack, trouble_of
 from autoscope.clock import SimClock
 from autoscope.errors import AutoscopeError, ConfigError, NotReached, OutcomeUnknown
 from autoscope.protocols import Clock, Instrument
-from autoscope.records import MicroscopeState
+from autoscope.records import MicroscopeState, Observation
 
 SAFE = "safe"
 """Kind of the ledger's events that tell when the instrument was made safe; a simulated one repeats them."""
@@ -97,12 +98,17 @@ def _repeat(entry: Entry, instrument: Instrument) -> None:
     except AutoscopeError:
         same = isinstance(entry.answer, Failed)
     else:
-        done, _ = pack(observation)
-        kept = isinstance(entry.answer, Done)
-        same = not kept or done.replace(kept=True) == entry.answer
+        same = not isinstance(entry.answer, Done) or _packed_as(entry.answer, observation) == entry.answer
     if not same:
         raise ConfigError(
             "the simulated instrument, made again, does other things than the one that died",
             where=entry.act_id,
             remedy="Serve it with the configuration and seed it had, or start afresh with another --ledger folder",
         )
+
+
+def _packed_as(kept: Done, observation: Observation) -> Done:
+    """Return an observation as an answer, its arrays cut as they were: live ones may have been cut more finely."""
+    cuts = iter(frame.array.part_bytes for frame in kept.frames)
+    done, _ = pack(observation, lambda array: to_parts(array, part_bytes=next(cuts, DEFAULT_PART_BYTES))[0])
+    return done.replace(kept=kept.kept)

@@ -130,7 +130,7 @@ class Server:
             self._shelf = Shelf(streams)
             ledger = Ledger(self._folder, clock=SystemClock(), keep_bytes=self._config.keep_bytes)
             stack.callback(ledger.close)
-            service = self._service = self._made(ledger)
+            service = self._service = self._made(ledger, streams)
             for line in service.open():
                 self._tell(line)
             stack.callback(service.close)
@@ -169,14 +169,14 @@ class Server:
             raise
         return socket
 
-    def _made(self, ledger: Ledger) -> Service:
+    def _made(self, ledger: Ledger, streams: StreamServer) -> Service:
         config = self._config
         instrument_clock: Clock = SimClock() if config.clock == "simulated" else SystemClock()
         driver = Driver(
             lambda: make_instrument(self._plugin, self._options, instrument_clock, stream(config.seed, "environment")),
             second_line=second_line_of(self._plugin, self._options),
         )
-        return Service(config, driver, ledger, clock=self._clock, instrument_clock=instrument_clock)
+        return Service(config, driver, ledger, clock=self._clock, instrument_clock=instrument_clock, streams=streams)
 
     def _start_watch(self, service: Service, stack: ExitStack) -> None:
         silence_s = self._config.watch.silence_s

@@ -15,6 +15,7 @@ from autoscope.bus.driver import Line
 from autoscope.bus.execution import Doses, Execution, Respond
 from autoscope.bus.lease import Hold
 from autoscope.bus.ledger import Ledger
+from autoscope.bus.live import Streams
 from autoscope.bus.overseer import EMERGENCY, Overseer
 from autoscope.bus.recovery import do_again, settle_unanswered, void_unanswered
 from autoscope.bus.roles import Verb, require
@@ -47,12 +48,21 @@ class Service:
         Monotonic time, for leases and deadlines.
     instrument_clock : Clock
         The instrument's time; a `SimClock` where it is simulated.
+    streams : Streams, optional
+        Where frames are offered while they are acquired.
     """
 
     def __init__(
-        self, config: ServeConfig, line: Line, ledger: Ledger, *, clock: Clock, instrument_clock: Clock
+        self,
+        config: ServeConfig,
+        line: Line,
+        ledger: Ledger,
+        *,
+        clock: Clock,
+        instrument_clock: Clock,
+        streams: Streams | None = None,
     ) -> None:
-        self.config, self.ledger = config, ledger
+        self.config, self.ledger, self._streams = config, ledger, streams
         self._clock, self._instrument_clock = clock, instrument_clock
         self._overseer = Overseer(config, line, ledger, clock=clock, instrument_clock=instrument_clock)
         self._acts = Acts(self._overseer, ledger, clock)
@@ -97,6 +107,7 @@ class Service:
             scope.tolerances,
             self._overseer.limit_s,
             self._overseer.told,
+            self._streams,
         )
         self._overseer.emergency = self.ledger.fact(EMERGENCY, str)
         lines: list[str] = []

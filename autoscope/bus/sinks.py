@@ -73,6 +73,12 @@ class ArraySink:
         self._data = np.empty(0, np.uint8)
 
     @property
+    def growing(self) -> Array | None:
+        """The array that is being filled, None before `begin`; what has not come yet has any value."""
+        layout = self._layout
+        return None if layout is None else self._data.view(layout.dtype).reshape(layout.shape, order=layout.order)
+
+    @property
     def array(self) -> Array:
         """What came, read-only."""
         assert self._layout is not None, "begin comes first"  # noqa: S101

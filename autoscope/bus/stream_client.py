@@ -47,6 +47,8 @@ WINDOW_BYTES = 16 * 1024 * 1024
 SIGN_OF_LIFE_S = 1.0
 SILENCE_S = 10.0
 ATTEMPTS = 3
+LEAVE_S = 1.0
+"""How long a sender may take to confirm that a stream is cancelled."""
 IDLE_S = 30.0
 """A connection unused for longer is made anew."""
 _LOOK_MS = 100
@@ -237,6 +239,7 @@ class _Taking:
         self._stored = self._told = 0
         self._produced = 0
         self._cancelling = False
+        self._cancelled_s = 0.0
 
     def unreachable(self) -> Unreachable:
         """Return the error for a sender that did not come back."""
@@ -273,8 +276,10 @@ class _Taking:
             self._heed_cancel(socket)
 
     def _heed_cancel(self, socket: Socket) -> None:
+        if self._cancelling and self._terms.clock.now_s() - self._cancelled_s > LEAVE_S:
+            raise BusError("the stream was cancelled by the receiver", where=self._place())
         if self._cancel.is_set() and not self._cancelling:
-            self._cancelling = True
+            self._cancelling, self._cancelled_s = True, self._terms.clock.now_s()
             socket.send_multipart(encode(Cancel(reason="cancelled by the receiver")))
 
     def _take_one(self, socket: Socket) -> Opened | Part | Progress | End:

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, wait
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -26,6 +26,13 @@ from autoscope.bus.arrays import (
 )
 from autoscope.bus.streaming import End
 from autoscope.errors import BusError
+
+SHOWN_PARTS = 32
+"""An array that is being filled is cut into at least so many parts, so that its receiver sees it grow ..."""
+SMALLEST_PART_BYTES = 64 * 1024
+"""... but into none smaller than this."""
+_UNKNOWN: str | None = None
+"""The digest of a whole that is not there yet."""
 
 
 class Ready(NamedTuple):
@@ -100,8 +107,80 @@ class ArraySource(PartsSource):
         super().__init__(layout, list(cut(raw_bytes(array), layout)), header.sha256 if header else None)
 
 
+class GrowingSource:
+    """A stream of an array that is still being filled, from any part on: its parts are the array's own memory.
+
+    Nothing waits for a receiver, as everything stays where it is: one that is slow, or comes late, or comes back, gets
+    what there is at its own pace. Digests are worked out as parts are filled.
+
+    Parameters
+    ----------
+    array : array
+        Contiguous in C order, filled from its first byte on.
+    """
+
+    def __init__(self, array: Array) -> None:
+        part_bytes = min(max(array.nbytes // SHOWN_PARTS, SMALLEST_PART_BYTES), DEFAULT_PART_BYTES)
+        self.layout, self.sha256 = layout_of(array, part_bytes), _UNKNOWN
+        self._bytes = raw_bytes(array)
+        self._parts = list(cut(self._bytes, self.layout))
+        self._lock = threading.Lock()
+        self._digests: list[Future[bytes]] = []
+        self._end: tuple[Literal["cancelled", "failed"], str] | None = None
+
+    def fill(self, nbytes: int) -> None:
+        """Learn that the first so many bytes will not change any more; any thread."""
+        made = self.layout.parts if nbytes >= self.layout.nbytes else nbytes // self.layout.part_bytes
+        with self._lock:
+            for part in self._parts[len(self._digests) : made]:
+                self._digests.append(digesters().submit(part_digest, part))
+
+    def fail(self, reason: str) -> None:
+        """End the stream because the acquisition failed; any thread."""
+        with self._lock:
+            self._end = self._end or ("failed", reason)
+
+    def holds(self, data: memoryview) -> bool:
+        """Return whether these bytes lie in the memory that is sent."""
+        place, given = (np.frombuffer(one, np.uint8).__array_interface__["data"][0] for one in (self._bytes, data))
+        return bool(place == given)
+
+    def header(self) -> ArrayHeader | None:
+        """Return the description of the whole array with its digest, or None where it is not whole."""
+        with self._lock:
+            digests = list(self._digests)
+        if len(digests) < self.layout.parts:
+            return None
+        whole = whole_digest([digest.result() for digest in digests])
+        return ArrayHeader(**self.layout.model_dump(), sha256=whole)
+
+    def held(self) -> range:
+        """Return the parts that are filled."""
+        with self._lock:
+            return range(len(self._digests))
+
+    def part(self, index: int, *, digest: bool) -> Ready:
+        """Return a part that is filled."""
+        return Ready(self._parts[index], self._digests[index].result().hex() if digest else None)
+
+    def release(self, stored: int) -> None:
+        """Keep everything: the array is the instrument's."""
+
+    def cancel(self, reason: str) -> None:
+        """Go on: whoever reads may stop reading, but only who may abort the act ends the acquisition."""
+
+    def ended(self) -> End | None:
+        """Return how it ended: failed, or complete once every part is there."""
+        if (end := self._end) is not None:
+            return End(outcome=end[0], parts=self.held().stop, reason=end[1][:500])
+        header = self.header()
+        return End(outcome="complete", parts=header.parts, sha256=header.sha256) if header else None
+
+
 class LiveSource:
     """A stream that an acquisition fills while it is sent, through a fixed number of parts in memory.
+
+    For acquisitions that are larger than memory; one that has an array to fill is a `GrowingSource`.
 
     Parameters
     ----------

@@ -61,6 +61,14 @@ class Fetching(Protocol):
         """
 
 
+@runtime_checkable
+class Following(Protocol):
+    """A transport that can also receive frames while they are acquired."""
+
+    def receiver(self) -> StreamReceiver:
+        """Return a receiver of streams with a connection of its own; whoever asked closes it."""
+
+
 def addresses(address: str) -> dict[str, str]:
     """Return the five addresses of a server.
 
@@ -150,12 +158,16 @@ class ZmqTransport:
             It is not there any more, or not what the header says.
         """
         if self._fetcher is None:
-            self._fetcher = StreamReceiver(self._context, self._security, self._streams, clock=SystemClock())
+            self._fetcher = self.receiver()
         sink = ArraySink(header.nbytes)
         received = self._fetcher.receive(stream, sink)
         if received.sha256 != header.sha256 or received.layout != ArrayLayout(**header.model_dump(exclude={"sha256"})):
             raise BusError("another array was fetched than the answer describes", where=f"stream {stream[:16]}")
         return sink.array
+
+    def receiver(self) -> StreamReceiver:
+        """Return a receiver of streams; through shared memory where the server is on this computer."""
+        return StreamReceiver(self._context, self._security, self._streams, clock=SystemClock())
 
     def close(self) -> None:
         """Close all sockets; what has not left yet is lost."""

@@ -21,7 +21,7 @@ from pydantic_core import to_json
 
 from autoscope import errors
 from autoscope.actions import Value
-from autoscope.bus.arrays import Array, ArrayHeader, Buffer, from_parts, to_parts
+from autoscope.bus.arrays import Array, ArrayHeader, Buffer, cut, from_parts, raw_bytes, to_parts
 from autoscope.bus.messages import VERSION, Answer, Ask, Done, Event, FrameHeader, Plain, Reply, Request, Trouble
 from autoscope.errors import AutoscopeError, BusError, Refused
 from autoscope.records import Frame, Observation
@@ -137,8 +137,15 @@ def _malformed(what: str, value: object, limit: object) -> Refused:
 # --- observations -----------------------------------------------------------------------------------
 
 
-def pack(observation: Observation) -> tuple[Done, Parts]:
+def pack(
+    observation: Observation, described: Callable[[Array], ArrayHeader | None] = lambda array: None
+) -> tuple[Done, Parts]:
     """Return an observation as an answer, and the raw parts of its frames in their order.
+
+    Parameters
+    ----------
+    described : callable
+        The header of an array whose digest is known already, or None.
 
     Raises
     ------
@@ -147,7 +154,10 @@ def pack(observation: Observation) -> tuple[Done, Parts]:
     """
     headers, parts = [], []
     for frame in observation.frames:
-        array, own = to_parts(frame.data)
+        if (array := described(frame.data)) is not None:
+            own = list(cut(raw_bytes(frame.data), array))
+        else:
+            array, own = to_parts(frame.data)
         headers.append(FrameHeader(meta=frame.meta, array=array))
         parts += own
     done = Done(

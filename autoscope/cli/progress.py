@@ -13,6 +13,7 @@ from rich.text import Text
 
 from autoscope.config import RunConfig
 from autoscope.engine.events import StepEvent
+from autoscope.engine.watching import Acquiring
 
 PLAIN_EVERY = 500
 """Steps between lines where the output is no terminal."""
@@ -29,6 +30,7 @@ class LiveProgress:
         self._counts: dict[str, int] = {}
         self._faults = 0
         self._last = Text("waiting for the first decision")
+        self._acquiring = ""
         self._live = Live(console=console, refresh_per_second=8, get_renderable=self._draw, transient=False)
 
     def _budgets(self) -> list[tuple[str, float]]:
@@ -52,8 +54,14 @@ class LiveProgress:
         if not self._console.is_terminal and event.step and event.step % PLAIN_EVERY == 0:
             self._console.print(self._line(event), highlight=False, markup=False, soft_wrap=True)
 
+    def on_acquiring(self, now: Acquiring) -> None:
+        """Show how far the acquisition under way is, until its step is over."""
+        share = now.points_done / max(now.points_total, 1)
+        self._acquiring = f"acquiring {now.signal}: {now.points_done} of {now.points_total} points ({share:.0%})"
+
     def recount(self, event: StepEvent) -> None:
         """Take a step into the picture."""
+        self._acquiring = ""
         spent = {"time": event.spent.time_s or 0.0, "dose": event.spent.dose_e or 0.0, "acts": event.spent.steps or 0}
         for name, task in self._tasks.items():
             self._bars.update(task, completed=spent[name], text=_amount(name, float(spent[name])))
@@ -80,7 +88,7 @@ class LiveProgress:
         found = Table.grid(padding=(0, 2))
         for name, (value, where) in self._best.items():
             found.add_row(f"best {name}", f"{value:.4g}", where)
-        return Group(self._bars, Text(self._summary()), found, self._last)
+        return Group(self._bars, Text(self._summary()), found, self._last, Text(self._acquiring))
 
 
 def _amount(name: str, value: float) -> str:

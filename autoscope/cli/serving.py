@@ -199,4 +199,6 @@ def _line(event: say.Event) -> str:
     if event.kind != "act":
         return f"{event.kind} {event.text}"
     progress = f", {event.elapsed_s:.1f} of {event.expected_s or 0.0:.1f} s" if event.elapsed_s is not None else ""
+    if event.points_total:
+        progress += f", {event.points_done} of {event.points_total} points"
     return f"act {event.act_id} {event.state}{progress}"

@@ -29,6 +29,7 @@ from autoscope.engine.past import Past
 from autoscope.engine.policy_thread import Calls, InLine, PolicyThread
 from autoscope.engine.resuming import TakenUp, Walked, take_up
 from autoscope.engine.steering import Inbox, QueueInbox
+from autoscope.engine.watching import watch
 from autoscope.errors import AutoscopeError, BusError, DataError, GuardViolation, InstrumentError, PluginError
 from autoscope.exposure import Cost
 from autoscope.journal import Readable, Recorder
@@ -54,7 +55,7 @@ class Engine:
     inbox : Inbox, optional
         Interventions of people.
     listener : Listener, optional
-        Told about each step, on the policy's thread.
+        Told about each step, on the policy's thread; a `Watcher` also of how far acquisitions are.
     stopwatch : callable, optional
         Real seconds, for the latency of decisions only; never decides anything.
     """
@@ -73,6 +74,7 @@ class Engine:
         self._run_id = run_id or job.config.name
         self._inbox: Inbox = inbox or QueueInbox()
         self._listener: Listener = listener or Silence()
+        watch(job.environment, self._listener)
         self._stopwatch = stopwatch
         self._desk: Desk | None = None
         self._overlap: Overlap | None = None

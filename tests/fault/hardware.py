@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from autoscope.config import ConfigModel
+from autoscope.delivery import NoSink
+from autoscope.errors import AutoscopeError
 from autoscope.records import (
     Axis,
     Blank,
@@ -23,10 +25,12 @@ from autoscope.records import (
     MoveStage,
     Observation,
     Range,
+    SpectrumImage,
     SpectrumSignal,
 )
 
 AXIS = Axis(name="energy", unit="eV", size=2)
+ROWS, COLUMNS = Axis(name="ky", unit="rad", size=64), Axis(name="kx", unit="rad", size=64)
 HANGS_ABOVE_S = 1000.0
 """A measurement with such a dwell unblanks and never comes back."""
 
@@ -104,9 +108,9 @@ class Hardware:
             serial=self._serial,
             simulated=False,
             voltage_v=2e5,
-            actions=("move_stage", "measure", "blank", "wait"),
+            actions=("move_stage", "measure", "spectrum_image", "blank", "wait"),
             detectors=("HAADF",),
-            signals=(SpectrumSignal(name="EELS", axis=AXIS),),
+            signals=(SpectrumSignal(name="EELS", axis=AXIS), SpectrumSignal(name="4D", axis=COLUMNS, rows=ROWS)),
             ranges={"x_m": Range(low=-1.0, high=1.0)},
             tolerances={"x_m": 1e-9},
         )
@@ -121,6 +125,9 @@ class Hardware:
         )
 
     def execute(self, act):
+        return self.execute_into(act, NoSink())
+
+    def execute_into(self, act, sink):
         before = self.state()
         self.column.note("begin", act.act_id, kind=act.action.kind)
         if self._begin_s:
@@ -139,11 +146,39 @@ class Hardware:
                 self.column.note("blank", act.act_id)
                 meta = FrameMeta(signal="EELS", axes=(AXIS,), time_s=0.0, dwell_s=1.0, x_m=0.0, y_m=0.0)
                 frames = (Frame(meta, np.array([len(act.act_id), round(act.action.x_m * 1e9)], dtype=np.int64)),)
+            case SpectrumImage():
+                frames = (self._patterns(act, sink),)
         self.column.note("end", act.act_id)
         return Observation(act.act_id, before, self.state(), frames)
 
+    def _patterns(self, act, sink):
+        """Acquire a 4D scan row by row, each as long as its points dwell."""
+        scan = act.action
+        data = np.zeros((scan.height_px, scan.width_px, ROWS.size, COLUMNS.size), np.uint16)
+        self.column.note("unblank", act.act_id)
+        sink.begin("4D", data)
+        try:
+            for row in range(scan.height_px):
+                self._clock.wait(scan.dwell_s * scan.width_px)
+                data[row] = patterns(scan, row)
+                sink.advance("4D", (row + 1) * scan.width_px)
+        except AutoscopeError:
+            self.column.note("stopped", act.act_id, row=row)
+            raise
+        finally:
+            self.column.note("blank", act.act_id)
+        axes = tuple(Axis(name=name, unit="m", size=size) for name, size in zip("yx", data.shape))
+        meta = FrameMeta(signal="4D", axes=(*axes, ROWS, COLUMNS), time_s=0.0, dwell_s=1.0, x_m=0.0, y_m=0.0)
+        return Frame(meta, data)
+
     def make_safe(self):
         self.column.note("blank", by="make_safe")
+
+
+def patterns(scan, row):
+    """Return what the column records in one row of a scan, (column, ky, kx)."""
+    place = np.arange(scan.width_px * ROWS.size * COLUMNS.size, dtype=np.uint32)
+    return (place * 7919 + row * 104729).astype(np.uint16).reshape(scan.width_px, ROWS.size, COLUMNS.size)
 
 
 def longest_without(column, leases):

@@ -22,6 +22,7 @@ from autoscope.bus.transport import SOCKETS, ZmqTransport, addresses
 from autoscope.clock import SimClock, SystemClock
 from autoscope.errors import Refused, Unreachable
 from autoscope.records import Act, Scan, SpectrumImage
+from autoscope.testing.conformance.deliveries import Copying
 from tests.smoke import free_ports
 
 AUTOSCOPE = str(Path(sys.executable).with_name("autoscope"))
@@ -127,8 +128,8 @@ def test_an_agent_gets_a_large_spectrum_image_through_shared_memory(served):
     action = SpectrumImage(fov_m=2e-7, width_px=72, height_px=72, dwell_s=1e-4)
     scope = instrument(served)
     try:
-        observation = scope.execute(Act(act_id="security/large", action=action))
-        again = scope.recall("security/large")
+        observation = scope.execute_into(Act(act_id="security/large", action=action), seen := Copying())
+        again = scope.recall("security/large")  # fetched, where the first came while it was acquired
         fetcher = scope._transport._fetcher
         assert fetcher is not None
         assert fetcher._connection.window is not None
@@ -138,6 +139,7 @@ def test_an_agent_gets_a_large_spectrum_image_through_shared_memory(served):
     assert largest.data.nbytes > 8 * 2**20
     assert largest.data.shape[:2] == (72, 72)
     assert again == observation
+    assert (seen.copies[largest.meta.signal] == largest.data).all()
     assert np.isfinite(largest.data).all()
 
 

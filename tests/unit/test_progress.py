@@ -5,6 +5,7 @@ from rich.console import Console
 from autoscope.cli.progress import LiveProgress
 from autoscope.config import RunConfig
 from autoscope.engine.events import StepEvent
+from autoscope.engine.watching import Acquiring
 from autoscope.records import Budget, Decision, MicroscopeState, Outcome, Scalar, Wait
 
 
@@ -34,6 +35,19 @@ def test_progress_shows_the_best_so_far_with_its_place_and_the_last_reason():
     assert "particle 1" in text
     assert "because" in text
     assert "3 acts: 3 spectrum; 0 in vain" in text
+
+
+def test_progress_shows_how_far_an_acquisition_is_until_its_step_is_over():
+    config = RunConfig.model_validate({"name": "n", "environment": {"name": "e"}, "policy": {"name": "p"}})
+    console = Console(file=io.StringIO(), width=120)
+    with LiveProgress(config, console) as progress:
+        progress.on_acquiring(Acquiring("EELS", 1024, 4096))
+        console.print(progress._draw())
+        assert "acquiring EELS: 1024 of 4096 points (25%)" in console.file.getvalue()
+        progress.on_step(event(0, 1.0))
+        console.file.truncate(0)
+        console.print(progress._draw())
+        assert "acquiring" not in console.file.getvalue()
 
 
 def test_without_a_terminal_a_line_is_printed_now_and_then():

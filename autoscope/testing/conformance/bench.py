@@ -9,9 +9,10 @@ from typing import Any
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
+from autoscope.delivery import deliver
 from autoscope.errors import AutoscopeError, DoseExceeded
 from autoscope.exposure import predict
-from autoscope.protocols import Instrument
+from autoscope.protocols import FrameSink, Instrument
 from autoscope.records import (
     Act,
     Action,
@@ -88,17 +89,17 @@ class Bench:
         self._acts += 1
         return Act(act_id=f"check-{self.session}-{self._acts:04d}", action=action)
 
-    def do(self, action: Action) -> Observation:
-        """Execute an action as a new act.
+    def do(self, action: Action, sink: FrameSink | None = None) -> Observation:
+        """Execute an action as a new act; a sink is told of its frames.
 
         Raises
         ------
         DoseExceeded
             It would put more electrons on the sample than the checks may.
         """
-        return self.execute(self.act(action))
+        return self.execute(self.act(action), sink)
 
-    def execute(self, act: Act) -> Observation:
+    def execute(self, act: Act, sink: FrameSink | None = None) -> Observation:
         """Execute an act, within the dose the checks may spend."""
         state = self.instrument.state()
         allowed, spent = self.steps.dose_e, state.dose_e - self.start.dose_e
@@ -110,7 +111,7 @@ class Bench:
                 limit=f"{allowed:g} e",
                 remedy="Permit more with --max-dose",
             )
-        return self.instrument.execute(act)
+        return self.instrument.execute(act) if sink is None else deliver(self.instrument, act, sink)
 
     def can_do(self, kind: str) -> bool:
         """Return whether the instrument says it has such an action."""

@@ -9,6 +9,7 @@ from autoscope.errors import DoseExceeded
 from autoscope.protocols import Instrument
 from autoscope.testing.conformance.axes import check_axes
 from autoscope.testing.conformance.bench import GENTLE, Bench, Checking, Steps, line, told
+from autoscope.testing.conformance.deliveries import check_deliveries
 from autoscope.testing.conformance.description import check_description, check_state
 from autoscope.testing.conformance.exposures import check_dose_and_time, check_frames, check_once
 from autoscope.testing.conformance.report import Check, Report
@@ -22,6 +23,7 @@ CHECKS: tuple[tuple[str, Checking], ...] = (
     ("refusals", check_refusals),
     ("settings", check_settings),
     ("frames", check_frames),
+    ("deliveries", check_deliveries),
     ("axes", check_axes),
     ("dose and time", check_dose_and_time),
     ("at most once", check_once),

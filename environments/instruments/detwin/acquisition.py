@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoscope.errors import Unsupported
+from autoscope.protocols import FrameSink
 from autoscope.records import Measure, Scan, SpectrumImage
 from environments.instruments.detwin.config import Annulus, DetwinConfig
 from environments.instruments.detwin.connection import TwinConnection
@@ -53,7 +54,9 @@ class TwinAcquisition:
             for name in action.detectors
         }
 
-    def cube(self, action: SpectrumImage, check_stop: Callable[[], None]) -> tuple[Array, dict[str, Array]]:
+    def cube(
+        self, action: SpectrumImage, check_stop: Callable[[], None], sink: FrameSink
+    ) -> tuple[Array, dict[str, Array]]:
         """Return patterns (rows, columns, ky, kx) and, summed from them on the fly, one image per virtual detector."""
         masks = {name: self.pattern_mask(self._config.detectors[name], name) for name in action.detectors}
         side = self._config.pattern.side_px
@@ -61,6 +64,7 @@ class TwinAcquisition:
             (action.height_px, action.width_px, side, side), np.float32 if not self._config.noise else np.uint32
         )
         images = {name: np.zeros(cube.shape[:2], cube.dtype) for name in masks}
+        sink.begin(self._config.pattern.name, cube)
         for first, block in _blocks(action):
             check_stop()
             counted = self.patterns(block)
@@ -68,6 +72,7 @@ class TwinAcquisition:
             cube[rows] = counted
             for name, chosen in masks.items():
                 images[name][rows] = counted[..., chosen].sum(axis=-1)
+            sink.advance(self._config.pattern.name, rows.stop * action.width_px)
         return cube, images
 
     def patterns(self, action: SpectrumImage | Measure) -> Array:

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autoscope.delivery import NoSink
 from autoscope.errors import InstrumentError, NotReached, Unreachable, Unsupported
-from autoscope.protocols import Clock
+from autoscope.protocols import Clock, FrameSink
 from autoscope.records import Measure, Scan, SpectrumImage
 from environments.instruments.detwin.config import Annulus, DetwinConfig, ServerConfig
 from environments.instruments.detwin.connection import REMEDY
@@ -29,6 +30,8 @@ HEADER_BYTES = 1024
 SMALLEST_GRID = 4
 """Points along a side of the smallest scan a DE-Server takes."""
 POLL_S = 0.02
+MOVIE_S = 0.5
+"""Longest wait for the next frame before looking whether the scan is to be stopped."""
 PATIENCE_S = 120.0
 """On top of twice the exposure: the server may have to take dark and gain references first."""
 
@@ -73,23 +76,28 @@ class DeapiAcquisition:
         with self._session() as client:
             for number, chosen in enumerate(masks, FIRST_MASK):
                 client.set_virtual_mask(number, shape[1], shape[0], chosen.astype(np.uint8))
-            self._expose(client, drawn, action.dwell_s, check_stop, movie=False)
+            end_s = self._begin(client, drawn, action.dwell_s, check_stop, movie=False)
+            while client.acquiring:
+                self._require_time(end_s, check_stop)
+                self._clock.wait(POLL_S)
             return {
                 name: self._result(client, f"virtual_image{number}", action)
                 for number, name in enumerate(action.detectors, FIRST_MASK)
             }
 
-    def cube(self, action: SpectrumImage, check_stop: Callable[[], None]) -> tuple[Array, dict[str, Array]]:
+    def cube(
+        self, action: SpectrumImage, check_stop: Callable[[], None], sink: FrameSink
+    ) -> tuple[Array, dict[str, Array]]:
         """Return patterns (rows, columns, ky, kx) and, summed from them, one image per virtual detector."""
         rings = {name: self._ring(name) for name in action.detectors}
-        cube = self._patterns(action, check_stop)
+        cube = self._patterns(action, check_stop, sink)
         side = self._config.pattern.side_px
         masks = {name: mask((side, side), self.pixel_rad(), ring) for name, ring in rings.items()}
         return cube, {name: cube[..., chosen].sum(axis=-1) for name, chosen in masks.items()}
 
     def patterns(self, action: SpectrumImage | Measure) -> Array:
         """Return the patterns of a scan (rows, columns, ky, kx), or of a point (1, 1, ky, kx)."""
-        return self._patterns(action, lambda: None)
+        return self._patterns(action, lambda: None, NoSink())
 
     def pixel_rad(self) -> float:
         """Return the angle of one pixel of a binned pattern."""
@@ -123,33 +131,38 @@ class DeapiAcquisition:
             )
         return ring
 
-    def _patterns(self, action: SpectrumImage | Measure, check_stop: Callable[[], None]) -> Array:
-        drawn, shape = plan(action, self._fields_m), self._frame_shape()
+    def _patterns(self, action: SpectrumImage | Measure, check_stop: Callable[[], None], sink: FrameSink) -> Array:
+        """Return patterns, each binned, kept and told of as soon as the server has it."""
+        drawn, side = plan(action, self._fields_m), self._config.pattern.side_px
         point = drawn.size == (1, 1)  # the smallest grid, all of it at one place, shares the dwell time
         columns, rows = (SMALLEST_GRID, SMALLEST_GRID) if point else drawn.size
         dwell_s = action.dwell_s / (rows * columns) if point else action.dwell_s
         drawn = dataclasses.replace(drawn, size=(columns, rows))
-        cube = np.empty((rows * columns, *(2 * (self._config.pattern.side_px,))), np.float32)
+        cube = np.empty((rows, columns, side, side), np.float32)
+        sink.begin(self._config.pattern.name, cube)
+        patterns, done = cube.reshape(-1, side, side), 0
         with self._session() as client:
-            self._expose(client, drawn, dwell_s, check_stop, movie=True)
-            done = 0
-            while done < len(cube):
-                frames = self._movie(client, shape)
-                take = min(len(frames), len(cube) - done)
-                cube[done : done + take] = binned(frames[:take].astype(np.float32), self._config.pattern.side_px)
-                done += take
-        return cube.sum(axis=0)[None, None] if point else cube.reshape(rows, columns, *cube.shape[1:])
+            end_s = self._begin(client, drawn, dwell_s, check_stop, movie=True)
+            while done < len(patterns):
+                self._require_time(end_s, check_stop)
+                frames = self._movie(client, self._frame_shape())[: len(patterns) - done]
+                patterns[done : done + len(frames)] = binned(frames.astype(np.float32), side)
+                done += len(frames)
+                sink.advance(self._config.pattern.name, done)
+        return patterns.sum(axis=0)[None, None] if point else cube
 
     def _movie(self, client: Any, shape: tuple[int, int]) -> Array:
+        """Return the next frames (n, rows, columns), none where there is none yet."""
         room = HEADER_BYTES + 2 * shape[0] * shape[1]
-        status, size, count, data = client.get_movie_buffer(
-            None, room, 1, timeoutMsec=int(self._server.timeout_s * 1e3)
-        )
+        status, size, count, data = client.get_movie_buffer(None, room, 1, timeoutMsec=int(MOVIE_S * 1e3))
+        if status == self._deapi.MovieBufferStatus.TIMEOUT:
+            return np.empty((0, *shape), np.uint16)
         if status != self._deapi.MovieBufferStatus.OK or count < 1:
             raise InstrumentError(f"the camera server sent no more frames ({status}, {size} bytes)", where=self._where)
         return np.frombuffer(data, np.uint16, offset=HEADER_BYTES).reshape(count, *shape)
 
-    def _expose(self, client: Any, drawn: Plan, dwell_s: float, check_stop: Callable[[], None], *, movie: bool) -> None:
+    def _begin(self, client: Any, drawn: Plan, dwell_s: float, check_stop: Callable[[], None], *, movie: bool) -> float:
+        """Start a scan and return by when it must be over."""
         check_stop()
         self._controller.magnify(drawn.magnification)
         for name, value in _properties(drawn, dwell_s, self._bins()).items():
@@ -157,11 +170,12 @@ class DeapiAcquisition:
         points = drawn.size[0] * drawn.size[1]
         end_s = self._clock.now_s() + 2.0 * points * dwell_s + PATIENCE_S + 0.1 * points
         client.start_acquisition(1, request_movie_buffer=movie)
-        while client.acquiring:
-            check_stop()
-            if self._clock.now_s() > end_s:
-                raise NotReached("the scan did not finish in time", where=self._where, limit=f"{points} frames")
-            self._clock.wait(POLL_S)
+        return end_s
+
+    def _require_time(self, end_s: float, check_stop: Callable[[], None]) -> None:
+        check_stop()
+        if self._clock.now_s() > end_s:
+            raise NotReached("the scan did not finish in time", where=self._where)
 
     def _result(self, client: Any, name: str, action: Scan) -> Array:
         image = np.asarray(client.get_result(name)[0], np.float32)

@@ -132,7 +132,7 @@ class DetwinInstrument(DrivenInstrument):
         frames = self._frames(action, before, begin_s)
         if self._config.server is None:  # the twin answers at once; the exposure takes its time all the same
             pixels = 1 if isinstance(action, Measure) else action.width_px * action.height_px
-            self._clock.wait(action.dwell_s * pixels)
+            self._wait(action.dwell_s * pixels)
         self._check_stop()
         return frames
 
@@ -147,7 +147,7 @@ class DetwinInstrument(DrivenInstrument):
         if isinstance(action, Scan):
             images = self._acquisition.images(action, self._check_stop)
         else:
-            cube, images = self._acquisition.cube(action, self._check_stop)
+            cube, images = self._acquisition.cube(action, self._check_stop, self._sink)
             cubes = (image_frame(signal.name, cube, action, before, time_s=begin_s, signal=signal, unit=unit),)
         pictures = (image_frame(name, data, action, before, time_s=begin_s, unit=unit) for name, data in images.items())
         return (*cubes, *pictures)

@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 from autoscope.actions import Value
+from autoscope.clock import SimClock
+from autoscope.delivery import NoSink
 from autoscope.errors import AutoscopeError, InstrumentError, NotReached
 from autoscope.exposure import predict
-from autoscope.protocols import Clock
+from autoscope.protocols import Clock, FrameSink
 from autoscope.records import (
     Act,
     Action,
@@ -29,6 +31,9 @@ from environments.instruments.driving.admission import admit, require_reached
 from environments.instruments.driving.dose import DoseMeter
 from environments.instruments.simulated.config import MemoryConfig
 from environments.instruments.simulated.memory import ActMemory
+
+POLL_S = 0.05
+"""How often a wait looks whether the instrument was made safe."""
 
 
 class Reading(Value):
@@ -75,6 +80,8 @@ class DrivenInstrument(abc.ABC):
         self._memory = ActMemory(MemoryConfig())
         self._meter = DoseMeter(clock)
         self._acting = threading.Lock()
+        self._sink: FrameSink = NoSink()
+        """Of the act under way; drivers that can, tell it of frames while they are acquired."""
         self._stops = 0
         self._begun_at_stop = 0
 
@@ -106,9 +113,17 @@ class DrivenInstrument(abc.ABC):
         OutcomeUnknown
             The line broke while the instrument was told to act: read it back.
         """
+        return self.execute_into(act, NoSink())
+
+    def execute_into(self, act: Act, sink: FrameSink) -> Observation:
+        """Do what `execute` does and tell a sink of frames while they are acquired; see `Delivering`."""
         with self._acting:
             known = self._memory.recall(act.act_id)
-            return known if known is not None else self._first(act)
+            self._sink = sink
+            try:
+                return known if known is not None else self._first(act)
+            finally:
+                self._sink = NoSink()
 
     def _first(self, act: Act) -> Observation:
         self._begun_at_stop = self._stops
@@ -165,7 +180,7 @@ class DrivenInstrument(abc.ABC):
                 self._blank(action.blanked)
                 return ()
             case Wait():
-                self._clock.wait(action.duration_s)
+                self._wait(action.duration_s)
                 return ()
             case Scan() | SpectrumImage() | Measure():
                 return self._exposed(action, before)
@@ -208,7 +223,23 @@ class DrivenInstrument(abc.ABC):
         if self._stops != self._begun_at_stop:
             raise InstrumentError("the instrument was made safe while it acted", remedy="Look why, then ask anew")
 
-    def _wait_until(self, done: Callable[[], bool], what: str, limit_s: float, poll_s: float = 0.05) -> None:
+    def _wait(self, duration_s: float) -> None:
+        """Wait; on real time, until the instrument is made safe at the latest.
+
+        Raises
+        ------
+        InstrumentError
+            It was made safe meanwhile.
+        """
+        if isinstance(self._clock, SimClock):
+            self._clock.wait(duration_s)  # in one jump: a sum of jumps is another time in its last bit
+            return
+        end_s = self._clock.now_s() + duration_s
+        while (left_s := end_s - self._clock.now_s()) > 0.0:
+            self._clock.wait(min(left_s, POLL_S))
+            self._check_stop()
+
+    def _wait_until(self, done: Callable[[], bool], what: str, limit_s: float, poll_s: float = POLL_S) -> None:
         """Poll until something is so, on the instrument's clock.
 
         Raises

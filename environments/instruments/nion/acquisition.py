@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import uuid
 from collections.abc import Callable, Sequence
@@ -11,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoscope.errors import InstrumentError
+from autoscope.errors import AutoscopeError, InstrumentError
+from autoscope.protocols import FrameSink
 from autoscope.records import Axis, Measure, Scan, SpectrumImage, SpectrumSignal
 from environments.instruments.nion.config import CameraConfig, NionConfig
 from environments.instruments.nion.connection import Column
@@ -74,8 +76,11 @@ class Acquisition:
             np.ascontiguousarray(self._grab(self._cameras[name], action.dwell_s).data) for name in action.signals
         )
 
-    def spectrum_image(self, action: SpectrumImage) -> tuple[tuple[Array, ...], Array]:
-        """Record images, and a data set (height, width, channel) or (height, width, row, column) of one signal."""
+    def spectrum_image(self, action: SpectrumImage, sink: FrameSink) -> tuple[tuple[Array, ...], Array]:
+        """Record images, and a data set (height, width, channel) or (height, width, row, column) of one signal.
+
+        The sink is told of the data set as the stack delivers it, on the stack's own thread.
+        """
         camera = self._cameras[action.signals[0]]
         source = self._column.cameras[camera.name]
         frame = source.get_current_frame_parameters()
@@ -86,8 +91,10 @@ class Acquisition:
         parameters.scan_id = uuid.uuid4()
         self._set_context(action)
         causes: list[Exception] = []
+        telling = _Telling(self._column.data_channel(), source.hardware_source_id, camera.name, sink)
         done = self._ended(
             lambda: self._column.scan.grab_synchronized(
+                data_channel=telling.channel,
                 scan_frame_parameters=parameters,
                 camera=source,
                 camera_frame_parameters=frame,
@@ -95,6 +102,7 @@ class Acquisition:
             ),
             action.kind,
             causes,
+            telling,
         )
         scans, (data, *_) = done
         images = self._images(action, scans, detectors) if action.detectors else ()
@@ -151,7 +159,13 @@ class Acquisition:
             raise _nothing(camera.name)
         return frame
 
-    def _ended(self, acquire: Callable[[], Any], where: str, causes: Sequence[Exception] = ()) -> Any:
+    def _ended(
+        self,
+        acquire: Callable[[], Any],
+        where: str,
+        causes: Sequence[Exception] = (),
+        telling: _Telling | None = None,
+    ) -> Any:
         """Return what an acquisition gives; ended, again and again until it is, when it is to be stopped.
 
         To stop it once is not enough: the stack forgets an abort that comes just before an acquisition begins.
@@ -160,6 +174,8 @@ class Acquisition:
         ------
         InstrumentError
             The stack raised something, or gave nothing.
+        AutoscopeError
+            What the sink raised that was told: nobody wants the rest.
         """
         results: list[Any] = []
         errors: list[Exception] = []
@@ -174,8 +190,10 @@ class Acquisition:
         worker.start()
         while worker.is_alive():
             worker.join(POLL_S)
-            if self._stopped():
+            if self._stopped() or (telling is not None and telling.unwanted):
                 self.stop()
+        if telling is not None and telling.unwanted:
+            raise telling.unwanted
         if errors:
             cause = (*causes, errors[0])[0]
             raise InstrumentError(
@@ -235,6 +253,40 @@ class Acquisition:
                     remedy="Check the scan unit's calibration and its limits",
                 )
         return tuple(np.ascontiguousarray(images[name].data) for name in detectors)
+
+
+class _Telling:
+    """What gathers the data of a synchronised scan, telling a sink of how much there is.
+
+    Parameters
+    ----------
+    channel : DataAndMetadataDataChannel
+        The stack's own, which copies what is delivered to its place in arrays of the whole scan.
+    source, signal : str
+        Of the camera whose data the sink is told of: name in the stack, and ours.
+    """
+
+    def __init__(self, channel: Any, source: str, signal: str, sink: FrameSink) -> None:
+        self.channel = channel
+        self.unwanted: AutoscopeError | None = None
+        """Why the sink wants no more."""
+        self._source, self._signal, self._sink = source, signal, sink
+        self._begun = False
+        self._keep: Callable[..., None] = channel.update_data
+        channel.update_data = self._update
+
+    def _update(self, channel: Any, data: Array, taken: Any, place: slice, metadata: Any) -> None:
+        self._keep(channel, data, taken, place, metadata)
+        if channel.segments[0] != self._source or self.unwanted is not None:
+            return
+        whole = self.channel.get_data(channel).data
+        try:
+            if not self._begun:
+                self._begun = True
+                self._sink.begin(self._signal, whole)
+            self._sink.advance(self._signal, int(place.stop) // math.prod(whole.shape[2:]))
+        except AutoscopeError as error:  # raised where the acquisition is waited for, not inside the stack
+            self.unwanted = error
 
 
 def _names(camera: CameraConfig) -> tuple[str, ...]:

@@ -46,6 +46,8 @@ class Column:
     cameras: dict[str, Any]
     geometry: Any
     """The module with ``FloatPoint`` and ``IntSize``."""
+    data_channel: Any
+    """The class that gathers what an acquisition delivers."""
     simulated: bool
 
 
@@ -68,6 +70,7 @@ def connect(config: NionConfig) -> Column:
         scan=_source(manager, config.scan.source, "scan.source"),
         cameras={c.name: _source(manager, c.source, f"cameras.{c.name}.source") for c in config.cameras},
         geometry=_package("nion.utils.Geometry"),
+        data_channel=_package("nion.instrumentation.Acquisition").DataAndMetadataDataChannel,
         simulated=isinstance(wanted, UsimConfig),
     )
 

@@ -121,7 +121,7 @@ class NionInstrument(DrivenInstrument):
                     for name, data in zip(action.signals, self._acquisition.measure(action))
                 )
             case SpectrumImage():
-                images, data = self._acquisition.spectrum_image(action)
+                images, data = self._acquisition.spectrum_image(action, self._sink)
                 signal = self._signal(action.signals[0])
                 frames = (
                     *(

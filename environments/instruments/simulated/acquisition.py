@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoscope.exposure import electrons
+from autoscope.protocols import FrameSink
 from autoscope.records import Axis, Measure, Scan, SpectrumImage, SpectrumSignal
 from environments.instruments.simulated.blur import Blur
 from environments.instruments.simulated.config import DetectorConfig, ScanConfig
@@ -68,13 +69,14 @@ def acquire(
     detectors: tuple[DetectorConfig, ...],
     signals: tuple[SpectrumSignal, ...],
     rng: np.random.Generator,
+    sink: FrameSink,
 ) -> list[Record]:
-    """Record what the detectors and spectrometers give, image detectors first."""
+    """Record what the detectors and spectrometers give, image detectors first; the sink is told of spectrum images."""
     match action:
         case Scan():
             return scan(action, scene, detectors, rng)
         case SpectrumImage():
-            return spectrum_image(action, scene, detectors, signals, rng)
+            return spectrum_image(action, scene, detectors, signals, rng, sink)
         case Measure():
             return measure(action, scene, signals, rng)
 
@@ -93,6 +95,7 @@ def spectrum_image(
     detectors: tuple[DetectorConfig, ...],
     signals: tuple[SpectrumSignal, ...],
     rng: np.random.Generator,
+    sink: FrameSink,
 ) -> list[Record]:
     """Record one image per detector and one (height, width, channel) uint16 array per signal."""
     raster = Raster(action, scene.scanning, scene.coils, scene.tilt, scene.start_s)
@@ -100,7 +103,7 @@ def spectrum_image(
     fluence = _expose(action, scene, x_m, y_m)
     records = _images(action, raster, scene, detectors, (x_m, y_m, fluence), rng)
     for signal in signals:
-        cube = _cube(action, raster, scene, signal, (x_m, y_m, fluence), rng)
+        cube = _cube(action, raster, scene, signal, (x_m, y_m, fluence), rng, sink)
         records.append(Record(signal.name, (*_axes(raster), signal.axis), cube))
     return records
 
@@ -221,16 +224,19 @@ def _cube(
     signal: SpectrumSignal,
     places: tuple[Array, Array, Array],
     rng: np.random.Generator,
+    sink: FrameSink,
 ) -> NDArray[np.uint16]:
     each = electrons(scene.current_a, action.dwell_s)
     channels = signal.axis.size
     cube = np.empty((*raster.shape, channels), dtype=np.uint16)
+    sink.begin(signal.name, cube)
     step = max(1, CHUNK_BYTES // (8 * channels * raster.shape[1]))
     for top in range(0, raster.shape[0], step):
         part = slice(top, min(top + step, raster.shape[0]))
         yields = _spectra(raster, scene, signal, part, places)
         yields *= each
         cube[part] = count_spectrum(yields, rng, np.uint16)
+        sink.advance(signal.name, part.stop * raster.shape[1])
     return cube
 
 

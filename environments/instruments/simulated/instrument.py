@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter
 
 from autoscope.chance import stream
-from autoscope.errors import NotReached
-from autoscope.protocols import Clock
+from autoscope.delivery import NoSink
+from autoscope.errors import AutoscopeError
+from autoscope.protocols import Clock, FrameSink
 from autoscope.records import (
     Act,
     Action,
@@ -42,6 +43,7 @@ from environments.instruments.simulated.holder import Heater
 from environments.instruments.simulated.labels import centre_m, label
 from environments.instruments.simulated.memory import ActMemory, LogRecord, PhysicalLog
 from environments.instruments.simulated.optics import Probe, form_probe
+from environments.instruments.simulated.pace import Pace
 from environments.instruments.simulated.scan import Tilt, coil_matrix
 from environments.instruments.simulated.stage import Stage
 from environments.sample import SpecimenConfig, build_specimen
@@ -171,6 +173,10 @@ class SimulatedInstrument:
         InstrumentError
             The act was done so long ago that its answer is no longer kept.
         """
+        return self.execute_into(act, NoSink())
+
+    def execute_into(self, act: Act, sink: FrameSink) -> Observation:
+        """Do what `execute` does and tell a sink of spectrum images row by row; see `Delivering`."""
         known = self.recall(act.act_id)
         if known is not None:
             return known
@@ -178,8 +184,8 @@ class SimulatedInstrument:
         before = self.state()
         on_s = self._beam.on_s
         try:
-            frames = self._perform(act.action, before)
-        except NotReached as failure:
+            frames = self._perform(act.action, before, sink)
+        except AutoscopeError as failure:
             self._memory.keep(act.act_id, failure)
             raise
         finally:
@@ -247,14 +253,14 @@ class SimulatedInstrument:
 
     # --- doing ------------------------------------------------------------------------------------
 
-    def _perform(self, action: Action, before: MicroscopeState) -> tuple[Frame, ...]:
+    def _perform(self, action: Action, before: MicroscopeState, sink: FrameSink) -> tuple[Frame, ...]:
         match action:
             case MoveStage():
                 self._move(action, before.time_s)
             case SetOptics():
                 self._set_optics(action)
             case Scan() | Measure() | SpectrumImage():
-                return self._expose(action, before)
+                return self._expose(action, before, sink)
             case LoadSample():
                 self._load(action.slot, before.time_s)
             case SetStimulus():
@@ -297,7 +303,7 @@ class SimulatedInstrument:
         self._parked_m = (0.0, 0.0)
         self._drift.loaded(end_s - self._born_s)
 
-    def _expose(self, action: Exposing, before: MicroscopeState) -> tuple[Frame, ...]:
+    def _expose(self, action: Exposing, before: MicroscopeState, sink: FrameSink) -> tuple[Frame, ...]:
         coils = self._config.scan
         overhead_s = coils.point_overhead_s if isinstance(action, Measure) else coils.frame_overhead_s
         begin_s = before.time_s + overhead_s
@@ -307,10 +313,14 @@ class SimulatedInstrument:
         stray_e = 0.0 if self._beam.blanked else self._beam.expose(flyback_s, self._current_a)
         detectors = () if isinstance(action, Measure) else self._detectors(action.detectors)
         signals = () if isinstance(action, Scan) else self._signals(action.signals)
-        records = acquire(action, self._scene(begin_s, stray_e), detectors, signals, self._noise)
+        rows = 1 if isinstance(action, Measure) else action.height_px
+        pace = Pace(sink, self._clock, begin_s, (beam_s + flyback_s) / rows)
+        # the specimen's map is charged with the whole exposure beforehand, so one that is cut short costs all of it too
         dose_e = self._beam.expose(beam_s, self._current_a)
         self._beam.skip_time(begin_s + beam_s + flyback_s)
+        records = acquire(action, self._scene(begin_s, stray_e), detectors, signals, self._noise, pace)
         self._wait_until(begin_s + beam_s + flyback_s)
+        pace.end()
         probe_m = self._probe.rms_m(0.0)
         return tuple(label(record, action, before, begin_s, dose_e, probe_m) for record in records)
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscope.bus import messages as say
+from autoscope.bus.arrays import ArrayLayout
 from autoscope.bus.messages import Event, Reply, Request
 from autoscope.bus.roles import Verb
 from autoscope.bus.wire import (
@@ -36,6 +37,7 @@ from autoscope.records import (
     Observation,
     Range,
     Scan,
+    SpectrumImage,
 )
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "bus"
@@ -45,6 +47,10 @@ META = FrameMeta(signal="EDS", axes=(AXIS,), time_s=12.0, dwell_s=0.5, x_m=1e-06
 OBSERVATION = Observation("night-000007", STATE, STATE, (Frame(META, np.array([0, 7, 258], dtype="<u4")),))
 MOVE = Act(act_id="night-000006", action=MoveStage(x_m=1e-06), deadline_s=60.0, lease="f3c0")
 IMAGE = Act(act_id="night-000007", action=Scan(fov_m=1e-06, width_px=64, height_px=64, dwell_s=2e-06), lease="f3c0")
+CUBE = Act(
+    act_id="night-000008", lease="f3c0",
+    action=SpectrumImage(fov_m=1e-07, width_px=64, height_px=64, dwell_s=0.001, signals=("4D",)),
+)  # fmt: skip
 SCOPE = Capabilities(
     instrument="a column", serial="C-1", simulated=False, voltage_v=2e5, actions=("move_stage",), detectors=("HAADF",),
     ranges={"x_m": Range(low=-1e-3, high=1e-3)}, tolerances={"x_m": 5e-8},
@@ -68,6 +74,7 @@ ASKS = {
     "take_over": say.TakeOver(session="9a42", why="the agent wandered off"),
     "execute": say.Execute(session="9a41", seq=1, act=MOVE),
     "execute_scan": say.Execute(session="9a41", seq=2, act=IMAGE, acknowledge=("night-000002",)),
+    "execute_live": say.Execute(session="9a41", seq=3, act=CUBE, live=True),
     "abort": say.Abort(act_id="night-000007"),
     "make_safe": say.MakeSafe(),
     "emergency_stop": say.EmergencyStop(why="smoke"),
@@ -85,6 +92,8 @@ ANSWERS = {
     "holder": say.Holder(user="night_agent", left_s=3.5),
     "leased": say.Leased(lease="f3c0", left_s=5.0),
     "accepted": say.Accepted(act_id="night-000007"),
+    "delivering": say.Delivering(act_id="night-000008", signal="4D", stream="5d0e", layout=ArrayLayout(
+        dtype="<u2", shape=(64, 64, 128, 128), part_bytes=1048576, parts=128)),
     "done": pack(OBSERVATION)[0],
     "failed": say.Failed(act_id="night-000006", trouble=REFUSAL),
     "not_begun": say.NotBegun(act_id="night-000008"),
@@ -95,6 +104,17 @@ ANSWERS = {
 EVENTS = {
     "act": Event(
         kind="act", number=41, time_s=900.25, act_id="night-000007", state="running", elapsed_s=2.0, expected_s=8.0
+    ),
+    "act_acquiring": Event(
+        kind="act",
+        number=43,
+        time_s=906.0,
+        act_id="night-000008",
+        state="running",
+        elapsed_s=2.0,
+        expected_s=8.0,
+        points_done=1024,
+        points_total=4096,
     ),
     "safe": Event(kind="safe", number=42, time_s=905.5, text="the lease of night_agent lapsed"),
 }

@@ -14,6 +14,7 @@ from autoscope.errors import ConfigError, InstrumentError, OutOfRange, Unreachab
 from autoscope.exposure import electrons
 from autoscope.records import Act, Measure, MoveStage, Scan, SetOptics, SpectrumImage
 from autoscope.testing import check_instrument
+from autoscope.testing.conformance.deliveries import Copying
 from environments.instruments.detwin import Annulus, DetwinInstrument, ServerConfig
 from tests.unit.instruments.ports import free_ports, wait_until_open
 
@@ -135,6 +136,10 @@ def test_the_same_driver_drives_the_twins_own_servers():
         images = instrument.execute(Act(act_id="scan", action=scan)).frames
         assert [f.data.shape for f in images] == [(4, 5), (4, 5)]
         assert all(f.data.std() > 0.0 for f in images)
+        cube = SpectrumImage(**scan.model_dump(exclude={"kind"}), signals=("4D",))
+        data, *_ = instrument.execute_into(Act(act_id="cube", action=cube), seen := Copying()).frames
+        assert len(seen.told["4D"]) > 1  # frame by frame, as the camera's server has them
+        assert (seen.copies["4D"] == data.data).all()
         with pytest.raises(OutOfRange):
             instrument.execute(Act(act_id="far", action=MoveStage(x_m=1.0)))
         instrument.make_safe()
