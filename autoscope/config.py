@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
@@ -21,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from autoscope.conditions import threshold
 from autoscope.deadline import time_of_day
 from autoscope.errors import ConfigError
 from autoscope.quantities import (
@@ -115,6 +117,47 @@ class LimitsConfig(ConfigModel):
     """Fluence a place may receive in one act."""
 
 
+class SuspenderConfig(ConfigModel):
+    """A condition on what the instrument reads back, e.g. ``{reads: beam_current, below: 20 pA}``."""
+
+    reads: str
+    """``beam_current``, ``vacuum``, ``temperature``, ...: any number of the state."""
+    below: str | None = None
+    """The run is held while the reading is below this quantity ..."""
+    above: str | None = None
+    """... or above this one."""
+
+    @model_validator(mode="after")
+    def _has_limits(self) -> Self:
+        if self.below is None and self.above is None:
+            raise ValueError(f"a suspender needs a limit, e.g. '{{reads: {self.reads}, below: ...}}'")
+        if not self.low <= self.high:
+            raise ValueError("nothing lies between the limits")
+        return self
+
+    @property
+    def low(self) -> float:
+        """Lowest reading that holds nothing, SI."""
+        return -math.inf if self.below is None else threshold(self.reads, self.below)
+
+    @property
+    def high(self) -> float:
+        """Highest reading that holds nothing, SI."""
+        return math.inf if self.above is None else threshold(self.reads, self.above)
+
+
+class SuspendersConfig(ConfigModel):
+    """When a run is held, beam blanked, and for how long at most."""
+
+    conditions: tuple[SuspenderConfig, ...] = Field(min_length=1)
+    poll_s: PositiveDuration = 10.0
+    """How often the instrument is read back meanwhile."""
+    settle_s: Duration = 30.0
+    """How long all must be well before the run goes on."""
+    longest_s: PositiveDuration = 7200.0
+    """A run held longer has failed."""
+
+
 class EngineConfig(ConfigModel):
     """How the loop behaves."""
 
@@ -130,6 +173,9 @@ class EngineConfig(ConfigModel):
     """Stop after this many failed, rejected or refused acts in a row."""
     saturated_fraction: float = Field(default=0.05, gt=0, le=1)
     """A frame with more saturated pixels than this is rejected."""
+
+    suspenders: SuspendersConfig | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Conditions under which the beam is blanked and the run waits."""
 
     @model_validator(mode="after")
     def _deadline_needs_lookahead(self) -> Self:

@@ -19,6 +19,7 @@
     │   ├── SelfTestFailed     a server let a stranger in, or its own key not
     │   └── OutcomeUnknown     accepted, but nobody can say whether it was done
     ├── FrameRejected          a frame is unfit to learn from (NaN, empty, saturated, wrong shape)
+    │   └── ConditionLost      it was recorded while the instrument read back as unfit
     ├── JournalError           the record
     │   ├── JournalCorrupt     the hash chain or a frame does not verify
     │   ├── JournalFull        no space to write what must be written
@@ -136,6 +137,10 @@ class OutcomeUnknown(BusError):
 
 class FrameRejected(AutoscopeError):
     """A frame is unfit to learn from."""
+
+
+class ConditionLost(FrameRejected):
+    """A frame was recorded while the beam, the vacuum or another condition was lost."""
 
 
 class JournalError(AutoscopeError):

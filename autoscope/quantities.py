@@ -16,7 +16,7 @@ _TYPED = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([^\d\s].
 FROM_FILE = {"bare_numbers": "refused"}
 """Validation context for text people typed: a number without unit is an error there."""
 
-SUFFIXES = ("_e_per_m2", "_per_m2", "_m_per_s", "_rad", "_ev", "_m", "_s", "_a", "_v", "_k", "_e")
+SUFFIXES = ("_e_per_m2", "_per_m2", "_m_per_s", "_rad", "_ev", "_m", "_s", "_pa", "_a", "_v", "_k", "_e")
 
 
 def without_unit(field: str) -> str:
@@ -141,4 +141,5 @@ NonNegativeSpeed = Annotated[float, Quantity("m/s", low=0.0)]
 PositiveSpeed = Annotated[float, Quantity("m/s", **_POSITIVE)]
 PositiveFluence = Annotated[float, Quantity("e/m^2", **_POSITIVE)]
 Electrons = Annotated[float, Quantity("e", **_POSITIVE)]
+Pressure = Annotated[float, Quantity("Pa", **_POSITIVE)]
 Bytes = Annotated[float, Quantity("byte", **_POSITIVE)]

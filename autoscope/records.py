@@ -64,6 +64,8 @@ class MicroscopeState(Value):
     voltage_v: NonNegativeFloat = 0.0
     temperature_k: float | None = None
     bias_v: float | None = None
+    vacuum_pa: PositiveFloat | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Pressure at the sample, where there is a gauge."""
     blanked: bool = True
     dose_e: NonNegativeFloat = 0.0
     """Electrons that have reached the sample since the instrument was started."""
@@ -371,6 +373,8 @@ class View(Value):
     state: MicroscopeState
     capabilities: Capabilities
     pending: tuple[Action, ...] = ()
+    suspensions: int = Field(default=0, exclude_if=lambda value: value == 0)
+    """How often the run was held because the instrument read back as unfit; the sample may have moved meanwhile."""
 
 
 class Stage(Value):

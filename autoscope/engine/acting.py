@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from autoscope.engine.assemble import Job
+from autoscope.engine.suspenders import doubt
 from autoscope.errors import AutoscopeError, FrameRejected, PluginError
 from autoscope.guard import Guard
 from autoscope.journal import Recorder
@@ -88,6 +89,8 @@ def take_in(
             fault = fault_of(error)
         refs.append(recorder.write_frame(frame, step=step, index=index))
     values: tuple[Scalar, ...] = ()
+    if (lost := doubt(job.config.engine.suspenders, observation.state)) is not None and frames:
+        fault = fault_of(lost)
     if fault is None:
         values, fault = scalarize(job.scalarizers, frames)
     outcome = Outcome(

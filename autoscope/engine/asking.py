@@ -48,6 +48,7 @@ class Asked:
             "budget": view.budget.model_dump(mode="json", exclude_none=True),
             "state": view.state.model_dump(mode="json", exclude_defaults=True),
         }
+        seen |= {"suspensions": view.suspensions} if view.suspensions else {}
         return cls(seen | ({"pending": pending} if pending else {}), evidence)
 
     def plain(self) -> dict[str, Any]:
@@ -74,6 +75,7 @@ class Asked:
             state=MicroscopeState.model_validate(self.view["state"]),
             capabilities=capabilities,
             pending=tuple(actions[act_id] for act_id in self.view.get("pending", ())),
+            suspensions=int(self.view.get("suspensions", 0)),
         )
 
 

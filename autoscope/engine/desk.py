@@ -18,6 +18,7 @@ from autoscope.engine.assemble import Job
 from autoscope.engine.events import Ended, Listener, RunStatus, StepEvent
 from autoscope.engine.foresight import expected_state
 from autoscope.engine.incumbent import Incumbents
+from autoscope.engine.suspenders import Suspenders
 from autoscope.errors import PluginError
 from autoscope.exposure import Cost, predict
 from autoscope.guard import AreaDose, Guard, Spending
@@ -83,6 +84,7 @@ class Desk:
         self._evidence = Evidence()
         self.capabilities = job.environment.describe()
         self.guard = Guard(config.limits, self.capabilities, saturated_fraction=config.engine.saturated_fraction)
+        self.suspenders = Suspenders(job, recorder, self.start)
         self._spending = Spending(config.budget)
         self._area = _area_dose(config.budget)
         self._incumbents = Incumbents()
@@ -166,6 +168,20 @@ class Desk:
         if intervention.command == "stop":
             raise Ended(RunStatus.STOPPED, f"stopped by {intervention.who} ({intervention.why})")
 
+    def fit(self, state: MicroscopeState, heed: Callable[[], None]) -> MicroscopeState:
+        """Return a state from which acts may be done: the given one, or one after waiting; see `Suspenders.hold`.
+
+        Raises
+        ------
+        Ended
+            The run was stopped meanwhile, or waited too long.
+        """
+        before = self.suspenders.count
+        state = self.suspenders.hold(state, heed)
+        if self.suspenders.count > before:
+            self.forgive()
+        return state
+
     def left(self, state: MicroscopeState, step: int, *, time_s: float | None = None, pending_bytes: int = 0) -> Budget:
         """Return what is left to spend before a step, by a state, now or at a given time of the run.
 
@@ -199,7 +215,14 @@ class Desk:
 
     def view(self, step: int, state: MicroscopeState, left: Budget) -> View:
         """Return what a policy sees now, with nothing pending."""
-        return View(step=step, time_s=self.elapsed_s(), budget=left, state=state, capabilities=self.capabilities)
+        return View(
+            step=step,
+            time_s=self.elapsed_s(),
+            budget=left,
+            state=state,
+            capabilities=self.capabilities,
+            suspensions=self.suspenders.count,
+        )
 
     def view_ahead(self, running: Intent, state: MicroscopeState, cost: Cost, begun_s: float) -> View:
         """Return what a policy sees while an act runs: that act pending, state and budget as expected after it.
@@ -225,7 +248,13 @@ class Desk:
         time_s = begun_s + cost.time_s
         left = self.left(after, step, time_s=time_s, pending_bytes=cost.bytes)
         return View(
-            step=step, time_s=time_s, budget=left, state=after, capabilities=self.capabilities, pending=(action,)
+            step=step,
+            time_s=time_s,
+            budget=left,
+            state=after,
+            capabilities=self.capabilities,
+            pending=(action,),
+            suspensions=self.suspenders.count,
         )
 
     def act_id(self, step: int) -> str:

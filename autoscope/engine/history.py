@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from autoscope.engine.asking import Asked
 from autoscope.engine.desk import Intent
 from autoscope.engine.incumbent import Incumbents
+from autoscope.engine.suspenders import SUSPENDED
 from autoscope.errors import JournalCorrupt, JournalError
 from autoscope.exposure import Cost
 from autoscope.journal import Readable, Record
@@ -70,6 +71,8 @@ class History:
     interruptions: list[Interruption] = field(default_factory=list)
     new_deadline: dict[str, Any] = field(default_factory=dict)
     """Set where the run was taken up with another deadline."""
+    suspensions: int = 0
+    """How often the run was held because the instrument read back as unfit."""
     ended: dict[str, Any] | None = None
     """Body of the last record, if it is the end of the run."""
     begun_s: float = 0.0
@@ -161,6 +164,9 @@ def read_history(journal: Readable) -> History:
                 _conclude(history, index, record)
             case "question":
                 history.unused.append((record.seq, _asked(record.body, f"record {record.seq}")))
+            case "note" if record.body.get("event") == SUSPENDED:
+                history.suspensions += 1
+                history.interruptions.append(Interruption(len(history.told), record.time_s, SUSPENDED))
             case "run_ended":
                 history.ended = record.body
                 how = str(record.body.get("status", ""))

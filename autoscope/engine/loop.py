@@ -239,13 +239,16 @@ class Engine:
             self._one_step(desk)
 
     def _one_step(self, desk: Desk) -> None:
-        for intervention in self._inbox.take():
-            desk.heed(intervention, desk.steps)
-        state = self._job.environment.read_state()
+        self._heed(desk)
+        state = desk.fit(self._job.environment.read_state(), lambda: self._heed(desk))
         left = desk.left(state, desk.steps)
         decision, answer = self._decide(desk, state, left)
         intent = desk.intend(desk.steps, decision, state, answer)
         self._conclude(desk, intent, left, *self._act(desk, intent, state, left))
+
+    def _heed(self, desk: Desk) -> None:
+        for intervention in self._inbox.take():
+            desk.heed(intervention, desk.steps)
 
     def _resolve(self, desk: Desk, intent: Intent, past: Past) -> None:
         """Bring the act at which the run was cut off to its outcome: recalled, or begun now if it never was."""

@@ -92,7 +92,7 @@ class Overlap:
         past = past or Past()
         self._environment = desk.job.environment
         self._deadline_s = desk.job.config.engine.decision_deadline_s
-        self._pen = threading.Lock()
+        self._pen = desk.suspenders.pen = threading.Lock()
         self._stand_ins = past.stand_ins
         self._reopened = deque(past.open)
         self._known, self._fruitless = dict(past.known), past.fruitless
@@ -136,7 +136,7 @@ class Overlap:
         """Do an act and return the next one, if it could be decided meanwhile."""
         if intent.step in self._known:
             return self._follow(self._begin_turn(self._known_turn(intent)), self._recalled(intent))
-        state = self._state = self._environment.read_state()
+        state = self._state = self._desk.fit(self._environment.read_state(), self._heed)
         left = self._desk.left(state, intent.step)
         try:
             cost = self._desk.permit(intent.act.action, state, left)

@@ -146,6 +146,7 @@ class _Counted:
 
     def finish(self, start_dose_e: float) -> None:
         desk, history = self._desk, self._history
+        desk.suspenders.count = history.suspensions
         desk.take_up(self._evidence, begun_s=history.begun_s, start_dose_e=start_dose_e, decided=len(history.acts))
         desk.restore_deadline(history.deadline())
         for number, (past, outcome) in enumerate(self._outcomes, start=1):

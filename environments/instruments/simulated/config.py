@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -17,6 +17,7 @@ from autoscope.quantities import (
     PositiveLength,
     PositiveSpeed,
     PositiveVoltage,
+    Pressure,
     Quantity,
     Speed,
     Temperature,
@@ -184,6 +185,44 @@ class MemoryConfig(ConfigModel):
     """Entries of the physical log, and act identifiers remembered as done."""
 
 
+FaultKind = Literal["beam_loss", "vacuum", "drift_jump", "dim", "saturated", "hang"]
+
+
+class FaultConfig(ConfigModel):
+    """One thing that goes wrong on purpose."""
+
+    kind: FaultKind
+    at_s: Duration
+    """Since the instrument was started."""
+    lasts_s: PositiveDuration = 300.0
+    """For how long; a jump is at once and for ever."""
+    remaining: float = Field(default=0.1, ge=0.0, lt=1.0)
+    """Part of the beam (``beam_loss``), or of an image detector's signal (``dim``), that is left."""
+    pressure_pa: Pressure = 1e-2
+    """What the gauge reads (``vacuum``)."""
+    jump_m: PositiveLength = 3e-6
+    """How far the sample jumps (``drift_jump``)."""
+    direction_rad: Angle = 0.0
+    """Where to, from x towards y."""
+
+
+class RandomFaultsConfig(ConfigModel):
+    """Faults drawn from the instrument's seed, evenly over a time and over the kinds."""
+
+    count: PositiveInt
+    within_s: PositiveDuration
+    kinds: tuple[FaultKind, ...] = ("beam_loss", "vacuum", "drift_jump", "dim", "saturated", "hang")
+
+
+class FaultsConfig(ConfigModel):
+    """What goes wrong on purpose."""
+
+    events: tuple[FaultConfig, ...] = ()
+    random: RandomFaultsConfig | None = None
+    base_pressure_pa: Pressure | None = None
+    """What the gauge reads when all is well; absent and without vacuum faults: there is no gauge."""
+
+
 class MicroscopeConfig(ConfigModel):
     """Everything about the microscope except what is in its carousel."""
 
@@ -200,6 +239,8 @@ class MicroscopeConfig(ConfigModel):
     holder: HolderConfig | None = None
     """None: no in-situ holder, and stimuli are unsupported."""
     memory: MemoryConfig = MemoryConfig()
+    faults: FaultsConfig = Field(default=FaultsConfig(), exclude_if=lambda value: value == FaultsConfig())
+    """What goes wrong on purpose, to rehearse it."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

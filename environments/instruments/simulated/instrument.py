@@ -39,6 +39,7 @@ from environments.instruments.simulated.capabilities import admit, capabilities
 from environments.instruments.simulated.carousel import Carousel
 from environments.instruments.simulated.config import DetectorConfig, MicroscopeConfig
 from environments.instruments.simulated.drift import Drift
+from environments.instruments.simulated.faults import Faults, hung
 from environments.instruments.simulated.holder import Heater
 from environments.instruments.simulated.labels import centre_m, label
 from environments.instruments.simulated.memory import ActMemory, LogRecord, PhysicalLog
@@ -121,6 +122,7 @@ class SimulatedInstrument:
         self._stage = Stage(config.stage, stream(seed, "stage"))
         self._drift = Drift(config.drift, stream(seed, "drift"))
         self._drift.loaded(0.0)
+        self._faults = Faults(config.faults, stream(seed, "faults"))
         # the fastest of numpy's generators: noise is most of the work of an image
         self._noise = np.random.Generator(np.random.SFC64(stream(seed, "noise").integers(2**63, size=2).tolist()))
         self._beam = Beam(self._born_s)
@@ -152,7 +154,9 @@ class SimulatedInstrument:
             time_s=now_s,
             sample_slot=self._carousel.slot,
             **self._stage.read(),
-            **self._optics.model_dump(exclude={"kind"}),
+            **self._optics.model_dump(exclude={"kind", "beam_current_a"}),
+            beam_current_a=self._current_a * self._faults.beam_share(now_s - self._born_s),
+            vacuum_pa=self._faults.pressure_pa(now_s - self._born_s),
             voltage_v=self._config.gun.voltage_v,
             temperature_k=self._heater.temperature_k(now_s) if self._heater else None,
             blanked=self._beam.blanked,
@@ -181,6 +185,7 @@ class SimulatedInstrument:
         if known is not None:
             return known
         admit(act.action, self._can, self._carousel.specimen, self._config.scan.max_frame_bytes)
+        self._answer_in_time(act.act_id)
         before = self.state()
         on_s = self._beam.on_s
         try:
@@ -194,6 +199,15 @@ class SimulatedInstrument:
         observation = Observation(act.act_id, before, after, frames)
         self._memory.keep(act.act_id, observation)
         return observation
+
+    def _answer_in_time(self, act_id: str) -> None:
+        now_s = self._clock.now_s()
+        until_s = self._faults.hangs_until_s(now_s - self._born_s)
+        if until_s is not None:
+            self._wait_until(self._born_s + until_s)
+            failure = hung(act_id, self._clock.now_s() - now_s)
+            self._memory.keep(act_id, failure)
+            raise failure
 
     def recall(self, act_id: str) -> Observation | None:
         """Return the observation of an act that was done, or None if it was never begun.
@@ -231,6 +245,7 @@ class SimulatedInstrument:
             "drift_m": (float(view[0] - stage[0]), float(view[1] - stage[1])),
             "view_m": (float(view[0]), float(view[1])),
             "true_stage_m": stage,
+            "faults": tuple((fault.at_s, fault.kind) for fault in self._faults.planned),
             "true_defocus_m": defocus_m,
             "true_stigmator_m": (self._probe.stigmator_a_m, self._probe.stigmator_b_m),
             "probe_rms_m": self._probe.rms_m(defocus_m),
@@ -240,7 +255,9 @@ class SimulatedInstrument:
     def expected(self, signal: str, xy_m: Array, dwell_s: float) -> Frame:
         """Return mean counts of measurements of the undamaged specimen where it lies now; see `Foretelling`."""
         (wanted,) = self._signals((signal,))
-        data = expected(np.asarray(xy_m, np.float64), dwell_s, self._scene(self._clock.now_s(), 0.0), signal)
+        data = expected(
+            np.asarray(xy_m, np.float64), dwell_s, self._scene(self._clock.now_s(), 0.0, self._current_a), signal
+        )
         axes = (Axis(name="point", unit="", size=len(data)), wanted.axis)
         x_m, y_m = (float(v) for v in self._view_now())
         meta = FrameMeta(signal=signal, axes=axes, time_s=self._clock.now_s(), dwell_s=dwell_s, x_m=x_m, y_m=y_m)
@@ -312,13 +329,15 @@ class SimulatedInstrument:
         beam_s, flyback_s = self._spans(action)
         stray_e = 0.0 if self._beam.blanked else self._beam.expose(flyback_s, self._current_a)
         detectors = () if isinstance(action, Measure) else self._detectors(action.detectors)
+        detectors = self._faults.detectors(detectors, begin_s - self._born_s)
         signals = () if isinstance(action, Scan) else self._signals(action.signals)
+        current_a = self._current_a * self._faults.beam_share(*(begin_s - self._born_s + t for t in (0.0, beam_s)))
         rows = 1 if isinstance(action, Measure) else action.height_px
         pace = Pace(sink, self._clock, begin_s, (beam_s + flyback_s) / rows)
         # the specimen's map is charged with the whole exposure beforehand, so one that is cut short costs all of it too
-        dose_e = self._beam.expose(beam_s, self._current_a)
+        dose_e = self._beam.expose(beam_s, current_a)
         self._beam.skip_time(begin_s + beam_s + flyback_s)
-        records = acquire(action, self._scene(begin_s, stray_e), detectors, signals, self._noise, pace)
+        records = acquire(action, self._scene(begin_s, stray_e, current_a), detectors, signals, self._noise, pace)
         self._wait_until(begin_s + beam_s + flyback_s)
         pace.end()
         probe_m = self._probe.rms_m(0.0)
@@ -340,7 +359,8 @@ class SimulatedInstrument:
     def _view(self, time_s: Array) -> Array:
         """Return the specimen points (n, 2) under the optical axis at times since the start, (n,)."""
         x_m, y_m, _ = self._stage.true_m
-        return np.array([x_m, y_m]) + self._drift.at(time_s)
+        view: Array = np.array([x_m, y_m]) + self._drift.at(time_s) + self._faults.jump_m(time_s)
+        return view
 
     def _view_now(self) -> Array:
         view: Array = self._view(np.array([self._clock.now_s() - self._born_s]))[0]
@@ -352,7 +372,7 @@ class SimulatedInstrument:
         place: Array = self._view_now() + Tilt(*self._stage.tilt_rad).stretch * offset
         return place
 
-    def _scene(self, begin_s: float, stray_e: float) -> Scene:
+    def _scene(self, begin_s: float, stray_e: float, current_a: float) -> Scene:
         return Scene(
             specimen=self._carousel.specimen,
             exposed=self._carousel.exposed,
@@ -360,7 +380,7 @@ class SimulatedInstrument:
             view=self._view,
             defocus_m=self._flat_defocus_m(),
             tilt=Tilt(*self._stage.tilt_rad),
-            current_a=self._current_a,
+            current_a=current_a,
             start_s=begin_s - self._born_s,
             scanning=self._config.scan,
             coils=self._coils,
