@@ -1,0 +1,198 @@
+"""Whether policies can be told apart: paired by seed, bootstrap intervals, rank tests with corrected p-values.
+
+All policies of a comparison share their seeds, and with them specimen, noise and initial places, so differences are
+taken seed by seed. Tests are two-sided Wilcoxon signed-rank tests (Wilcoxon 1945; zeros by Pratt 1959); many at once
+are corrected by Holm's step-down method (Holm 1979), which holds the chance of any false claim below ``alpha``
+whatever the dependence among the tests.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from autoscope.errors import DataError
+
+Array = NDArray[np.float64]
+Statistic = Callable[..., Array]
+
+ALPHA = 0.05
+RESAMPLES = 2000
+MOST_SIGNS = 13
+"""Pairs with ties up to which all 2**n signs are tried (scipy's permutation method, 9999 of them at most)."""
+FEWEST = 6
+"""Pairs below which a two-sided signed-rank test cannot reach 5 % at all: 2 / 2**5 > 0.05."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its confidence interval, from ``n`` seeds."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Policy ``a`` against policy ``b`` over the seeds both have.
+
+    Attributes
+    ----------
+    difference : Interval
+        Of the mean of a - b.
+    p : float
+        Of the signed-rank test; 1 where it cannot be done.
+    p_holm : float
+        Corrected for all comparisons made together.
+    distinguishable : bool
+        Whether the corrected p-value is below the alpha it was judged at.
+    """
+
+    a: str
+    b: str
+    difference: Interval
+    p: float
+    p_holm: float
+    distinguishable: bool
+
+
+def mean_interval(values: Sequence[float] | Array, confidence: float = 0.95, seed: int = 0) -> Interval:
+    """Return the mean with its bootstrap interval; of fewer than two values, or equal ones, that value.
+
+    Raises
+    ------
+    DataError
+        There is no value, or one is not finite.
+    """
+    known = np.asarray(values, dtype=np.float64)
+    if known.size == 0 or not np.isfinite(known).all():
+        raise DataError("a mean needs finite values", value=f"{known.size} values")
+    low, high = _bootstrap((known,), np.mean, confidence, seed)
+    return Interval(float(known.mean()), low, high, known.size)
+
+
+def paired_difference(
+    a: Mapping[int, float], b: Mapping[int, float], confidence: float = 0.95, seed: int = 0
+) -> Interval | None:
+    """Return the mean of a - b over the seeds both have, with its paired bootstrap interval; None without any.
+
+    Notes
+    -----
+    BCa interval (Efron, J. Am. Stat. Assoc. 82, 171 (1987)) of `scipy.stats.bootstrap`, both policies resampled by
+    the same seeds; the percentile interval where the acceleration is not defined.
+    """
+    shared = sorted(a.keys() & b.keys())
+    if not shared:
+        return None
+    pair = tuple(np.array([side[s] for s in shared]) for side in (a, b))
+    low, high = _bootstrap(pair, _mean_difference, confidence, seed)
+    return Interval(float(np.mean(pair[0] - pair[1])), low, high, len(shared))
+
+
+def _mean_difference(a: Array, b: Array, axis: int = -1) -> Array:
+    return np.asarray(np.mean(a, axis=axis) - np.mean(b, axis=axis))
+
+
+def _bootstrap(samples: tuple[Array, ...], statistic: Statistic, confidence: float, seed: int) -> tuple[float, float]:
+    value = float(statistic(*samples))
+    differing = samples[0] if len(samples) == 1 else samples[0] - samples[1]
+    if differing.size < 2 or np.ptp(differing) <= 1e-12 * (np.abs(differing).max() or 1.0):
+        return value, value
+    for method in ("BCa", "percentile"):
+        with np.errstate(all="ignore"):
+            found = stats.bootstrap(
+                samples,
+                statistic,
+                paired=len(samples) > 1,
+                n_resamples=RESAMPLES,
+                confidence_level=confidence,
+                method=method,
+                rng=np.random.default_rng(seed),
+            ).confidence_interval
+        if math.isfinite(found.low) and math.isfinite(found.high):
+            return float(found.low), float(found.high)
+    return value, value
+
+
+def signed_rank_p(a: Array, b: Array) -> float:
+    """Return the two-sided p-value of Wilcoxon's signed-rank test on pairs (n,); 1 where all pairs are equal.
+
+    Infinite values rank as such: two of the same sign are equal, an infinite one is beyond every finite one.
+    """
+    with np.errstate(invalid="ignore"):
+        gaps = np.where(a == b, 0.0, a - b)
+    finite = np.abs(gaps[np.isfinite(gaps)])
+    beyond = 2.0 * (finite.max(initial=0.0) + 1.0)  # all infinite gaps tie above the largest finite one
+    gaps = np.where(np.isinf(gaps), np.sign(gaps) * beyond, gaps)
+    if gaps.size == 0 or not gaps.any():
+        return 1.0
+    return float(stats.wilcoxon(gaps, zero_method="pratt", method=_method(gaps)).pvalue)
+
+
+def _method(gaps: Array) -> Any:
+    """Return how the null distribution is found: exactly, by all signs where values tie, or approximately if many."""
+    sizes = np.abs(gaps)
+    if gaps.all() and np.unique(sizes).size == sizes.size:
+        return "exact" if gaps.size <= 50 else "asymptotic"
+    return stats.PermutationMethod() if gaps.size <= MOST_SIGNS else "asymptotic"
+
+
+def holm(p: Sequence[float] | Array) -> Array:
+    """Return p-values corrected for being looked at together (m,), by Holm's step-down method.
+
+    Examples
+    --------
+    >>> holm([0.01, 0.04, 0.03]).round(3).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    given = np.asarray(p, dtype=np.float64)
+    order = np.argsort(given, kind="stable")
+    stepped = np.maximum.accumulate(given[order] * np.arange(given.size, 0, -1))
+    corrected = np.empty_like(given)
+    corrected[order] = np.minimum(stepped, 1.0)
+    return corrected
+
+
+def compare(
+    scores: Mapping[str, Mapping[int, float]],
+    *,
+    ranked: Mapping[str, Mapping[int, float]] | None = None,
+    alpha: float = ALPHA,
+    seed: int = 0,
+) -> list[Comparison]:
+    """Return every pair of policies compared over their shared seeds, p-values corrected together.
+
+    Parameters
+    ----------
+    scores : mapping of policy to values by seed
+        Finite: their differences are averaged.
+    ranked : mapping, optional
+        Values for the rank tests where they differ from ``scores``: with infinity for a level never reached.
+    alpha : float
+        Chance of any false claim.
+    seed : int
+        Of the resampling.
+    """
+    pairs = list(itertools.combinations(scores, 2))
+    tested = scores if ranked is None else ranked
+    p = [_pair_p(tested[a], tested[b]) for a, b in pairs]
+    found = []
+    for (a, b), raw, corrected in zip(pairs, p, holm(p), strict=True):
+        gap = paired_difference(scores[a], scores[b], seed=seed)
+        gap = gap or Interval(math.nan, math.nan, math.nan, 0)
+        found.append(Comparison(a, b, gap, raw, float(corrected), bool(corrected < alpha)))
+    return found
+
+
+def _pair_p(a: Mapping[int, float], b: Mapping[int, float]) -> float:
+    shared = sorted(a.keys() & b.keys())
+    return signed_rank_p(np.array([a[s] for s in shared]), np.array([b[s] for s in shared])) if shared else 1.0
