@@ -12,6 +12,7 @@ from autoscope import __version__
 from autoscope.cli import (
     bench_commands,
     bus_commands,
+    dashboard_commands,
     doctor_commands,
     export_commands,
     keys_commands,
@@ -36,6 +37,7 @@ A run is described by one YAML file (see configs/). Everything that happens is w
 
   autoscope check configs/overnight_survey.yaml     what it would do, its time and dose, before any beam
   autoscope run configs/overnight_survey.yaml       do it (Ctrl-C stops cleanly, with a partial report)
+  autoscope dashboard                               watch the newest run, look back, take the wheel
   autoscope report runs/RUN                         write the morning report again
   autoscope verify runs/RUN                         prove that nothing in the record was altered
   autoscope export runs/RUN --format nexus          hand it on: nexus, rocrate, prov, csv, parquet, zarr
@@ -146,6 +148,7 @@ def _root(
 
 record_commands.register(app)
 runs_commands.register(app)
+dashboard_commands.register(app)
 
 
 def main() -> None:

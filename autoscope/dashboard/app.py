@@ -1,0 +1,134 @@
+"""The app: looks at the run a few times a second, keeps the screen on top up to date, and takes keys."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from autoscope.dashboard.screens.data_screen import DataScreen
+from autoscope.dashboard.screens.decision_screen import DecisionScreen
+from autoscope.dashboard.screens.instrument_screen import InstrumentScreen
+from autoscope.dashboard.screens.log_screen import LogScreen
+from autoscope.dashboard.screens.model_screen import ModelScreen
+from autoscope.dashboard.screens.overview import OverviewScreen
+from autoscope.dashboard.screens.run_screen import RunScreen
+from autoscope.dashboard.sight import Onlooker, Sight
+from autoscope.dashboard.themes import DARK, LIGHT
+
+PERIOD_S = 0.4
+"""Between two looks at a run."""
+FAR = 10
+"""Steps that a page key goes back or on."""
+
+
+class Dashboard(App[None]):
+    """Shows one run, live or finished.
+
+    Parameters
+    ----------
+    onlooker : Onlooker
+        Looks at the run.
+    period_s : float, optional
+        Real time between two looks; None: only when `look` is called, as tests do.
+    """
+
+    TITLE = "autoscope"
+    CSS_PATH = "dashboard.tcss"
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
+        "overview": OverviewScreen,
+        "model": ModelScreen,
+        "decision": DecisionScreen,
+        "data": DataScreen,
+        "log": LogScreen,
+        "instrument": InstrumentScreen,
+    }
+    DEFAULT_MODE = "overview"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("1", "switch_mode('overview')", "overview"),
+        Binding("2", "switch_mode('model')", "model"),
+        Binding("3", "switch_mode('decision')", "decision"),
+        Binding("4", "switch_mode('data')", "data"),
+        Binding("5", "switch_mode('log')", "log"),
+        Binding("6", "switch_mode('instrument')", "instrument"),
+        Binding("left", "earlier(1)", "earlier", show=False),
+        Binding("right", "later(1)", "later", show=False),
+        Binding("shift+left,pageup", f"earlier({FAR})", "much earlier", show=False),
+        Binding("shift+right,pagedown", f"later({FAR})", "much later", show=False),
+        Binding("home", "first", "first", show=False),
+        Binding("end", "newest", "newest", show=False),
+        Binding("l", "light", "light or dark", show=False),
+        Binding("q", "quit", "leave"),
+    ]
+
+    def __init__(self, onlooker: Onlooker, *, period_s: float | None = PERIOD_S) -> None:
+        super().__init__()
+        for theme in (DARK, LIGHT):
+            self.register_theme(theme)
+        self.theme = DARK.name
+        self._onlooker, self._period_s = onlooker, period_s
+        self._at: int | None = None
+        self.sight: Sight | None = None
+
+    def on_mount(self) -> None:
+        """Begin to look."""
+        self.sub_title = self._onlooker.source.name
+        if self._period_s is not None:
+            self.run_worker(self._keep_looking(self._period_s), name="looking", exit_on_error=True)
+
+    async def look(self) -> None:
+        """Look once, and show what is seen if it is new."""
+        screen = self.screen
+        maps = isinstance(screen, RunScreen) and screen.WANTS_MAPS
+        sight, new = await asyncio.to_thread(self._onlooker.look, self._at, maps=maps)
+        self.sight = sight
+        if new and isinstance(self.screen, RunScreen):
+            self.screen.show(sight)
+
+    async def _keep_looking(self, period_s: float) -> None:
+        while True:
+            await self.look()
+            whole = self.sight is not None and self.sight.model.whole
+            await asyncio.sleep(period_s if whole else 0.0)
+
+    def why_no_maps(self) -> str:
+        """Return why there are no maps of the model."""
+        return self._onlooker.why_no_maps()
+
+    # --- looking back -------------------------------------------------------------------------------
+
+    def look_back(self, step: int | None) -> None:
+        """Look at the run as it was after a step; None: as it is."""
+        known = len(self.sight.model.steps) if self.sight else 0
+        self._at = None if step is None or step >= known - 1 else max(0, step)
+        self.run_worker(self.look(), group="scrub", exclusive=True)
+
+    def action_earlier(self, steps: int) -> None:
+        """Go some steps back."""
+        if self.sight is not None:
+            self.look_back(self.sight.step - steps)
+
+    def action_later(self, steps: int) -> None:
+        """Go some steps on; beyond the last is the present."""
+        if self.sight is not None and self._at is not None:
+            self.look_back(self._at + steps)
+
+    def action_first(self) -> None:
+        """Go to the first step."""
+        self.look_back(0)
+
+    def action_newest(self) -> None:
+        """Go to the present."""
+        self.look_back(None)
+
+    def action_light(self) -> None:
+        """Change between the light and the dark theme."""
+        self.theme = LIGHT.name if self.current_theme.dark else DARK.name
+
+    def on_unmount(self) -> None:
+        """Let go of the run."""
+        self._onlooker.close()

@@ -1,0 +1,125 @@
+"""The few numbers a picture of a whole run needs, out of the canonical text of a record, without reading all of it.
+
+Canonical JSON (docs/journal.md) has sorted keys and no spaces, and a quotation mark inside a text is always preceded by
+a backslash, so ``"key":`` can only be a key. Where something is not found that way, the whole body is read.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import from_json
+
+_ACTION = re.compile(rb'"action":(\{[^{}]*\})')
+_PREDICTED = re.compile(rb'"predicted_mean":([^,]*),"predicted_std":([^,]*),"purpose":("(?:[^"\\]|\\.)*")')
+_STATE = re.compile(rb'"state":(\{[^{}]*\})')
+_STATUS = re.compile(rb'"status":"(\w+)"')
+_VALUES = b'"values":['
+_SHAPES = re.compile(rb'"dtype":"[^"]*?(\d+)"|"shape":\[([\d,]*)\]')
+
+
+@dataclass(frozen=True, slots=True)
+class Intended:
+    """What an intent says, as far as a picture of the run needs it; NaN where it says nothing."""
+
+    action: Mapping[str, Any]
+    purpose: str
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True, slots=True)
+class Concluded:
+    """What an outcome says, as far as a picture of the run needs it."""
+
+    status: str
+    state: Mapping[str, Any]
+    values: tuple[tuple[str, float, float, str], ...]
+    """Name, value, standard uncertainty and unit of each."""
+    bytes: int
+    """Of the frames."""
+    images: int
+    """How many of the frames have two axes."""
+    spectra: int
+    """How many of the frames have one axis."""
+
+
+def skim_intent(body: bytes) -> Intended:
+    """Return what the body of an intent says.
+
+    Raises
+    ------
+    ValueError
+        It is no JSON, or no intent.
+    """
+    action, predicted = _ACTION.search(body), _PREDICTED.search(body)
+    if action is None or predicted is None:
+        return _read_intent(from_json(body))
+    mean, std, purpose = predicted.groups()
+    return Intended(from_json(action[1]), from_json(purpose), _number(from_json(mean)), _number(from_json(std)))
+
+
+def skim_outcome(body: bytes) -> Concluded:
+    """Return what the body of an outcome says.
+
+    Raises
+    ------
+    ValueError
+        It is no JSON, or no outcome.
+    """
+    state, status, at = _STATE.search(body), _STATUS.search(body), body.rfind(_VALUES)
+    if state is None or status is None or at < 0:
+        return _read_outcome(from_json(body))
+    values = _values(from_json(body[at + len(_VALUES) - 1 : -1]))
+    return Concluded(status[1].decode("ascii"), from_json(state[1]), values, *_counted(_shapes(body)))
+
+
+def _read_intent(body: Any) -> Intended:
+    try:
+        decision = body["decision"]
+        mean, std = _number(decision.get("predicted_mean")), _number(decision.get("predicted_std"))
+        return Intended(decision["action"], str(decision.get("purpose") or ""), mean, std)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"is no intent: {error!r}") from error
+
+
+def _read_outcome(body: Any) -> Concluded:
+    try:
+        frames = body.get("frames") or ()
+        shapes = [(int(re.sub(r"\D", "", f["dtype"]) or 1), tuple(f["shape"])) for f in frames]
+        return Concluded(str(body["status"]), body["state"], _values(body.get("values") or ()), *_counted(shapes))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"is no outcome: {error!r}") from error
+
+
+def _values(found: Any) -> tuple[tuple[str, float, float, str], ...]:
+    try:
+        return tuple((str(v["name"]), float(v["value"]), float(v["std"]), str(v["unit"])) for v in found)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"holds no values: {error!r}") from error
+
+
+def _shapes(body: bytes) -> list[tuple[int, tuple[int, ...]]]:
+    """Return bytes per element and shape of each frame an outcome refers to."""
+    found, width = [], 1
+    for size, shape in _SHAPES.findall(body):
+        if size:
+            width = int(size)
+        else:
+            found.append((width, tuple(int(n) for n in shape.split(b",") if n)))
+    return found
+
+
+def _counted(shapes: list[tuple[int, tuple[int, ...]]]) -> tuple[int, int, int]:
+    """Return bytes, number of images and number of spectra."""
+    size = sum(width * math.prod(shape) for width, shape in shapes)
+    axes = [len(shape) for _, shape in shapes]
+    return size, axes.count(2), axes.count(1)
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
