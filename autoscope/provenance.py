@@ -44,6 +44,7 @@ def _package_of(plugin: object) -> str:
     return kind.__module__.split(".")[0]
 
 
+@functools.cache
 def _version(distribution: str) -> str:
     try:
         return importlib.metadata.version(distribution)

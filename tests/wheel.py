@@ -12,6 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.stranger import build_wheel, check_results, write_bench
+
 ROOT = Path(__file__).resolve().parents[1]
 DECOY = "raise SystemExit('a folder of the working directory was imported instead of the installed package')\n"
 
@@ -32,7 +34,16 @@ def main() -> None:
         (run,) = (elsewhere / "runs").iterdir()
         _call(autoscope, "verify", str(run), cwd=elsewhere)
         _call(str(python), "-I", "-c", _TYPED, cwd=elsewhere)
+        _benchmark_a_strangers_policy(python, folder, elsewhere)
     print("1 passed, 0 failed")
+
+
+def _benchmark_a_strangers_policy(python: Path, folder: Path, elsewhere: Path) -> None:
+    """Install a policy from a wheel of its own and have the arena compare it."""
+    _call(str(python), "-m", "pip", "install", "--quiet", "--no-deps", str(build_wheel(folder)))
+    bench = str(write_bench(folder))
+    _call(str(python.with_name("autoscope")), "bench", bench, "--workers", "1", "--quiet", cwd=elsewhere)
+    check_results(elsewhere / "runs" / "bench" / "wander" / "results.parquet")
 
 
 _TYPED = "import autoscope, pathlib; assert (pathlib.Path(autoscope.__file__).parent / 'py.typed').is_file()"

@@ -74,7 +74,7 @@ def _run(cell: Cell, stopwatch: Callable[[], float]) -> tuple[Trace, RunEnd]:
     job = assemble(resolved)
     entrant = Entrant(job.policy, task.pool, cell.opening, resolved.config.seed, stopwatch)
     watch = Watch(task.wanted, job.policy, entrant, cell.measurements, cell.maps_at)
-    journal = MemoryJournal(clock=job.clock, keep_frames=False)
+    journal = MemoryJournal(clock=job.clock, keep_frames=False, deferred=True)
     end = Engine(replace(job, policy=entrant), journal, inbox=watch, listener=watch, stopwatch=stopwatch).run()
     if entrant.capabilities is None:
         raise DataError(f"the campaign could not begin: {end.reason}", where=f"environment {cell.environment}")

@@ -181,22 +181,27 @@ def _controlled(document: Document, label: str, choice: Choice, control: Control
     return Choice(choice.name, choice.plugin, options)
 
 
-def _policy(document: Document, label: str, part: PluginConfig, task: BenchEnvironment, budget: BenchBudget) -> Choice:
-    """Return a policy with the options that the environment and the budget imply, where it has them."""
-    known = _options_of(_config_of(document, part, ("policies", label)))
+def implied_options(config: type[BaseModel], task: BenchEnvironment, measurements: int | None) -> dict[str, Any]:
+    """Return what the task says and a policy's ``Config`` has an option for, as it is written in a file."""
+    known = {field.alias or name for name, field in config.model_fields.items()}
     implied = {
         "target": task.wanted,
         "dwell": task.plain()["dwell"],
         "signals": list(task.signals),
         "stride_px": task.pool.stride_px,
         "overview": task.pool.overview(),
-        "points": budget.measurements,
+        "points": measurements,
     }
+    return {name: value for name, value in implied.items() if name in known and value is not None}
+
+
+def _policy(document: Document, label: str, part: PluginConfig, task: BenchEnvironment, budget: BenchBudget) -> Choice:
+    """Return a policy with the options that the environment and the budget imply, where it has them."""
+    implied = implied_options(_config_of(document, part, ("policies", label)), task, budget.measurements)
     filled = copy.copy(document)
     filled.data = copy.deepcopy(document.data)
-    given = filled.data["policies"][label].setdefault("options", {}) or {}
-    wanted = {name: value for name, value in implied.items() if name in known and value is not None}
-    filled.data["policies"][label]["options"] = wanted | given
+    given = filled.data["policies"][label].get("options") or {}
+    filled.data["policies"][label]["options"] = implied | given
     return choose(filled, "policies", part, ("policies", label))
 
 
@@ -206,10 +211,6 @@ def _config_of(document: Document, part: PluginConfig, at: tuple[str, ...]) -> t
     except PluginError as error:
         raise ConfigError(str(error), where=document.where((*at, "name"))) from error
     return config
-
-
-def _options_of(config: type[BaseModel]) -> set[str]:
-    return {field.alias or name for name, field in config.model_fields.items()}
 
 
 def _run(task: BenchEnvironment, policy: PluginConfig, budget: BenchBudget, decision_time_s: float) -> RunConfig:

@@ -294,8 +294,8 @@ class Desk:
         latency_s = answer.latency_s if answer else 0.0
         body: dict[str, Any] = {
             "act_id": act.act_id,
-            "decision": decision.model_dump(mode="json"),
-            "cost": cost.model_dump(mode="json"),
+            "decision": decision,
+            "cost": cost,
             "latency_s": round(latency_s, 6),
         }
         if answer is not None:

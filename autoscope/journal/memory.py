@@ -24,11 +24,16 @@ class MemoryJournal(Readable):
         Stamps the records.
     keep_frames : bool
         False forgets the arrays once their hash is known, for long benchmarks.
+    deferred : bool
+        True writes and chains records when somebody first reads them: a benchmark that reads none saves most of the
+        cost. A body that is no plain data is then refused as late as that.
     """
 
-    def __init__(self, *, clock: Clock, keep_frames: bool = True) -> None:
-        self._clock, self._keep_frames = clock, keep_frames
+    def __init__(self, *, clock: Clock, keep_frames: bool = True, deferred: bool = False) -> None:
+        self._clock, self._keep_frames, self._deferred = clock, keep_frames, deferred
         self._rows: list[Row] = []
+        self._waiting: list[tuple[RecordKind, Mapping[str, Any] | BaseModel, int | None, float, str]] = []
+        self._last_kind = ""
         self._frames: dict[str, Frame] = {}
         self._names: set[str] = set()
         self._closed = False
@@ -45,10 +50,11 @@ class MemoryJournal(Readable):
             The journal is closed, the run has ended, or the body is not plain data.
         """
         self._refuse_if_over(kind)
-        previous = self._rows[-1] if self._rows else None
-        row = link(previous, kind, body, step=step, time_s=self._clock.now_s(), wall=self._clock.wall())
-        self._rows.append(row)
-        return row.seq
+        self._waiting.append((kind, body, step, self._clock.now_s(), self._clock.wall()))
+        if not self._deferred:
+            self._chain()
+        self._last_kind = kind
+        return len(self._rows) + len(self._waiting)
 
     def write_frame(self, frame: Frame, *, step: int, index: int) -> FrameRef:
         """Keep a frame and return the reference to put into an outcome.
@@ -75,6 +81,7 @@ class MemoryJournal(Readable):
 
     def records(self, kind: RecordKind | None = None, after: int = 0) -> Iterator[Record]:
         """Yield the records with a sequence number above ``after``, in order, optionally of one kind only."""
+        self._chain()
         return (parse(row, str(self)) for row in self._rows[after:] if kind in (None, row.kind))
 
     def load_frame(self, ref: FrameRef) -> Frame:
@@ -92,8 +99,14 @@ class MemoryJournal(Readable):
             raise JournalCorrupt("is not the frame referred to", where=f"{self}: {ref.file}")
         return frame
 
+    def _chain(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for kind, body, step, time_s, wall in waiting:
+            previous = self._rows[-1] if self._rows else None
+            self._rows.append(link(previous, kind, body, step=step, time_s=time_s, wall=wall))
+
     def _refuse_if_over(self, kind: str = "frame") -> None:
         if self._closed:
             raise JournalError("the journal is closed", where=str(self), remedy="Make a new one")
-        if self._rows and self._rows[-1].kind in {"run_ended", "annotation"} and kind != "annotation":
+        if self._last_kind in {"run_ended", "annotation"} and kind != "annotation":
             raise JournalError("the run has ended; only annotations can follow its last record", where=str(self))

@@ -1,4 +1,4 @@
-"""What others need to test against autoscope: disks and networks that fail, and the conformance kit for instruments.
+"""What others need to test against autoscope: failing disks and networks, and conformance kits for plug-ins.
 
 >>> from autoscope.testing import check_instrument
 >>> check_instrument.__name__
@@ -17,7 +17,9 @@ _HOMES = {
     "MemoryTransport": "autoscope.testing.transport",
     "Report": "autoscope.testing.conformance.report",
     "Steps": "autoscope.testing.conformance.bench",
+    "PolicyReport": "autoscope.testing.conformance.report",
     "check_instrument": "autoscope.testing.conformance.kit",
+    "check_policy": "autoscope.testing.conformance.policies",
 }
 
 __all__ = sorted(_HOMES)

@@ -30,20 +30,9 @@ class Check(Value):
         return f"{text}\n      -> {self.remedy}" if self.remedy and self.status == "failed" else text
 
 
-class Report(Value):
-    """All checks of one instrument; ``str`` of it is for people.
+class Findings(Value):
+    """All checks of one plug-in; ``str`` of it is for people."""
 
-    Examples
-    --------
-    >>> check = Check(group="state", promise="is finite", status="passed")
-    >>> Report(instrument="a", serial="1", checks=(check,)).ok
-    True
-    """
-
-    instrument: str
-    serial: str
-    simulated: bool = False
-    gentle: bool = False
     checks: tuple[Check, ...] = ()
 
     @property
@@ -64,7 +53,12 @@ class Report(Value):
     def summary(self) -> str:
         """One line: how many checks ended how."""
         counts = ", ".join(f"{self.count(status)} {status}" for status in _MARKS)  # type: ignore[arg-type]
-        return f"{self.instrument} ({self.serial}): {counts}"
+        return f"{self.subject}: {counts}"
+
+    @property
+    def subject(self) -> str:
+        """What was checked."""
+        return "plug-in"
 
     def __str__(self) -> str:
         lines: list[str] = []
@@ -75,3 +69,41 @@ class Report(Value):
                 lines.append(group)
             lines += [f"  {line}" for line in str(check).splitlines()]
         return "\n".join([*lines, self.summary])
+
+
+class Report(Findings):
+    """All checks of one instrument.
+
+    Examples
+    --------
+    >>> check = Check(group="state", promise="is finite", status="passed")
+    >>> Report(instrument="a", serial="1", checks=(check,)).ok
+    True
+    """
+
+    instrument: str
+    serial: str
+    simulated: bool = False
+    gentle: bool = False
+
+    @property
+    def subject(self) -> str:
+        """Instrument and serial number."""
+        return f"{self.instrument} ({self.serial})"
+
+
+class PolicyReport(Findings):
+    """All checks of one policy.
+
+    Examples
+    --------
+    >>> PolicyReport(policy="wander").summary
+    'wander: 0 passed, 0 failed, 0 not applicable'
+    """
+
+    policy: str
+
+    @property
+    def subject(self) -> str:
+        """The policy."""
+        return self.policy
