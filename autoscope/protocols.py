@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from autoscope.model_maps import ModelMaps
 from autoscope.records import (
     Act,
     Capabilities,
@@ -225,6 +226,17 @@ class Planner(Protocol):
 
     def plan(self, view: View) -> tuple[Stage, ...]:
         """Return the stages of the run with predicted acts, time and dose; decides and learns nothing."""
+
+
+@runtime_checkable
+class Pictorial(Protocol):
+    """A policy whose model can be looked at while it runs."""
+
+    def maps(self) -> ModelMaps | None:
+        """Return what the model thought of every candidate when it was last asked; None where it has not been.
+
+        Must cost next to nothing and change nothing: it is called between decisions, while somebody watches.
+        """
 
 
 @runtime_checkable

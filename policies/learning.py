@@ -20,6 +20,7 @@ from autoscope.acquisition.rule import AcquisitionRule
 from autoscope.acquisition.travel import ordered_by_travel
 from autoscope.chance import stream
 from autoscope.errors import ModelError
+from autoscope.model_maps import ModelMaps
 from autoscope.protocols import JsonValue
 from autoscope.records import Decision, FitSummary, Measure, Result, View
 from autoscope.surrogates.committee import Committee
@@ -78,6 +79,9 @@ class LearningPolicy(FieldPolicy):
         self._earlier_n_ = 0
         self._queue_: list[int] = []
         self._to_restore_: Mapping[str, Any] | None = None
+        self._thoughts: dict[str, Array] = {}
+        """Of the last question, by layer; to look at only."""
+        self._thought_of: Situation | None = None
 
     @abc.abstractmethod
     def _make_members(self, table: FeatureTable) -> Mapping[str, Surrogate]:
@@ -223,6 +227,7 @@ class LearningPolicy(FieldPolicy):
             spread = spread.given(self._table.values[situation.pending][:, columns])
         index, distance = spread.draw(situation.forbidden, situation.rng), spread.distance()
         others = runners_up(distance, index, situation.forbidden, RUNNERS_UP)
+        self._remember(situation, acquisition=distance)
         best, *rest = (Estimate(i, value=float(distance[i])) for i in (index, *others))
         return Choice(best, reason, "diverse", {}, rest, fit)
 
@@ -250,6 +255,7 @@ class LearningPolicy(FieldPolicy):
             forbidden=situation.forbidden,
             pending=self._places_of(situation.pending),
         )
+        self._remember(situation, mean=mean, std=std, acquisition=np.asarray(values, dtype=np.float64))
         if self._settings.batch > 1:
             index, *left = self._next_of_batch(situation, committee, here)
         else:
@@ -302,6 +308,22 @@ class LearningPolicy(FieldPolicy):
                 reach_m=config.reach_m,
             )
         )
+
+    def _remember(self, situation: Situation, **layers: Array) -> None:
+        """Keep what is thought of the candidates, for `maps`; no copy is made."""
+        self._thoughts |= layers
+        self._thought_of = situation
+
+    def maps(self) -> ModelMaps | None:
+        """Return what was thought of every candidate when it was last asked; see `Pictorial.maps`."""
+        asked, grid = self._thought_of, self._grid_
+        if asked is None or grid is None:
+            return None
+        state, target = asked.view.state, self._field.target
+        x_m, y_m = (grid.positions(asked.candidates) + np.array([state.x_m, state.y_m])).T.astype(np.float32)
+        layers = {name: layer.astype(np.float32) for name, layer in self._thoughts.items()}
+        layers["acquisition"][asked.forbidden] = np.nan
+        return ModelMaps(asked.view.step, target, self._unit_, x_m, y_m, layers)
 
     def _places_of(self, pixels: Sequence[int] | Indices) -> Indices:
         """Return which candidates these pixels are; pixels that are none are left out."""

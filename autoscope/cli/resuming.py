@@ -22,6 +22,7 @@ from autoscope.engine.events import Listener, RunEnd, RunStatus, Silence, StepEv
 from autoscope.engine.history import History, read_history
 from autoscope.engine.loop import Engine
 from autoscope.engine.resuming import TakenUp
+from autoscope.engine.snapshots import MapsForWatchers
 from autoscope.engine.steering import QueueInbox, stop_on_interrupt
 from autoscope.engine.walking import Said, Told
 from autoscope.errors import ConfigError, JournalError
@@ -58,7 +59,9 @@ def _begin(folder: Path, overrides: list[str], console: Console, *, quiet: bool)
     inbox, progress = QueueInbox(), _progress(resolved, console, quiet=quiet)
     journal = Journal.begin_again(folder, clock=job.clock, signer=load_or_make())
     with stop_on_interrupt(inbox, who="terminal"), progress if isinstance(progress, LiveProgress) else nullcontext():
-        return Engine(job, journal, run_id=run_id_of(folder), inbox=inbox, listener=progress).run()
+        return Engine(
+            job, journal, run_id=run_id_of(folder), inbox=inbox, listener=MapsForWatchers(progress, job.policy, folder)
+        ).run()
 
 
 def _go_on(folder: Path, overrides: list[str], console: Console, *, quiet: bool) -> RunEnd:
@@ -73,7 +76,9 @@ def _go_on(folder: Path, overrides: list[str], console: Console, *, quiet: bool)
         inbox, progress = QueueInbox(), _progress(resolved, console, quiet=quiet)
         job = assemble(resolved, clock)
         _warn_of_versions(console, history, job.plugins())
-        engine = Engine(job, journal, run_id=history.run_id, inbox=inbox, listener=progress)
+        engine = Engine(
+            job, journal, run_id=history.run_id, inbox=inbox, listener=MapsForWatchers(progress, job.policy, folder)
+        )
         with stop_on_interrupt(inbox, who="terminal"):
             started = time.perf_counter()
             with _walking(console, history, progress, quiet=quiet) as walked:

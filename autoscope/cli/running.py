@@ -17,6 +17,7 @@ from autoscope.config import Document
 from autoscope.engine.assemble import Resolved, assemble, resolve
 from autoscope.engine.events import RunEnd, RunStatus, Silence
 from autoscope.engine.loop import Engine
+from autoscope.engine.snapshots import MapsForWatchers
 from autoscope.engine.steering import QueueInbox, stop_on_interrupt
 from autoscope.errors import DataError
 from autoscope.identity import load_or_make
@@ -46,8 +47,9 @@ def run_config(path: Path, overrides: list[str], runs: Path, *, smoke: bool, qui
     journal = Journal.create(folder, clock=job.clock, config=text, signer=signer)
     inbox = QueueInbox()
     progress = Silence() if quiet else LiveProgress(resolved.config, console)
+    watched = MapsForWatchers(progress, job.policy, folder)
     with stop_on_interrupt(inbox, who="terminal"), progress if isinstance(progress, LiveProgress) else nullcontext():
-        end = Engine(job, journal, run_id=run_id_of(folder), inbox=inbox, listener=progress).run()
+        end = Engine(job, journal, run_id=run_id_of(folder), inbox=inbox, listener=watched).run()
     tell_end(console, end, folder)
     if with_report:
         write_report(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from autoscope.dashboard.maps import FolderMaps, MapSource, NoMaps
 from autoscope.dashboard.source import FolderSource, Source
 from autoscope.errors import DataError
 from autoscope.journal.layout import DATABASE, LOCK
@@ -23,6 +24,11 @@ def attach(what: str | None, runs: Path = RUNS) -> Source:
         It cannot be read.
     """
     return FolderSource(newest(runs) if what is None else _folder(what, runs))
+
+
+def maps_of(source: Source) -> MapSource:
+    """Return where the model's maps of a run come from."""
+    return FolderMaps(source.folder) if isinstance(source, FolderSource) else NoMaps()
 
 
 def newest(runs: Path) -> Path:

@@ -9,12 +9,13 @@ import numpy as np
 
 from autoscope.dashboard.details import Details, Picture, StepDetail, is_image
 from autoscope.dashboard.follow import Follower
-from autoscope.dashboard.maps import Maps, MapSource, NoMaps
+from autoscope.dashboard.maps import MapSource, NoMaps
 from autoscope.dashboard.model import RunModel
 from autoscope.dashboard.remarks import Remark
 from autoscope.dashboard.source import Source
 from autoscope.dashboard.verdict import Level, Verdict, judge
 from autoscope.errors import AutoscopeError, BusError
+from autoscope.model_maps import ModelMaps
 from autoscope.records import Frame, FrameRef, Outcome
 
 NEW_PICTURES = 2
@@ -39,7 +40,7 @@ class Sight:
     spectrum: Frame | None = None
     spectrum_step: int | None = None
     pictures: tuple[Picture, ...] = field(default=())
-    maps: Maps | None = None
+    maps: ModelMaps | None = None
     problem: str = ""
     """Why something could not be read just now."""
 
@@ -74,6 +75,7 @@ class Onlooker:
         self.source, self._follower = source, Follower(source, stopwatch)
         self._details, self._maps = Details(source), maps or NoMaps()
         self._sight: Sight | None = None
+        self._why = ""
 
     def look(self, at: int | None = None, *, maps: bool = False) -> tuple[Sight, bool]:
         """Return what is seen now and whether it differs from what was seen last.
@@ -94,7 +96,8 @@ class Onlooker:
         verdict = judge(model, unreachable=unreachable)
         before = self._sight
         shown = self._maps.latest(at, model) if maps else None
-        same = before is not None and not news and before.at == at and before.verdict == verdict
+        why, self._why = self._why, self._maps.why_none() if maps else ""
+        same = before is not None and why == self._why and not news and before.at == at and before.verdict == verdict
         if same and before is not None and before.maps is shown and not self._unread(model, at):
             return before, False
         self._sight = self._seen(model, verdict, at, shown)
@@ -109,7 +112,7 @@ class Onlooker:
         self._maps.close()
         self.source.close()
 
-    def _seen(self, model: RunModel, verdict: Verdict, at: int | None, maps: Maps | None) -> Sight:
+    def _seen(self, model: RunModel, verdict: Verdict, at: int | None, maps: ModelMaps | None) -> Sight:
         if not model.whole:
             return Sight(model, verdict, at, maps=maps)
         steps, step = model.steps, len(model.steps) - 1 if at is None else at

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from autoscope.clock import SystemClock
 from autoscope.dashboard.app import Dashboard
-from autoscope.dashboard.attaching import attach
+from autoscope.dashboard.attaching import attach, maps_of
 from autoscope.dashboard.sight import Onlooker
 from autoscope.dashboard.themes import LIGHT
 
@@ -21,7 +21,8 @@ def watch(what: str | None, runs: Path, *, light: bool = False) -> int:
     JournalError
         It cannot be read.
     """
-    app = Dashboard(Onlooker(attach(what, runs), SystemClock().now_s))
+    source = attach(what, runs)
+    app = Dashboard(Onlooker(source, SystemClock().now_s, maps_of(source)))
     if light:
         app.theme = LIGHT.name
     app.run()

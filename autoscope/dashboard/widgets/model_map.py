@@ -8,11 +8,11 @@ from rich.style import Style
 from textual.strip import Strip
 
 from autoscope.dashboard.colour import SPREAD, VALUE, WORTH, coloured, limits, table
-from autoscope.dashboard.maps import Maps
 from autoscope.dashboard.panel import DrawnPanel
 from autoscope.dashboard.raster import strips
 from autoscope.dashboard.sampling import Window, sampled
 from autoscope.dashboard.sight import Sight
+from autoscope.model_maps import ModelMaps
 
 _COLOURS = {"mean": VALUE, "std": SPREAD, "acquisition": WORTH}
 _NAMES = {"mean": "expected", "std": "uncertainty", "acquisition": "worth measuring"}
@@ -31,8 +31,8 @@ class ModelMap(DrawnPanel):
         """Show the layer, where there is one."""
         maps = sight.maps
         if maps is not None:
-            unit = f" / {maps.unit}" if maps.unit and self._layer != "acquisition" else ""
-            self.border_title = f"{_NAMES[self._layer]}: {maps.target}{unit}, before act {maps.step}"
+            of = f" {maps.target}" if self._layer == "mean" else ""
+            self.border_title = f"{_NAMES[self._layer]}{of}, act {maps.step}"
         if self.sight is None or maps is not self.sight.maps or maps is None:
             super().show(sight)
         else:
@@ -54,7 +54,7 @@ class ModelMap(DrawnPanel):
         return [*strips(coloured(shown, name, low, high, self.ground)), legend]
 
 
-def gridded(maps: Maps, layer: np.ndarray[tuple[int], np.dtype[np.float32]]) -> tuple[
+def gridded(maps: ModelMaps, layer: np.ndarray[tuple[int], np.dtype[np.float32]]) -> tuple[
     np.ndarray[tuple[int, int], np.dtype[np.float64]], Window
 ]:  # fmt: skip
     """Return a layer as an image, and the part of the stage frame it covers; places in between stay NaN."""

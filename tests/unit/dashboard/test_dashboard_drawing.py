@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from autoscope.dashboard.colour import NEXT, VALUE, coloured, limits, table
-from autoscope.dashboard.maps import Maps
 from autoscope.dashboard.plotting import Chart, Series, draw
 from autoscope.dashboard.raster import UPPER, Mark, strips
 from autoscope.dashboard.sampling import Window, sampled
 from autoscope.dashboard.widgets.model_map import gridded
+from autoscope.model_maps import ModelMaps
 
 
 def pixels_of(lines):
@@ -108,6 +108,6 @@ def test_a_chart_fits_any_space(size):
 def test_candidates_on_a_lattice_become_an_image_with_gaps_where_there_are_none():
     x, y = (np.array(v, dtype=np.float32) * 1e-9 for v in ([0, 1, 3, 0], [0, 0, 0, 1]))
     layer = np.array([1, 2, 3, 4], dtype=np.float32)
-    image, window = gridded(Maps(0, "", "", x, y, {"mean": layer}), layer)
+    image, window = gridded(ModelMaps(0, "", "", x, y, {"mean": layer}), layer)
     np.testing.assert_array_equal(image, [[1, 2, np.nan, 3], [4, np.nan, np.nan, np.nan]])
     assert window.width_m == pytest.approx(4e-9)
