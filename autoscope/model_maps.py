@@ -62,7 +62,7 @@ class ModelMaps:
             It is absent, or holds no maps.
         """
         try:
-            with np.load(path, allow_pickle=False) as held:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as held:
                 about = json.loads(str(held["about"]))
                 layers = {n.removeprefix("layer_"): held[n] for n in held.files if n.startswith("layer_")}
                 return cls(about["step"], about["target"], about["unit"], held["x_m"], held["y_m"], layers)
