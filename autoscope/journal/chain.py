@@ -199,7 +199,7 @@ def digest(row: Row) -> str:
 def hashed_text(row: Row) -> str:
     """Return the text whose sha256 is the hash of a row."""
     time = struct.pack(">d", row.time_s).hex()
-    return canonical([FORMAT, row.seq, row.kind, row.step, time, row.wall, row.body, row.previous])
+    return _written([FORMAT, row.seq, row.kind, row.step, time, row.wall, row.body, row.previous])
 
 
 def link(

@@ -34,6 +34,7 @@ class Shelf:
     def __init__(self, folder: Path, disk: Disk, connection: sqlite3.Connection) -> None:
         self._folder, self._disk, self._connection = folder / FRAMES, disk, connection
         self._waiting: dict[str, bytes] = {}
+        self._files = {path.name for path in self._folder.glob("*.npy")}  # only this process makes more
         self._new_files = False
 
     def take(self, frame: Frame, step: int, index: int) -> FrameRef:
@@ -53,7 +54,7 @@ class Shelf:
             return frames.refer(frame, name, data)
         sha256 = _Hashing(parts)
         left = self._folder / frames.file_name(frame, step, index)
-        if left.is_file() and left.stat().st_size == sum(len(part) for part in parts):
+        if left.name in self._files and left.stat().st_size == sum(len(part) for part in parts):
             with left.open("rb") as file:
                 same = hashlib.file_digest(file, "sha256").hexdigest() == sha256.result()
             if same:
@@ -61,6 +62,7 @@ class Shelf:
                 return frames.refer_by_hash(frame, left.name, sha256.result())
         try:
             write_new(self._disk, self._folder / name, parts)
+            self._files.add(name)
             self._new_files = True
         finally:
             found = sha256.result()
@@ -95,7 +97,7 @@ class Shelf:
         return name
 
     def _taken(self, name: str) -> bool:
-        if name in self._waiting or (self._folder / name).exists():
+        if name in self._waiting or name in self._files:
             return True
         return bool(self._connection.execute("SELECT 1 FROM frames WHERE name = ?", (name,)).fetchone())
 
