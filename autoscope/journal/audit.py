@@ -63,6 +63,8 @@ class Audit:
     end: int = 0
     """Number of that record."""
     started: dict[str, Any] | None = None
+    signers: list[str] = field(default_factory=list)
+    """Public keys of which a record says that its signatures follow."""
 
     def __post_init__(self) -> None:
         self._accounts = Accounts(lambda record, what: self.say(what, seq=record.seq, step=record.step))
@@ -129,12 +131,20 @@ class Audit:
             self.say(f"unknown kind {record.kind!r}", seq=record.seq, step=record.step)
         elif record.kind == "run_started" and self.started is None:
             self.started = record.body
+            self._promise(record)
+        elif record.kind == "run_resumed":
+            self._promise(record)
         elif record.kind == "intent":
             self._intend(record)
         elif record.kind == "outcome":
             self._end(record)
         if self.layout >= 2 and not self.broken:
             self._accounts.take(record)
+
+    def _promise(self, record: Record) -> None:
+        key = record.body.get("signed_by")
+        if isinstance(key, str) and key not in self.signers:
+            self.signers.append(key)
 
     def _intend(self, record: Record) -> None:
         act_id = str(record.body.get("act_id"))

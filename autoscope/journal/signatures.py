@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,7 +67,7 @@ class SignedHeads:
             (self._met if signed.head == head else self._differ).append(seq)
 
     def problems(
-        self, last: Row | None, end: int, public_key: str | None, *, ended: bool
+        self, last: Row | None, end: int, public_key: str | None, *, ended: bool, promised: Sequence[str] = ()
     ) -> Iterator[tuple[str, int | None]]:
         """Yield what is wrong with the signed heads, and at which record.
 
@@ -82,9 +82,17 @@ class SignedHeads:
             None takes any.
         ended : bool
             Whether the run has ended, in which case its end must be signed if anything is.
+        promised : sequence of str
+            Public keys of which a record of the chain says that their signatures follow.
         """
         yield from self._chain(last)
         yield from self._signatures()
+        for key in promised:
+            if key not in self.keys:
+                yield (
+                    f"a record says that {key} signs what follows, and nothing is: the signatures were taken away",
+                    None,
+                )
         wanted = [head.seq for head in self._genuine if public_key in (None, head.public_key)]
         if public_key is not None and not wanted:
             yield f"no head of it is signed by {public_key}: it may have been written anew by anybody", None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from autoscope.journal.chain import Row
 from autoscope.journal.disk import Statement
@@ -12,6 +12,10 @@ SIGN_EVERY = 64
 """Records between two signed heads of a run that goes on; its first and its last record are always signed."""
 
 ALWAYS_SIGNED = frozenset({"run_started", "run_ended", "annotation"})
+
+
+PROMISING = frozenset({"run_started", "run_resumed"})
+"""Kinds of record that say, as ``signed_by``, whose signatures follow: so that it is seen when they are taken away."""
 
 
 class Signer(Protocol):
@@ -69,6 +73,12 @@ class Signing:
             return []
         signature = self._signer.sign(message(row.seq, row.hash)).hex()
         return [(INSERT_SIGNATURE, (row.seq, row.hash, self._signer.public_key, signature))]
+
+    def promised(self, kind: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the body of a record, with the public key where it is one that says whose signatures follow."""
+        if self._signer is None or kind not in PROMISING:
+            return body
+        return body | {"signed_by": self._signer.public_key}
 
     def signed(self) -> None:
         """Take note that the head is signed on the disk."""

@@ -114,7 +114,7 @@ def verify(folder: Path, *, head: str | None = None, public_key: str | None = No
     if head is not None and head != found:
         audit.say(f"the last record is {found or 'absent'}, not the one noted elsewhere ({head}): the end was cut off")
     ended = audit.kind == "run_ended" and not audit.broken
-    for what, seq in signed.problems(audit.last, audit.end, public_key, ended=ended):
+    for what, seq in signed.problems(audit.last, audit.end, public_key, ended=ended, promised=audit.signers):
         audit.say(what, seq=seq)
     return Verification(
         folder=folder,

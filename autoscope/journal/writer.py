@@ -228,7 +228,7 @@ class Journal(Recorder):
         """
         with self._mutex:
             self._refuse_unless_taken(kind)
-            data = plain(body)
+            data = self._signing.promised(kind, plain(body))
             rows = self._linked(kind, data, step)
             with self._failing(f"record {rows[-1].seq} ({kind})"):
                 if kind == "intent":

@@ -10,6 +10,7 @@ import pytest
 from autoscope.clock import SimClock
 from autoscope.journal import Journal, JournalReader, verify
 from autoscope.journal.chain import link, pack
+from autoscope.journal.signing import message
 from autoscope.testing.disk import CarelessDisk
 from tests.tampering import tamper
 
@@ -58,11 +59,38 @@ def test_chain_written_anew_as_a_whole_is_seen(folder):
 def test_chain_written_anew_and_signed_by_somebody_else_is_seen_with_the_public_key(tmp_path, folder):
     rebuild(folder, prettier)
     tamper(folder, "DELETE FROM signatures")
-    assert "NOT SIGNED" in verify(folder).summary
-    assert "it may have been written anew" in verify(folder, public_key=SIGNER.public_key).problems[0].what
+    stripped = verify(folder)
+    assert "NOT SIGNED" in stripped.summary
+    assert [SIGNER.public_key in problem.what for problem in stripped.problems] == [True]
+    assert "it may have been written anew" in verify(folder, public_key=SIGNER.public_key).problems[-1].what
     RUN["write_folder"](tmp_path / "forged", signer=OTHER)
     assert verify(tmp_path / "forged").signed_by == (OTHER.public_key,)
     assert not verify(tmp_path / "forged", public_key=SIGNER.public_key).ok
+
+
+def test_run_whose_signatures_were_taken_away_does_not_verify(folder):
+    tamper(folder, "DELETE FROM signatures")
+    verdict = verify(folder)
+    assert not verdict.ok
+    assert "the signatures were taken away" in verdict.problems[0].what
+
+
+def test_signatures_of_somebody_else_in_place_of_those_promised_are_seen(folder):
+    head = JournalReader.open(folder).records()
+    last = list(head)[-1]
+    tamper(folder, "DELETE FROM signatures")
+    forged = OTHER.sign(message(last.seq, last.hash)).hex()
+    tamper(folder, f"INSERT INTO signatures VALUES ({last.seq}, '{last.hash}', '{OTHER.public_key}', '{forged}')")
+    verdict = verify(folder)
+    assert verdict.signed_by == (OTHER.public_key,)
+    assert "the signatures were taken away" in verdict.problems[0].what
+
+
+def test_run_that_was_never_to_be_signed_verifies_and_is_said_to_be_unsigned(tmp_path):
+    RUN["write_folder"](tmp_path / "run")
+    verdict = verify(tmp_path / "run")
+    assert verdict.ok
+    assert "NOT SIGNED" in verdict.summary
 
 
 def test_tail_written_anew_after_a_signed_head_is_seen(folder):
