@@ -171,6 +171,9 @@ class EngineConfig(ConfigModel):
     """With ``lookahead: 1``: how long the beam may wait for a decision before the best runner-up is taken instead."""
     max_consecutive_faults: PositiveInt = 5
     """Stop after this many failed, rejected or refused acts in a row."""
+    checkpoint_every: NonNegativeInt = 500
+    """After so many outcomes the state of policies and simulated instruments that offer it is kept beside the record,
+    so that a long run is resumed quickly. 0: never. Changes no decision, except that models are built anew there."""
     saturated_fraction: float = Field(default=0.05, gt=0, le=1)
     """A frame with more saturated pixels than this is rejected."""
 

@@ -189,6 +189,20 @@ class Reproducible(Protocol):
 
 
 @runtime_checkable
+class Restorable(Protocol):
+    """A `Reproducible` instrument, or an environment around one, that can be put where it stood without its acts."""
+
+    def snapshot(self) -> dict[str, JsonValue] | None:
+        """Return all that acts have changed as plain data; None where it cannot be restored."""
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Take up a snapshot of one made from the same configuration and seed, the clock standing where it was taken.
+
+        Of earlier acts it does not remember the answers.
+        """
+
+
+@runtime_checkable
 class Policy(Protocol):
     """A decision rule: a fold over what it was told, with all chance from a given generator.
 
@@ -206,6 +220,19 @@ class Policy(Protocol):
 
     def restore(self, state: Mapping[str, JsonValue]) -> None:
         """Take up a state returned by `state`."""
+
+
+@runtime_checkable
+class Checkpointed(Protocol):
+    """A policy that may be told to take up its own `state` at any point of a run.
+
+    Where ``checkpointed`` is true, ``restore(state())`` loses nothing, also after a way through JSON: whoever took
+    the state up decides, to the bit, as everybody else who took it up and was told the same since.
+    """
+
+    @property
+    def checkpointed(self) -> bool:
+        """Whether that holds."""
 
 
 @runtime_checkable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium
@@ -14,7 +14,7 @@ from autoscope.chance import stream
 from autoscope.clock import SimClock
 from autoscope.delivery import NoSink, deliver
 from autoscope.errors import AutoscopeError, OutcomeUnknown, Unsupported
-from autoscope.protocols import Clock, Foretelling, FrameSink, Instrument, Remembering, Truthful
+from autoscope.protocols import Clock, Foretelling, FrameSink, Instrument, Remembering, Restorable, Truthful
 from autoscope.records import Act, Action, Capabilities, Frame, MicroscopeState, Observation
 from environments.task import Arrays, Task, TaskConfig
 
@@ -126,6 +126,15 @@ class InstrumentEnvironment(gymnasium.Env[Arrays, Any]):
     def reproducible(self) -> bool:
         """Whether the instrument lives in this process and, made anew, does the same again; see `Reproducible`."""
         return bool(getattr(self._instrument, "reproducible", False))
+
+    def snapshot(self) -> dict[str, Any] | None:
+        """Return all that acts have changed of an instrument that can be restored, else None; see `Restorable`."""
+        instrument = self._require(self._instrument)
+        return instrument.snapshot() if isinstance(instrument, Restorable) else None
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Put the instrument where it stood when a snapshot was taken; see `Restorable`."""
+        self._require(self._instrument).restore(snapshot)
 
     def recall(self, act_id: str) -> Observation | None:
         """Return what came of an act asked for earlier, or None if it was never begun; see `Remembering`.

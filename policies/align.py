@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,6 +22,9 @@ SAME = 1e-12
 
 class AlignPolicy:
     """Finds defocus and both stigmators where the stage stands, sets the best found, and finishes."""
+
+    checkpointed: ClassVar[bool] = True
+    """Its state is all that it knows: see `autoscope.protocols.Checkpointed`."""
 
     class Config(AlignConfig):
         """How images are taken, and how many."""

@@ -142,6 +142,8 @@ class FieldPolicy(abc.ABC):
     Config: ClassVar[type[FieldConfig]] = FieldConfig
     lookahead: ClassVar[bool] = True
     """Pending acts are respected: the next can be decided while one is under way."""
+    checkpointed: ClassVar[bool] = True
+    """Its state is all that it knows: see `autoscope.protocols.Checkpointed`."""
 
     def __init__(self, config: FieldConfig, *, rng: np.random.Generator) -> None:
         self._field = config

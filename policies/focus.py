@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -96,6 +96,9 @@ class FocusSearch:
 
 class FocusPolicy:
     """Finds the defocus of the sharpest image where the stage stands, sets it, and finishes."""
+
+    checkpointed: ClassVar[bool] = True
+    """Its state is all that it knows: see `autoscope.protocols.Checkpointed`."""
 
     class Config(FocusConfig):
         """How the series is taken."""

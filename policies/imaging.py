@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,9 @@ class ImagingPolicy:
     A pure function of what it was told: hyperparameters are always fitted from the same start, to the first so many
     looks, so asking, restoring or telling again changes nothing.
     """
+
+    checkpointed: ClassVar[bool] = True
+    """Its state is all that it knows: see `autoscope.protocols.Checkpointed`."""
 
     class Config(ImagingConfig):
         """Settings."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from pydantic import model_validator
@@ -29,6 +29,9 @@ class RasterPolicy:
 
     A move or point that fails twice is left out (with a move, its whole tile). No overview, no model, no target.
     """
+
+    checkpointed: ClassVar[bool] = True
+    """Its state is all that it knows: see `autoscope.protocols.Checkpointed`."""
 
     class Config(ConfigModel):
         """Settings of the raster."""

@@ -27,20 +27,26 @@ def resume(
             "only settings under budget and limits can be changed. Repeatable.",
         ),
     ] = None,
+    from_beginning: Annotated[
+        bool,
+        typer.Option("--from-beginning", help="Tell the policy everything again, not only what follows a checkpoint."),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No live progress.")] = False,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write report/index.html at the end.")] = True,
 ) -> None:
     """Go on with a run that was cut off, stopped or failed, where its record ends.
 
-    The policy is told everything again and must decide everything again as recorded. No act is repeated: of an act of
-    which the record does not tell what came of it, the instrument is asked, and read back. Time in which nobody ran it
-    is not counted; electrons are. A run that completed can be resumed only with more to spend (--set budget...).
+    The policy is told everything again, or all that follows its last checkpoint, and must decide everything again as
+    recorded. No act is repeated: of an act of which the record does not tell what came of it, the instrument is asked,
+    and read back. Time in which nobody ran it is not counted; electrons are. A run that completed can be resumed only
+    with more to spend (--set budget...).
 
     Exit status: 0 completed or stopped by a person, 1 failed or cannot be resumed, 2 wrong configuration.
     """
     from autoscope.cli.resuming import resume_run
 
-    raise typer.Exit(resume_run(folder, overrides or [], quiet=quiet, with_report=report))
+    options = {"quiet": quiet, "with_report": report, "from_beginning": from_beginning}
+    raise typer.Exit(resume_run(folder, overrides or [], **options))
 
 
 def replay(

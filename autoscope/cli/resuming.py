@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from autoscope.cli.progress import LiveProgress
 from autoscope.cli.running import require_run, run_id_of, tell_end, write_report
 from autoscope.clock import ResumedClock, SimClock, SystemClock
 from autoscope.config import Document
+from autoscope.engine.asking import Evidence
 from autoscope.engine.assemble import Resolved, assemble, resolve
+from autoscope.engine.checkpoints import Checkpoint, latest
 from autoscope.engine.events import Listener, RunEnd, RunStatus, Silence, StepEvent
 from autoscope.engine.history import History, read_history
 from autoscope.engine.loop import Engine
@@ -25,25 +28,27 @@ from autoscope.engine.resuming import TakenUp
 from autoscope.engine.snapshots import MapsForWatchers
 from autoscope.engine.steering import QueueInbox, stop_on_interrupt
 from autoscope.engine.walking import Said, Told
-from autoscope.errors import ConfigError, JournalError
+from autoscope.errors import ConfigError, JournalError, NotRepeatable
 from autoscope.identity import load_or_make
 from autoscope.journal import Journal, JournalReader
 from autoscope.journal.layout import CONFIG
 from autoscope.provenance import differences, provenance
-from autoscope.records import Budget
+from autoscope.records import Budget, Result
 
 CHANGEABLE = ("budget", "limits")
 """Groups of settings that may be changed when a run is resumed; with others it would be another run."""
 
 
-def resume_run(folder: Path, overrides: list[str], *, quiet: bool, with_report: bool) -> int:
+def resume_run(
+    folder: Path, overrides: list[str], *, quiet: bool, with_report: bool, from_beginning: bool = False
+) -> int:
     """Go on with a run to its end; return the exit status."""
     console = Console()
     if Journal.is_blank(folder):
         end = _begin(folder, overrides, console, quiet=quiet)
     else:
         require_run(folder)
-        end = _go_on(folder, overrides, console, quiet=quiet)
+        end = _go_on(folder, overrides, console, quiet=quiet, from_beginning=from_beginning)
     tell_end(console, end, folder)
     if with_report:
         write_report(folder)
@@ -64,7 +69,20 @@ def _begin(folder: Path, overrides: list[str], console: Console, *, quiet: bool)
         ).run()
 
 
-def _go_on(folder: Path, overrides: list[str], console: Console, *, quiet: bool) -> RunEnd:
+def _go_on(folder: Path, overrides: list[str], console: Console, *, quiet: bool, from_beginning: bool) -> RunEnd:
+    if not from_beginning:
+        try:
+            return _attempt(folder, overrides, console, quiet=quiet, from_beginning=False)
+        except _Misled as error:
+            console.print(f"[yellow]the checkpoint leads elsewhere than the record; told all again:[/] {error}")
+    return _attempt(folder, overrides, console, quiet=quiet, from_beginning=True)
+
+
+class _Misled(Exception):
+    """From a checkpoint on, the policy does not decide as recorded."""
+
+
+def _attempt(folder: Path, overrides: list[str], console: Console, *, quiet: bool, from_beginning: bool) -> RunEnd:
     reader = JournalReader.open(folder)
     simulated = (reader.started().get("config") or {}).get("clock", "simulated") == "simulated"
     clock = SimClock() if simulated else ResumedClock(SystemClock())
@@ -81,14 +99,30 @@ def _go_on(folder: Path, overrides: list[str], console: Console, *, quiet: bool)
         )
         with stop_on_interrupt(inbox, who="terminal"):
             started = time.perf_counter()
-            with _walking(console, history, progress, quiet=quiet) as walked:
-                taken = engine.take_up(history, reader, walked)
+            begin = None if from_beginning else latest(job, history.checkpoints, len(history.told), reader)
+            taken = _taken_up(engine, history, reader, begin, _walking(console, history, progress, begin, quiet=quiet))
             journal.follow_clock()
             _tell_taken(console, taken, time.perf_counter() - started)
             with progress if isinstance(progress, LiveProgress) else nullcontext():
                 return engine.go_on(resolved.plain() if resolved.plain() != history.config else None)
     finally:
         journal.close()
+
+
+def _taken_up(
+    engine: Engine,
+    history: History,
+    reader: JournalReader,
+    begin: Checkpoint | None,
+    walking: AbstractContextManager[Callable[[Said | Told], None]],
+) -> TakenUp:
+    with walking as walked:
+        try:
+            return engine.take_up(history, reader, walked, begin)
+        except NotRepeatable as error:
+            if begin is None:
+                raise
+            raise _Misled(str(error)) from error
 
 
 def resolved_config(plain: dict[str, Any], overrides: list[str], source: str) -> Resolved:
@@ -99,6 +133,8 @@ def resolved_config(plain: dict[str, Any], overrides: list[str], source: str) ->
     ConfigError
         It does not validate any more, or something is changed that may not be.
     """
+    if "engine" in plain:  # a run of before there were checkpoints goes on without
+        plain = plain | {"engine": {"checkpoint_every": 0} | plain["engine"]}
     document = Document(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), source)
     for assignment in overrides:
         group = assignment.partition("=")[0].strip().split(".")[0]
@@ -137,7 +173,9 @@ def _warn_of_versions(console: Console, history: History, plugins: tuple[object,
 
 
 @contextmanager
-def _walking(console: Console, history: History, listener: Listener, *, quiet: bool) -> Iterator[Any]:
+def _walking(
+    console: Console, history: History, listener: Listener, begin: Checkpoint | None, *, quiet: bool
+) -> Iterator[Callable[[Said | Told], None]]:
     """Show how far the walk has come, and let the listener see the past."""
     columns = (TextColumn("telling the policy everything again"), BarColumn(40), MofNCompleteColumn())
     bar = Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal)
@@ -150,6 +188,8 @@ def _walking(console: Console, history: History, listener: Listener, *, quiet: b
                 listener.recount(_event(history, event))
 
     with bar:
+        for past, outcome in islice(history.outcomes(), begin.evidence.told if begin else 0):
+            walked(Told(past, Result(outcome), Evidence()))
         yield walked
 
 
@@ -165,7 +205,7 @@ def _tell_taken(console: Console, taken: TakenUp, walk_s: float) -> None:
     console.print(
         f"resumed ({taken.because}) after {spent.steps} acts, {(spent.time_s or 0.0) / 3600:.2f} h, "
         f"{spent.dose_e or 0.0:.3g} electrons; {taken.decisions} decisions made again as recorded "
-        f"in {walk_s:.1f} s",
+        f"in {walk_s:.1f} s{f', from the checkpoint after {taken.checkpoint} acts' if taken.checkpoint else ''}",
         highlight=False,
         soft_wrap=True,
     )

@@ -12,6 +12,7 @@ import numpy as np
 from autoscope.clock import SimClock
 from autoscope.config import BudgetConfig
 from autoscope.deadline import instant_of, seconds_until
+from autoscope.engine import checkpoints
 from autoscope.engine.acting import guarded
 from autoscope.engine.asking import Answer, Asked, Evidence
 from autoscope.engine.assemble import Job
@@ -322,6 +323,8 @@ class Desk:
         """Tell the policy, and whoever watches, what came of an act that is written down."""
         self._evidence = self._evidence.with_(intent.decision, result.outcome)
         guarded("policy.tell", lambda: self.job.policy.tell(intent.decision, result))
+        if checkpoints.is_due(self.job.policy, self._evidence.told, self.job.config.engine.checkpoint_every):
+            checkpoints.make(self.job, self.recorder, self._evidence)
         spent = Budget(
             time_s=self.elapsed_s(),
             dose_e=self.dose_e(result.outcome.state),

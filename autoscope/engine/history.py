@@ -10,12 +10,14 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from autoscope.engine.asking import Asked
+from autoscope.engine.checkpoints import Noted
 from autoscope.engine.desk import Intent
 from autoscope.engine.incumbent import Incumbents
 from autoscope.engine.suspenders import SUSPENDED
 from autoscope.errors import JournalCorrupt, JournalError
 from autoscope.exposure import Cost
 from autoscope.journal import Readable, Record
+from autoscope.journal.checkpoints import EVENT
 from autoscope.records import Act, Action, Best, Budget, Capabilities, Decision, MicroscopeState, Outcome
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -44,6 +46,8 @@ class Interruption:
     """How it ended; None where it was taken up."""
     state: MicroscopeState | None = None
     spent: Budget | None = None
+    seq: int = 0
+    """Of the record."""
 
 
 @dataclass
@@ -73,6 +77,7 @@ class History:
     """Set where the run was taken up with another deadline."""
     suspensions: int = 0
     """How often the run was held because the instrument read back as unfit."""
+    checkpoints: list[Noted] = field(default_factory=list)
     ended: dict[str, Any] | None = None
     """Body of the last record, if it is the end of the run."""
     begun_s: float = 0.0
@@ -98,6 +103,11 @@ class History:
     def first_state(self) -> MicroscopeState:
         """Return how the instrument stood when the run began."""
         return _model(MicroscopeState, self.started.get("state"), "run_started")
+
+    @property
+    def checkpoint_every(self) -> int:
+        """Return after how many outcomes the policy took up its own state; 0 where it never did."""
+        return int((self.config.get("engine") or {}).get("checkpoint_every", 0))
 
     @property
     def open(self) -> list[PastAct]:
@@ -147,11 +157,13 @@ def read_history(journal: Readable) -> History:
         It was recorded by a version that did not keep the questions behind decisions.
     """
     history, index = History(), {}
+    made_by: dict[str, Any] = {}
     for record in journal.records():
         history.records = record.seq
         if record.kind == "annotation":
             continue  # by people, when the run was over: no part of what happened
         history.last_s, history.ended = record.time_s, None
+        made_by = record.body.get("made_by") or made_by
         match record.kind:
             case "run_started" if not history.begun:
                 history.started, history.begun_s = record.body, record.time_s
@@ -170,11 +182,13 @@ def read_history(journal: Readable) -> History:
             case "run_ended":
                 history.ended = record.body
                 how = str(record.body.get("status", ""))
-                history.interruptions.append(Interruption(len(history.told), record.time_s, how))
+                history.interruptions.append(Interruption(len(history.told), record.time_s, how, seq=record.seq))
             case "run_resumed":
                 _take_up(history, record)
                 if "finish_by" in record.body:
                     history.new_deadline = {"finish_by": record.body["finish_by"]}
+            case "note" if record.body.get("event") == EVENT:
+                history.checkpoints.append(Noted(record.seq, record.body, made_by))
             case _:
                 pass
     return history
@@ -216,7 +230,7 @@ def _take_up(history: History, record: Record) -> None:
     body, where = record.body, f"record {record.seq}"
     history.config = body.get("config") or history.config
     state, spent = _model(MicroscopeState, body.get("state"), where), _model(Budget, body.get("spent"), where)
-    history.interruptions.append(Interruption(len(history.told), record.time_s, None, state, spent))
+    history.interruptions.append(Interruption(len(history.told), record.time_s, None, state, spent, record.seq))
 
 
 def _model(model: type[Model], data: object, where: str) -> Model:

@@ -21,6 +21,7 @@ from autoscope.config import config_hash
 from autoscope.engine.acting import Span, came_to, execute, guarded, take_in
 from autoscope.engine.asking import Answer
 from autoscope.engine.assemble import Job
+from autoscope.engine.checkpoints import Checkpoint
 from autoscope.engine.desk import Desk, Intent
 from autoscope.engine.events import Ended, Listener, RunEnd, RunStatus, Silence
 from autoscope.engine.history import History
@@ -93,7 +94,9 @@ class Engine:
         """
         return self._to_the_end(self._open)
 
-    def take_up(self, history: History, journal: Readable, walked: Walked | None = None) -> TakenUp:
+    def take_up(
+        self, history: History, journal: Readable, walked: Walked | None = None, begin: Checkpoint | None = None
+    ) -> TakenUp:
         """Prepare to go on with a run that was cut off or ended; writes nothing.
 
         Parameters
@@ -104,6 +107,8 @@ class Engine:
             Its journal, for the frames.
         walked : callable, optional
             Told about each decision that is made again and each outcome that is told again.
+        begin : Checkpoint, optional
+            Where the policy begins; absent: it is told everything again.
 
         Returns
         -------
@@ -119,7 +124,7 @@ class Engine:
             self._job.environment.reset(seed=self._job.config.seed, options={"bare": True})
             self._opened = True
             self._desk = Desk(self._job, self._recorder, self._listener, self._stopwatch, self._run_id)
-            self._taken = take_up(self._desk, history, journal, walked)
+            self._taken = take_up(self._desk, history, journal, walked, begin)
         except BaseException:
             self._job.environment.close()
             raise

@@ -9,10 +9,12 @@ from typing import Protocol, runtime_checkable
 from autoscope.engine.acting import execute
 from autoscope.engine.asking import Asked
 from autoscope.engine.assemble import Job
+from autoscope.engine.checkpoints import Checkpoint
 from autoscope.engine.history import History, Interruption, PastAct
 from autoscope.errors import AutoscopeError, NotRepeatable
 from autoscope.journal import Readable
 from autoscope.journal.frames import encode
+from autoscope.protocols import Restorable
 from autoscope.records import Frame, FrameRef, MicroscopeState, Observation, Outcome, Result
 
 UNKEPT = frozenset({"JournalError", "JournalFull"})
@@ -41,6 +43,10 @@ class Stored:
 
     def before(self, asked: Asked) -> None:
         """Do nothing."""
+
+    def begin(self, checkpoint: Checkpoint) -> bool:
+        """Return true: a result on the disk needs none before it."""
+        return True
 
     def result(self, past: PastAct, outcome: Outcome) -> Result:
         """Return what came of an act.
@@ -86,6 +92,18 @@ class Rebuilt:
         if not asked.view.get("pending"):
             self._go_to(state.time_s)
             self._compare(self._job.environment.read_state(), state, f"step {asked.view['step']}")
+
+    def begin(self, checkpoint: Checkpoint) -> bool:
+        """Put the instrument where it stood at a checkpoint, and return whether it could be put there."""
+        environment = self._job.environment
+        if checkpoint.environment is None or not (self._exact and isinstance(environment, Restorable)):
+            return False
+        while self._interruptions and self._interruptions[0].seq < checkpoint.seq:
+            self._interruptions.popleft()
+        self._done = checkpoint.evidence.told
+        self._go_to(checkpoint.clock_s)
+        environment.restore(checkpoint.environment)
+        return True
 
     def result(self, past: PastAct, outcome: Outcome) -> Result:
         """Do an act again and return what came of it.

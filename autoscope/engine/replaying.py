@@ -46,6 +46,10 @@ class Replayed:
     """Of the decisions, those that runners-up made; they follow from the decisions before them."""
     values_changed: int = 0
     """Targets that other scalarizers compute otherwise."""
+    checkpoints: int = 0
+    """Points of the run at which the policy's whole state is known by its hash."""
+    same_state: int = 0
+    """Of those, where the state is the same to the bit."""
     largest: float = 0.0
     """Largest relative difference of a number among decisions that count as identical."""
     divergences: list[Divergence] = field(default_factory=list)
@@ -61,6 +65,8 @@ class Replayed:
         text = f"{self.identical} of {self.decisions} decisions identical"
         if self.identical < self.decisions:
             text += f", {self.same_action} with the same action"
+        if self.checkpoints:
+            text += f", {self.same_state} of {self.checkpoints} states of the policy"
         return text + (f" (numbers within {self.largest:.2g})" if self.largest else "")
 
 
@@ -100,10 +106,13 @@ def replay(
     JournalCorrupt
         A frame is not the one recorded.
     """
-    found = Replayed()
+    found, states = Replayed(), {note.told: note.body.get("policy_sha256") for note in history.checkpoints}
     for event in walk(history, policy, source):
         if isinstance(event, Told):
             progress()
+            if event.state_sha256 and event.evidence.told in states and not others:
+                found.checkpoints += 1
+                found.same_state += event.state_sha256 == states[event.evidence.told]
             continue
         _judge(found, event, tolerance, made_differently or [], others=others)
     if not others:

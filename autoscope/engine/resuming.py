@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from autoscope.clock import ResumedClock, SimClock
 from autoscope.engine.acting import came_to
 from autoscope.engine.asking import Evidence
 from autoscope.engine.assemble import Job
+from autoscope.engine.checkpoints import Checkpoint
 from autoscope.engine.comparing import NUMERICS, Difference, compare
 from autoscope.engine.desk import Desk
 from autoscope.engine.events import Ended
@@ -57,6 +59,8 @@ class TakenUp:
     rebuilt: bool = False
     unlike: int = 0
     decisions: int = 0
+    checkpoint: int = 0
+    """Outcomes that the policy was not told again, since it took up its state after them."""
 
     def plain(self) -> dict[str, Any]:
         """Return what is written down of it."""
@@ -69,10 +73,13 @@ class TakenUp:
             "instrument": "made anew" if self.rebuilt else "restarted" if self.restarted else "found as it was left",
             "unlike": self.unlike,
             "decisions_made_again": self.decisions,
+            "checkpoint": self.checkpoint,
         }
 
 
-def take_up(desk: Desk, history: History, journal: Readable, walked: Walked | None = None) -> TakenUp:
+def take_up(
+    desk: Desk, history: History, journal: Readable, walked: Walked | None = None, begin: Checkpoint | None = None
+) -> TakenUp:
     """Walk a run again to the end of its record, and find out what became of the acts it was cut off at.
 
     Writes nothing.
@@ -91,8 +98,8 @@ def take_up(desk: Desk, history: History, journal: Readable, walked: Walked | No
     rebuilt = isinstance(environment, Reproducible) and environment.reproducible
     stored = Stored(journal)
     source = Rebuilt(job, history, stored, exact=isinstance(job.clock, SimClock)) if rebuilt else stored
-    counted = _Counted(desk, history)
-    for event in walk(history, job.policy, source):
+    counted = _Counted(desk, history, begin)
+    for event in walk(history, job.policy, source, begin):
         counted.take(event)
         if walked is not None:
             walked(event)
@@ -114,17 +121,18 @@ def take_up(desk: Desk, history: History, journal: Readable, walked: Walked | No
         rebuilt=rebuilt,
         unlike=source.unlike if isinstance(source, Rebuilt) else 0,
         decisions=counted.decisions,
+        checkpoint=begin.evidence.told if begin else 0,
     )
 
 
 class _Counted:
     """Counts what is walked, and insists that every decision is the recorded one."""
 
-    def __init__(self, desk: Desk, history: History) -> None:
+    def __init__(self, desk: Desk, history: History, begin: Checkpoint | None) -> None:
         self._desk, self._history = desk, history
         self._ends = {end.after for end in history.interruptions if end.ended is not None}
-        self._evidence = Evidence()
-        self._outcomes: list[tuple[PastAct, Outcome]] = []
+        self._evidence = begin.evidence if begin else Evidence()
+        self._outcomes = list(islice(history.outcomes(), self._evidence.told))
         self.decisions = 0
         self.ended: Ended | None = None
 

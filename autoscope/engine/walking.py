@@ -9,6 +9,7 @@ from typing import Protocol
 
 from autoscope.engine.acting import guarded
 from autoscope.engine.asking import Asked, Evidence
+from autoscope.engine.checkpoints import Checkpoint, digest, is_due, settle
 from autoscope.engine.history import History, PastAct
 from autoscope.engine.stand_in import RUNNER_UP, StandIns
 from autoscope.errors import PluginError
@@ -24,6 +25,9 @@ class Source(Protocol):
 
     def result(self, past: PastAct, outcome: Outcome) -> Result:
         """Return what came of an act, with its frames."""
+
+    def begin(self, checkpoint: Checkpoint) -> bool:
+        """Stand where a run stood at a checkpoint, and return whether that needs none of the acts before it."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +47,12 @@ class Told:
     past: PastAct
     result: Result
     evidence: Evidence
+    state_sha256: str = ""
+    """Of the policy's state, where it took it up itself: at a checkpoint."""
 
 
-def walk(history: History, policy: Policy, source: Source) -> Iterator[Said | Told]:
-    """Ask and tell a policy everything again, in the order of the run.
+def walk(history: History, policy: Policy, source: Source, begin: Checkpoint | None = None) -> Iterator[Said | Told]:
+    """Ask and tell a policy everything again, in the order of the run, or from a checkpoint on.
 
     A question is put after as many outcomes as had been told when it was put first, so a late answer, which was used
     for a later act, is asked for when it was asked for. Questions whose answers came to nothing are put too. Where
@@ -57,7 +63,7 @@ def walk(history: History, policy: Policy, source: Source) -> Iterator[Said | To
     PluginError
         The policy raised.
     """
-    questions, evidence = _questions(history), Evidence()
+    questions, evidence = _questions(history), begin.evidence if begin else Evidence()
     capabilities, actions = history.capabilities, history.actions()
 
     def ask(asked: Asked) -> Decision | Finish:
@@ -69,7 +75,14 @@ def walk(history: History, policy: Policy, source: Source) -> Iterator[Said | To
         return answer
 
     pairs = list(history.outcomes())
-    for told in range(len(pairs) + 1):
+    if begin is not None:
+        guarded("policy.restore", lambda: policy.restore(begin.policy))
+        if not source.begin(begin):  # the instrument must do all of it again
+            for told in range(evidence.told):
+                for _, asked in questions.get(told, ()):
+                    source.before(asked)
+                source.result(*pairs[told])
+    for told in range(evidence.told, len(pairs) + 1):
         for past, asked in questions.get(told, ()):
             answer = ask(asked)
             if past is not None:
@@ -79,7 +92,8 @@ def walk(history: History, policy: Policy, source: Source) -> Iterator[Said | To
             result = source.result(past, outcome)
             evidence = evidence.with_(past.intent.decision, result.outcome)
             _tell(policy, past.intent.decision, result)
-            yield Told(past, result, evidence)
+            settled = is_due(policy, evidence.told, history.checkpoint_every)
+            yield Told(past, result, evidence, digest(settle(policy)) if settled else "")
 
 
 def _tell(policy: Policy, decision: Decision, result: Result) -> None:

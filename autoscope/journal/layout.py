@@ -7,6 +7,7 @@ FRAMES = "frames"
 CONFIG = "config.yaml"
 LOCK = "journal.lock"
 RESERVE = "reserve.bin"
+CHECKPOINTS = "checkpoints"
 
 APPLICATION_ID = 0x41534A31
 """``PRAGMA application_id`` of a journal: "ASJ1" in ASCII."""

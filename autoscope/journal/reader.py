@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from autoscope.journal import frames
+from autoscope.journal import checkpoints, frames
 from autoscope.journal.chain import GENESIS, Record, RecordKind, corrupt, parse
 from autoscope.journal.layout import DATABASE, FRAMES
 from autoscope.journal.recorder import Readable
@@ -77,6 +77,10 @@ class JournalReader(Readable):
             if content is not None:
                 return frames.decode(ref, content, f"{self}: frame {ref.file}")
         return frames.load(self.folder / FRAMES, ref)
+
+    def load_checkpoint(self, note: Mapping[str, Any]) -> bytes | None:
+        """Return the checkpoint that a note tells of, verified; None where it is gone or another."""
+        return checkpoints.load(self.folder, note)
 
 
 def _follows(before: Record | None, record: Record, after: int) -> bool:

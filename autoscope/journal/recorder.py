@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import takewhile
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, ValidationError
 
@@ -45,6 +45,20 @@ class Recorder(Protocol):
         """End the writing; twice is fine."""
 
 
+@runtime_checkable
+class Keeping(Protocol):
+    """A recorder that also keeps checkpoints, from which a run is resumed without telling the policy everything."""
+
+    def keep_checkpoint(self, body: dict[str, Any], data: bytes) -> None:
+        """Keep the data, where there is room, and append a ``note`` of this body that refers to them by hash.
+
+        Raises
+        ------
+        JournalError
+            The disk failed.
+        """
+
+
 @dataclass(frozen=True)
 class Step:
     """One act: its decision and, if it is known, what came of it."""
@@ -69,6 +83,10 @@ class Readable(ABC):
     @abstractmethod
     def load_frame(self, ref: FrameRef) -> Frame:
         """Return a stored frame, verified against its hash."""
+
+    def load_checkpoint(self, note: Mapping[str, Any]) -> bytes | None:
+        """Return the checkpoint that a note tells of, verified; None where it is not kept."""
+        return None
 
     def started(self) -> dict[str, Any]:
         """Return the body of the record the run began with.

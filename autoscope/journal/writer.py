@@ -15,10 +15,12 @@ from pydantic import BaseModel
 from autoscope.errors import JournalError, JournalFull
 from autoscope.journal import wall
 from autoscope.journal.chain import RecordKind, Row, link, pack, plain
+from autoscope.journal.checkpoints import Checkpoints
 from autoscope.journal.disk import Disk, LocalDisk, Statement, is_full, write_durably
 from autoscope.journal.layout import (
     ADDITIONS,
     APPLICATION_ID,
+    CHECKPOINTS,
     CONFIG,
     DATABASE,
     FRAMES,
@@ -60,6 +62,7 @@ class Journal(Recorder):
     ) -> None:  # fmt: skip
         self.folder = folder
         self._shelf, self._signing = Shelf(folder, disk, connection), Signing(signer)
+        self._checkpoints = Checkpoints(folder, disk)
         self._clock, self._disk, self._lock, self._connection = clock, disk, lock, connection
         self._reserve: Reserve | None = None
         self._head: Row | None = None
@@ -171,8 +174,9 @@ class Journal(Recorder):
     def _prepare(self, head: Row | None, config: str | None, salvaged: Salvaged) -> None:
         if config is not None:  # first, so that a run killed before its first record can still be begun
             write_durably(self._disk, self.folder / CONFIG, config.encode("utf-8"))
-        for unfinished in (self.folder / FRAMES).glob(".*.partial"):
-            self._disk.remove(unfinished)
+        for place in (FRAMES, CHECKPOINTS):
+            for unfinished in (self.folder / place).glob(".*.partial"):
+                self._disk.remove(unfinished)
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "fullfsync = ON"):
             self._disk.execute(self._connection, f"PRAGMA {pragma}", ())
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
@@ -288,6 +292,23 @@ class Journal(Recorder):
             self._refuse_unless_taken("frame")
             with self._failing(f"frame {index} of step {step}"):
                 return self._shelf.take(frame, step, index)
+
+    def keep_checkpoint(self, body: dict[str, Any], data: bytes) -> None:
+        """Keep a checkpoint beside the chain, where there is room, and append the note that refers to it by hash.
+
+        Raises
+        ------
+        JournalFull
+            No space for the note.
+        JournalError
+            The disk failed, or the journal is closed or over.
+        """
+        with self._mutex:
+            self._refuse_unless_taken("note")
+            with self._failing(f"checkpoint after {body['told']} outcomes"):
+                kept = self._checkpoints.store(int(body["told"]), data)
+            self.append("note", body | kept)
+            self._checkpoints.tidy()
 
     def close(self) -> None:
         """Release the run. Never raises: all that was promised is on the disk already."""

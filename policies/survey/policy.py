@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -50,6 +50,9 @@ CONFIRM = "the short look leaves doubt: a spectrum of full dwell decides"
 
 class SurveyPolicy:
     """Surveys an area overnight: tiles in focus, particles found, spectra where they are worth most."""
+
+    checkpointed: ClassVar[bool] = True
+    """Its state is all that it knows: see `autoscope.protocols.Checkpointed`."""
 
     class Config(SurveyConfig):
         """The area, the images, the spectra and how the time is shared."""

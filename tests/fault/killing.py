@@ -146,10 +146,13 @@ def calls_of(work: Callable[[Doom], None], note: Path) -> list[str]:
 
 
 def history(folder: Path) -> list[tuple[Any, ...]]:
-    """Return what a run did and decided: its records, less real times, and what tells of interruptions."""
+    """Return what a run did and decided: its records, less real times, and what tells of interruptions.
+
+    Checkpoints are left out too: one is not made again where the process was killed before its note.
+    """
     kept = []
     for record in JournalReader.open(folder).records():
-        if record.kind == "run_resumed":
+        if record.kind == "run_resumed" or record.body.get("event") == "checkpoint":
             continue
         body = {k: v for k, v in record.body.items() if k != "latency_s"}
         kept.append((record.kind, record.step, record.time_s, body))
@@ -168,12 +171,16 @@ policy:
   options:
     {target: plasmon, overview: {fov: 200 nm, width_px: 24, height_px: 24}, signals: [EELS], points: 7MORE}
 scalarizers: {plasmon: {name: band_integral, options: {band: [1.6 eV, 2.2 eV]}}}
-engine: {lookahead: AHEAD}
+engine: {lookahead: AHEAD, checkpoint_every: EVERY}
 """
 
 
-def text(policy="random", ahead=0, more=""):
-    return SMALL.replace("POLICY", policy).replace("AHEAD", str(ahead)).replace("MORE", more)
+def text(policy="random", ahead=0, more="", every=500):
+    changed = {"POLICY": policy, "AHEAD": str(ahead), "MORE": more, "EVERY": str(every)}
+    config = SMALL
+    for name, value in changed.items():
+        config = config.replace(name, value)
+    return config
 
 
 CASES = {
@@ -181,6 +188,7 @@ CASES = {
     "random ahead": text(ahead=1),
     "gp": text("gp", more=", initial: 2, refit_every: 2"),
     "gp ahead": text("gp", 1, ", initial: 2, refit_every: 2"),
+    "gp ahead, checkpoints": text("gp", 1, ", initial: 2, refit_every: 2", every=3),
 }
 
 

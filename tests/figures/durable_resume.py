@@ -66,7 +66,7 @@ def _kills(case: str, every: int) -> Figure:
         f"{kills['over']} were over, {kills['nothing']} had not begun; {failed or 'none differs'}"
     )
     share = (n - len(failed)) / n if n else 0.0
-    return Figure(f"kills_survived_{case.replace(' ', '_')}", share, "", "1.0", not failed, n, how)
+    return Figure(f"kills_survived_{case.replace(',', '').replace(' ', '_')}", share, "", "1.0", not failed, n, how)
 
 
 def _bus_kills(slow: bool) -> Iterator[Figure]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from autoscope.exposure import electrons
 
 
@@ -22,6 +25,15 @@ class Beam:
         self.dose_e = 0.0
         self.on_s = 0.0
         self._accounted_s = time_s
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return all of it as plain data."""
+        return {"blanked": self.blanked, "dose_e": self.dose_e, "on_s": self.on_s, "accounted_s": self._accounted_s}
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Take up a snapshot."""
+        self.blanked, self.dose_e = snapshot["blanked"], snapshot["dose_e"]
+        self.on_s, self._accounted_s = snapshot["on_s"], snapshot["accounted_s"]
 
     def pass_time(self, until_s: float, current_a: float) -> float:
         """Account for the time since the last account and return the electrons that fell in it."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from autoscope.errors import ConfigError
 from environments.instruments.simulated.config import DoseConfig
@@ -32,6 +33,16 @@ class Carousel:
         self.specimens = tuple(specimens)
         self.maps = tuple(ExposureMap(s.extent_m, config) for s in specimens)
         self.slot = 0
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the slot loaded, and what each specimen has received."""
+        return {"slot": self.slot, "maps": [exposed.snapshot() for exposed in self.maps]}
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Take up a snapshot of a carousel of the same specimens."""
+        self.slot = snapshot["slot"]
+        for exposed, kept in zip(self.maps, snapshot["maps"], strict=True):
+            exposed.restore(kept)
 
     @property
     def specimen(self) -> Specimen:

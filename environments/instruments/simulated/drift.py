@@ -7,10 +7,13 @@ axis meets the specimen at ``X + drift``. Features in an image therefore move by
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from autoscope.chance import chance_to_plain, restore_chance
 from environments.instruments.simulated.config import DriftConfig
 
 Array = NDArray[np.float64]
@@ -119,6 +122,14 @@ class Relaxation:
         left = np.exp(-np.maximum(time_s - self._start_s, 0.0) / self._time_constant_s)
         return np.asarray(left)[:, None] * self._amplitude_m
 
+    def snapshot(self) -> list[Any]:
+        """Return amplitude and start."""
+        return [self._amplitude_m.tolist(), self._start_s]
+
+    def restore(self, snapshot: Sequence[Any]) -> None:
+        """Take up a snapshot."""
+        self._amplitude_m, self._start_s = np.array(snapshot[0]), snapshot[1]
+
     def _decay(self, time_s: float) -> float:
         return math.exp(-max(time_s - self._start_s, 0.0) / self._time_constant_s)
 
@@ -151,6 +162,17 @@ class Drift:
             + self._load.at(time_s)
         )
         return result
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what moves and loading have left, and the state of chance; the walk is a function of time."""
+        kept = {"creep": self._creep.snapshot(), "load": self._load.snapshot()}
+        return kept | {"rng": chance_to_plain(self._rng)}
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Take up a snapshot."""
+        self._creep.restore(snapshot["creep"])
+        self._load.restore(snapshot["load"])
+        restore_chance(self._rng, snapshot["rng"])
 
     def moved(self, time_s: float, travel_m: Array) -> None:
         """Note a stage move (shape (2,)) that arrived at a time: the sample lags behind and creeps after."""

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,6 +40,22 @@ class ExposureMap:
     def total_e(self) -> float:
         """Electrons received in all, on and beside the specimen."""
         return float(self._electrons.sum()) + self.outside_e
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the electrons of all cells that have any, as plain data."""
+        cells = np.flatnonzero(self._electrons)
+        return {
+            "cells": _packed(np.diff(cells, prepend=0).astype("<i8")),
+            "electrons": _packed(self._electrons.ravel()[cells].astype("<f8")),
+            "outside_e": self.outside_e,
+        }
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Take up a snapshot."""
+        self._electrons[:] = 0.0
+        cells = np.cumsum(np.frombuffer(_unpacked(snapshot["cells"]), dtype="<i8"))
+        self._electrons.ravel()[cells] = np.frombuffer(_unpacked(snapshot["electrons"]), dtype="<f8")
+        self.outside_e = snapshot["outside_e"]
 
     def fluence_e_per_m2(self) -> Array:
         """Return the fluence of all cells, (rows, columns), row 0 at smallest y."""
@@ -121,3 +142,11 @@ class ExposureMap:
         scaled += self._half_m[1 - axis] / self.cell_m + 1.0
         np.clip(scaled, 0.0, self._electrons.shape[axis] - 1, out=scaled)
         return np.floor(scaled, out=scaled)
+
+
+def _packed(values: NDArray[Any]) -> str:
+    return base64.b64encode(zlib.compress(values.tobytes(), 1)).decode("ascii")
+
+
+def _unpacked(text: str) -> bytes:
+    return zlib.decompress(base64.b64decode(text))

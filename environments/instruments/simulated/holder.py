@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from environments.instruments.simulated.config import HolderConfig
 
@@ -22,6 +23,14 @@ class Heater:
         self._config = config
         self._set_k = self._start_k = config.ambient_k
         self._start_s = time_s
+
+    def snapshot(self) -> list[float]:
+        """Return set point, start and its time."""
+        return [self._set_k, self._start_k, self._start_s]
+
+    def restore(self, snapshot: Sequence[float]) -> None:
+        """Take up a snapshot."""
+        self._set_k, self._start_k, self._start_s = snapshot
 
     def temperature_k(self, time_s: float) -> float:
         """Return the temperature at a time."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter
 
-from autoscope.chance import stream
+from autoscope.chance import chance_to_plain, restore_chance, stream
 from autoscope.delivery import NoSink
 from autoscope.errors import AutoscopeError
 from autoscope.protocols import Clock, FrameSink
@@ -227,6 +227,34 @@ class SimulatedInstrument:
         self._expose_parked(now_s)
         self._beam.blanked = True
         self._note("", "make_safe", now_s, on_s)
+
+    # --- to be resumed --------------------------------------------------------------------------------
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return all that acts have changed as plain data; answers and log are left out."""
+        return {
+            "carousel": self._carousel.snapshot(),
+            "stage": self._stage.snapshot(),
+            "drift": self._drift.snapshot(),
+            "beam": self._beam.snapshot(),
+            "heater": self._heater.snapshot() if self._heater else None,
+            "optics": self._optics.model_dump(exclude={"kind"}),
+            "parked_m": list(self._parked_m),
+            "noise": chance_to_plain(self._noise),
+        }
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Take up the snapshot of a microscope of this configuration and seed, with the clock where it was taken."""
+        self._carousel.restore(snapshot["carousel"])
+        self._stage.restore(snapshot["stage"])
+        self._drift.restore(snapshot["drift"])
+        self._beam.restore(snapshot["beam"])
+        if self._heater:
+            self._heater.restore(snapshot["heater"])
+        self._optics = SetOptics(**snapshot["optics"])
+        self._probe = self._form_probe()
+        self._parked_m = (snapshot["parked_m"][0], snapshot["parked_m"][1])
+        restore_chance(self._noise, snapshot["noise"])
 
     # --- what only a simulation can tell ------------------------------------------------------------
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from autoscope.chance import chance_to_plain, restore_chance
 from autoscope.errors import NotReached
 from autoscope.records import MoveStage
 from environments.instruments.simulated.config import StageConfig
@@ -80,6 +83,18 @@ class Stage:
     def tilt_rad(self) -> tuple[float, float]:
         """True alpha and beta."""
         return self._tilt_rad["alpha_rad"], self._tilt_rad["beta_rad"]
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return where drives and slack are, the tilts, and the state of chance."""
+        linear = {name: [axis._drive_m, axis._slack_m] for name, axis in self._linear.items()}
+        return {"linear": linear, "tilt_rad": dict(self._tilt_rad), "rng": chance_to_plain(self._rng)}
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Take up a snapshot."""
+        for name, (drive_m, slack_m) in snapshot["linear"].items():
+            self._linear[name]._drive_m, self._linear[name]._slack_m = drive_m, slack_m
+        self._tilt_rad = dict(snapshot["tilt_rad"])
+        restore_chance(self._rng, snapshot["rng"])
 
     def read(self) -> dict[str, float]:
         """Return the encoder positions, keyed by field name, rounded to the encoder resolution."""
