@@ -47,10 +47,11 @@ class LearningConfig(FieldConfig):
     """Measurements chosen together, each knowing of the others, and put in an order that makes the way short."""
     patch_px: PositiveInt = 11
     """Side of the image patch that describes a pixel."""
-    refit_every: PositiveInt = 5
+    refit_every: PositiveInt = 1
     """Relearn hyperparameters after so many measurements; in between the posterior is updated, not relearnt."""
-    refit_growth: float = Field(default=0.1, ge=0.0, le=1.0)
-    """And not before the measurements have grown by this fraction: with many, five more teach little."""
+    refit_growth: float = Field(default=0.05, ge=0.0, le=1.0)
+    """And not before the measurements have grown by this fraction: each of the first twenty teaches much, of many
+    one more teaches little."""
     rotation_invariant: bool = False
     """Describe image patches so that structures turned in the plane look alike."""
     encoder_dimensions: int = Field(default=0, ge=0, le=16)

@@ -12,9 +12,6 @@ import numpy as np
 
 from autoscope.registry import load
 from tests.figures import latency_peers
-from tests.figures.arena.compare import difference
-from tests.figures.arena.ours import run_ours
-from tests.figures.arena.sets import arena_set, names
 from tests.figures.figure import Figure
 from tests.figures.latency_case import Row, run_case
 from tests.figures.latency_world import DESCRIPTION
@@ -29,16 +26,14 @@ INCREMENTAL_MS, MEMORY_MB = 5.0, 600.0
 REFIT_MS = {"gp": 100.0, "deep_kernel": 200.0}
 FASTER = {"gpytorch_dkl": 50.0, "vidkl": 200.0}
 MILLION_MS, MANY_MS = 150.0, 1000.0
-EVERY_STEP = {"refit_every": 1, "refit_growth": 0.0}
 OFTEN = {"refit_every": 5, "refit_growth": 0.0}
 """So that there are enough refits near 200 measurements; each still learns from five new ones."""
-QUALITY_SETS, QUALITY_SEEDS, QUALITY_LIMIT = 3, range(20), 100
 
 run = functools.cache(run_case)
 
 
 def figures(slow: bool) -> Iterator[Figure]:
-    """Yield every latency figure; with ``slow`` peers on 40,000 candidates, and refits at every step compared."""
+    """Yield every latency figure; with ``slow`` peers on 40,000 candidates."""
     for policy in REFIT_MS:
         yield from guarded(f"latency_{policy}", functools.partial(_table, policy, "cpu"))
         if policy == "deep_kernel":
@@ -48,8 +43,6 @@ def figures(slow: bool) -> Iterator[Figure]:
     yield from guarded("latency_5000_measured", functools.partial(_many, "cpu"))
     yield from guarded("latency_deep_kernel_2000_measured", _deep_and_many)
     yield from guarded("latency_cuda", _cuda)
-    if slow:
-        yield from guarded("quality_of_the_schedule", _schedule)
 
 
 def guarded(name: str, measure: Callable[[], Iterator[Figure]]) -> Iterator[Figure]:
@@ -251,38 +244,3 @@ def _cuda() -> Iterator[Figure]:
         else:
             yield Figure(f"latency_{policy}_cuda", None, "", "", None, 0, "this policy computes on the CPU alone")
     yield from guarded("latency_5000_measured_cuda", functools.partial(_many, "cuda"))
-
-
-# --- no loss of quality -----------------------------------------------------------------------------
-
-
-def _schedule() -> Iterator[Figure]:
-    """Yield what choosing refits by the schedule costs in quality, against refitting at every step."""
-    sets = sorted(names(), key=lambda name: len(arena_set(name).rows))[:QUALITY_SETS]
-    for name in sets:
-        ours = [
-            {s: run_ours(name, "schedule", {"policy": "gp"} | extra, s, QUALITY_LIMIT) for s in QUALITY_SEEDS}
-            for extra in ({}, EVERY_STEP)
-        ]
-        for metric, lower in (("to_95", True), ("top@50", False), ("top@100", False)):
-            scheduled, every = ({s: c.value(metric) for s, c in side.items()} for side in ours)
-            gap = difference(_known(scheduled), _known(every), np.median if metric == "to_95" else np.mean)
-            if gap is None:
-                continue
-            statistic = "median" if metric == "to_95" else "mean"
-            how = (
-                f"{name}, {QUALITY_LIMIT} measurements: mean {_mean(scheduled):.4g} with the default schedule, "
-                f"{_mean(every):.4g} with refits at every step; {statistic} difference {gap.value:.4g}, 95 % "
-                f"interval [{gap.low:.4g}, {gap.high:.4g}], {'paired' if gap.paired else 'not paired'}"
-            )
-            ok = not gap.worse(lower_is_better=lower)
-            label = f"schedule_against_every_step {metric} {name}"
-            yield Figure(label, round(gap.value, 4), "", "not distinguishably worse", ok, gap.n, how)
-
-
-def _known(values: dict[int, float | None]) -> dict[int, float]:
-    return {seed: value for seed, value in values.items() if value is not None}
-
-
-def _mean(values: dict[int, float | None]) -> float:
-    return statistics.fmean(_known(values).values())

@@ -58,7 +58,9 @@ def test_deciding_ahead_never_asks_for_the_pixel_under_way_and_counts_only_what_
 
 def test_a_case_answers_from_a_process_of_its_own_whose_memory_is_not_ours():
     ballast = np.ones(100_000_000)  # 800 MB of ours, which the case must not count
-    answer = run_case("given_then_decide", policy="gp", height=16, width=16, given=6, decisions=3, patch_px=5)
+    answer = run_case(
+        "given_then_decide", policy="gp", height=16, width=16, given=6, decisions=3, patch_px=5, refit_every=5
+    )
     assert 50.0 < answer["peak_mb"] < 700.0 < ballast.nbytes / 1e6
     assert [row["refit"] for row in answer["rows"]] == [False, True, False, False]
     assert answer["members"].keys() == {"gp", "coordinates"}
