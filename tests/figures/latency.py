@@ -8,8 +8,6 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from autoscope.registry import load
 from tests.figures import latency_peers
 from tests.figures.figure import Figure
