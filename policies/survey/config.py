@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, PositiveInt, model_validator
 
 from autoscope.config import ConfigModel
+from autoscope.perception.drift import DriftConfig
 from autoscope.perception.regions import ParticleConfig
 from autoscope.quantities import Length, PositiveDuration, PositiveLength
 from autoscope.records import Scan
@@ -75,12 +76,21 @@ class AlignConfig(ConfigModel):
     size_px: PositiveInt = 256
     dwell_s: PositiveDuration = 2e-6
     detector: str = "HAADF"
-    first_after_s: PositiveDuration = 10.0
-    """Again this long after arriving, because the stage creeps most then; each next interval is twice the last."""
-    at_most_every_s: PositiveDuration = 90.0
-    """Longest interval, so that drift does not carry the probe off the particles."""
+    drift: DriftConfig = DriftConfig()
+    """What drift is expected before any is seen."""
+    keep_within_m: PositiveLength = 1e-9
+    """The image is taken again when the drift model knows the place less surely than this (standard deviation)."""
+    at_most_every_s: PositiveDuration = 300.0
+    """... and at the latest after this time, whatever the model believes."""
+    smear_m: PositiveLength = 3e-9
+    """A spectrum waits until the stage creeps less than this during its dwell."""
     reach_m: PositiveLength = 150e-9
-    """Largest displacement expected between visits (stage error, backlash and drift)."""
+    """Largest displacement from where the drift model expects the particles (stage error and backlash)."""
+    wide_fov_m: PositiveLength = 4e-6
+    """Field of the image that finds the place again after a jump, or where a lattice looks alike everywhere."""
+    wide_size_px: PositiveInt = 1024
+    wide_reach_m: PositiveLength = 6e-6
+    """Largest jump from which the place is found again."""
     tolerance_m: PositiveLength = 5e-9
     """How far a particle may be from where the displacement says."""
     min_confidence: float = Field(default=0.3, ge=0, le=1)
@@ -96,6 +106,10 @@ class AlignConfig(ConfigModel):
             detectors=(self.detector,),
         )
 
+    def wide_scan(self) -> Scan:
+        """Return the scan at lower magnification that finds a lost place again."""
+        return self.scan().replace(fov_m=self.wide_fov_m, width_px=self.wide_size_px, height_px=self.wide_size_px)
+
 
 class PresenceConfig(ConfigModel):
     """How a spectrum that missed its particle is told from one of a particle without the target."""
@@ -104,6 +118,19 @@ class PresenceConfig(ConfigModel):
     """Name of a scalarizer that every particle must show, e.g. counts of the common metal."""
     at_least: float = Field(gt=0)
     """A spectrum with less is a miss: the tile is imaged again and the particle tried once more."""
+
+
+class GateConfig(ConfigModel):
+    """What an image must be like to be learnt from, and how often it is taken again."""
+
+    min_snr: float = Field(default=1.0, ge=0)
+    """Mean over noise of the image, as in the record (``snr_estimate``)."""
+    dim: float = Field(default=0.35, ge=0, lt=1)
+    """An image darker than this part of what is usual for its kind is taken again."""
+    glaring: float = Field(default=3.0, gt=1)
+    """An image brighter than this many times what is usual is taken again."""
+    repeats: int = Field(default=2, ge=0)
+    """At most so often; then it is taken as it is."""
 
 
 class ScreenConfig(ConfigModel):
@@ -144,6 +171,7 @@ class SurveyConfig(ConfigModel):
     overview_share: float = Field(default=0.5, gt=0, le=1)
     """Overviews (with focus and scouts) may take this share of the time budget."""
     align: AlignConfig = AlignConfig()
+    gate: GateConfig = GateConfig()
     presence: PresenceConfig | None = None
     beta: float = Field(default=1.0, ge=0)
     """Exploration: a particle is worth its chance of being interesting plus this many standard deviations of it."""

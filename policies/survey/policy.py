@@ -8,14 +8,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
 from autoscope.exposure import predict
-from autoscope.perception.constellation import match
 from autoscope.perception.regions import find_particles
 from autoscope.perception.sharpness import sharpness
 from autoscope.protocols import JsonValue
@@ -32,20 +30,22 @@ from autoscope.records import (
     SetOptics,
     Stage,
     View,
+    Wait,
 )
 from policies.survey.catalogue import Catalogue
 from policies.survey.config import SurveyConfig
+from policies.survey.finding_again import find_anywhere, find_in_tile
+from policies.survey.gate import FrameGate
 from policies.survey.itinerary import Itinerary, Visit
 from policies.survey.keep_focus import KeepFocus
+from policies.survey.keep_place import KeepPlace
 from policies.survey.plan import planned_stages
 from policies.survey.ranking import Ranking, unlike_each_other
 from policies.survey.screening import Screening
+from policies.survey.spectrum import CONFIRM, SHOWN, Forecast, Reading, digest, read, spectrum_decision, why_measured
 from policies.survey.tiles import core_m, tile_centres_m
 
 MAX_TRIES = 2
-COUNTS = "counts"
-"""Unit of scalars that grow with the dwell time."""
-CONFIRM = "the short look leaves doubt: a spectrum of full dwell decides"
 
 
 class SurveyPolicy:
@@ -71,11 +71,10 @@ class SurveyPolicy:
         self._mode = "choose"
         self._tile = -1
         self._queue: list[int] = []
-        self._shift_m = (0.0, 0.0)
-        self._aligned_s = 0.0
-        self._interval_s = config.align.first_after_s
+        self._place = KeepPlace(config.align, self._centres_m)
+        self._gate = FrameGate(config.gate)
         self._visiting = False
-        self._tries = 0
+        self._tries = self._lost = self._verified = 0
 
     # --- ask ---
 
@@ -93,16 +92,37 @@ class SurveyPolicy:
             case "overview":
                 return self._scan("overview", self._config.tile.scan(), "first look at this tile")
             case "align":
-                return self._scan(
-                    "align", self._config.align.scan(), "find the particles again after moving or drifting"
-                )
+                return self._align("find the particles again after moving or drifting")
+            case "wide":
+                wide = self._config.align.wide_scan()
+                return self._scan("find", wide, "the particles are not where they should be: look further around")
+            case "return":
+                return self._travel(view, self._tile, f"back to where {self._tile_name()} is now", ())
             case "measure":
-                return self._measure()
+                return self._before_measuring(view) or self._measure(view.state.time_s)
             case _:
                 return self._choose(view)
 
     def _scan(self, purpose: str, scan: Scan, reason: str) -> Decision:
         return Decision(action=scan, purpose=purpose, reason=reason, target=self._tile_name())
+
+    def _align(self, reason: str) -> Decision:
+        return self._scan("align", self._config.align.scan(), reason)
+
+    def _before_measuring(self, view: View) -> Decision | None:
+        """Return what the place needs before a spectrum: to be verified, found again, or waited for."""
+        if view.suspensions > self._verified:
+            why = "the run was held meanwhile: verify the place on its particles"
+            return self._align(why).replace(target=f"{self._tile_name()} after suspension {view.suspensions}")
+        time_s, dwell_s = view.state.time_s, self._dwell_s(self._queue[0])
+        wait_s = self._place.wait_s(time_s, dwell_s)
+        if wait_s > 0.0:
+            why = f"the stage still creeps: {wait_s:.1f} s until a spectrum of {dwell_s:.2g} s is sharp"
+            return Decision(action=Wait(duration_s=wait_s), purpose="settle", reason=why, target=self._tile_name())
+        if self._place.is_due(time_s, dwell_s):
+            std_m = self._place.std_m(time_s + dwell_s / 2)
+            return self._align(f"the place would be known to {std_m * 1e9:.2g} nm only: look again")
+        return None
 
     def _tile_name(self) -> str:
         return f"tile {self._tile}"
@@ -110,12 +130,12 @@ class SurveyPolicy:
     def _choose(self, view: View) -> Decision | Finish:
         unseen = self._itinerary.next_unseen(view)
         if unseen is not None:
-            return self._travel(unseen, "next tile not yet seen, in serpentine order", ())
+            return self._travel(view, unseen, "next tile not yet seen, in serpentine order", ())
         visits = self._itinerary.visits(self._catalogue, self._ranking, view)
         if not visits:
             return Finish(reason=self._why_finished())
         best, others = visits[0], visits[1:4]
-        return self._travel(best.tile, best.reason(), others)
+        return self._travel(view, best.tile, best.reason(), others)
 
     def _why_finished(self) -> str:
         n, measured = len(self._catalogue), self._catalogue.measured_count
@@ -124,70 +144,38 @@ class SurveyPolicy:
         left = seen < tiles or self._catalogue.open().any()
         return f"nothing worth doing fits what is left of the budget: {whole}" if left else f"all done: {whole}"
 
-    def _travel(self, tile: int, reason: str, others: tuple[Visit, ...] | list[Visit]) -> Decision:
-        runners_up = tuple(Candidate(action=self._move(v.tile), value=v.value_per_s) for v in others)
+    def _travel(self, view: View, tile: int, reason: str, others: tuple[Visit, ...] | list[Visit]) -> Decision:
+        time_s = view.state.time_s
+        runners_up = tuple(Candidate(action=self._move(v.tile, time_s), value=v.value_per_s) for v in others)
         return Decision(
-            action=self._move(tile),
+            action=self._move(tile, time_s),
             purpose="travel",
             reason=reason,
             target=f"tile {tile}",
             runners_up=runners_up,
             candidates=len(self._centres_m),
-            candidates_sha256=_digest(np.asarray(self._centres_m, dtype="<f8")),
+            candidates_sha256=digest(np.asarray(self._centres_m, dtype="<f8")),
             fit=self._ranking.summary,
             data_sha256=self._ranking.data_sha256,
         )
 
-    def _move(self, tile: int) -> MoveStage:
-        x_m, y_m = self._centres_m[tile]
-        return MoveStage(x_m=float(x_m), y_m=float(y_m))
+    def _move(self, tile: int, time_s: float) -> MoveStage:
+        x_m, y_m = self._place.aim(tile, time_s)
+        return MoveStage(x_m=x_m, y_m=y_m)
 
-    def _measure(self) -> Decision:
-        asked = self._queue[:4]
-        chance, mean, std = self._expected(asked)
-        confirming = asked[0] == self._doubtful
-        runners_up = tuple(
-            Candidate(action=self._probe(p), mean=mean[k], std=std[k], value=chance[k])
-            for k, p in enumerate(asked)
-            if k > 0
-        )
-        return Decision(
-            action=self._probe(asked[0]),
-            purpose="spectrum",
-            reason=CONFIRM if confirming else self._why_measured(chance[0]) + self._screening.reason(),
-            target=f"particle {asked[0]}",
-            predicted_mean=mean[0],
-            predicted_std=std[0],
-            acquisition="probability_of_interest" if self._ranking.ready else "diversity",
-            acquisition_value=chance[0],
-            acquisition_parameters={"beta": self._config.beta},
-            runners_up=runners_up,
-            candidates=len(self._queue),
-            candidates_sha256=_digest(np.asarray(self._queue, dtype="<i8")),
-            fit=self._ranking.summary,
-            data_sha256=self._ranking.data_sha256,
-        )
+    def _measure(self, time_s: float) -> Decision:
+        asked, config = self._queue[:SHOWN], self._config
+        share = self._dwell_s(asked[0]) / config.dwell_s if self._counts else 1.0
+        forecast = Forecast.of(self._ranking, self._catalogue, asked, share)
+        why = why_measured(forecast.chance[0], self._ranking.rate, config.target, visiting=self._visiting)
+        reason = CONFIRM if asked[0] == self._doubtful else why + self._screening.reason()
+        probes = [self._probe(p, time_s) for p in asked]
+        return spectrum_decision(self._queue, probes, forecast, reason, self._ranking, config.beta)
 
-    def _expected(self, particles: list[int]) -> tuple[list[Any], list[Any], list[Any]]:
-        """Return chance of interest, and mean and std of the target, of particles; None while there is no model."""
-        if not self._ranking.ready:
-            return ([None] * len(particles),) * 3
-        share = self._dwell_s(particles[0]) / self._config.dwell_s if self._counts else 1.0
-        chance, mean, std = self._ranking.expected(self._catalogue, particles, share)
-        return chance.tolist(), mean.tolist(), std.tolist()
-
-    def _why_measured(self, chance: float | None) -> str:
-        if chance is None:
-            return "a particle unlike the others of this tile: teaches the model what to look for"
-        if not self._visiting:
-            return f"unlike the others of this tile; a chance of {chance:.1%} to stand out in {self._config.target}"
-        usual = f"{self._ranking.rate:.1%} of those measured did"
-        return f"a chance of {chance:.1%} to stand out in {self._config.target} ({usual}): highest of those left here"
-
-    def _probe(self, particle: int) -> Measure:
+    def _probe(self, particle: int, time_s: float) -> Measure:
         x_m, y_m = self._catalogue.offset_m(particle)
-        dx_m, dy_m = self._shift_m
         dwell_s = self._dwell_s(particle)
+        dx_m, dy_m = self._place.shift_m(time_s + dwell_s / 2)
         return Measure(x_m=x_m + dx_m, y_m=y_m + dy_m, dwell_s=dwell_s, signals=self._config.signals)
 
     def _dwell_s(self, particle: int) -> float:
@@ -198,26 +186,27 @@ class SurveyPolicy:
     def tell(self, decision: Decision, result: Result) -> None:
         """Take in what came of an act; a failed act is tried once more, then given up."""
         if result.outcome.status != "done":
-            self._came_to_nothing(decision)
+            self._came_to_nothing(decision, result)
             return
         self._tries = 0
         match decision.purpose:
             case "travel":
-                self._arrived(int(decision.target.split()[1]))
+                self._arrived(int(decision.target.split()[1]), decision.action, result.outcome.state.time_s)
             case "focus":
                 self._focused(decision.action, result)
-            case "overview":
-                self._saw(result.frames[0], result.outcome.state.time_s)
-            case "align":
-                self._found_again(result.frames[0], result.outcome.state.time_s)
+            case "overview" | "align" | "find":
+                self._imaged(decision, result)
             case "spectrum":
                 self._measured(int(decision.target.split()[1]), decision.action, result)
             case _:
                 pass
 
-    def _came_to_nothing(self, decision: Decision) -> None:
+    def _came_to_nothing(self, decision: Decision, result: Result) -> None:
         self._tries += 1
-        if decision.purpose == "spectrum":
+        fault = result.outcome.fault
+        if fault is not None and fault.error == "ConditionLost":
+            self._tries = 0  # the instrument's trouble, not the particle's or the tile's: once more when it is well
+        elif decision.purpose == "spectrum":
             particle = int(decision.target.split()[1])
             self._catalogue.missed(particle)
             self._queue = [p for p in self._queue if p != particle]
@@ -227,9 +216,12 @@ class SurveyPolicy:
             self._itinerary.give_up(tile)
             self._mode, self._queue, self._tries = "choose", [], 0
 
-    def _arrived(self, tile: int) -> None:
-        self._tile, self._interval_s, self._visiting = tile, self._config.align.first_after_s, False
-        at = self._centres_m[tile]
+    def _arrived(self, tile: int, move: Action, time_s: float) -> None:
+        self._lost = self._lost if tile == self._tile else 0
+        self._visiting = self._visiting and tile == self._tile
+        self._tile, at = tile, self._centres_m[tile]
+        if isinstance(move, MoveStage):
+            self._place.arrived(tile, move.x_m or 0.0, move.y_m or 0.0, time_s)
         self._focus.arrive(float(at[0]), float(at[1]))
         self._mode = "focus" if self._focus.busy else self._look()
 
@@ -244,12 +236,26 @@ class SurveyPolicy:
         if not self._focus.busy:
             self._mode = self._look()
 
+    def _imaged(self, decision: Decision, result: Result) -> None:
+        frame, time_s = result.frames[0], result.outcome.state.time_s
+        if self._gate.judge(decision.purpose, frame.meta.signal, result.outcome.quality):
+            return  # unfit to learn from: the mode stands, so it is taken again
+        match decision.purpose:
+            case "overview":
+                self._saw(frame, time_s)
+            case "align":
+                words = decision.target.split()
+                self._verified = int(words[-1]) if "suspension" in words else self._verified
+                self._found_again(frame, time_s)
+            case _:
+                self._found_anywhere(frame, time_s)
+
     def _saw(self, frame: Frame, time_s: float) -> None:
         regions = [r for r in find_particles(frame, self._config.particles) if self._in_core(r.x_m, r.y_m)]
         at = self._centres_m[self._tile]
         numbers = self._catalogue.add(self._tile, (float(at[0]), float(at[1])), regions)
         self._itinerary.saw(self._tile)
-        self._shift_m, self._aligned_s = (0.0, 0.0), time_s
+        self._place.saw(time_s)
         if self._config.strategy == "in_order":
             self._queue = numbers
         else:
@@ -262,63 +268,63 @@ class SurveyPolicy:
         return abs(x_m) <= self._core_m[0] / 2 and abs(y_m) <= self._core_m[1] / 2
 
     def _found_again(self, frame: Frame, time_s: float) -> None:
-        align = self._config.align
-        reference = self._catalogue.offsets_m(self._tile, within_m=align.fov_m / 2 + align.reach_m)
-        regions = find_particles(frame, self._config.particles)
-        found = np.array([(r.x_m, r.y_m) for r in regions], dtype=np.float64).reshape(-1, 2)
-        agreed = match(reference, found, reach_m=align.reach_m, tolerance_m=align.tolerance_m)
-        if agreed.confidence < align.min_confidence:
-            self._itinerary.give_up(self._tile)
-            self._mode, self._queue = "choose", []
+        place, config = self._place, self._config
+        expected_m, std_m = place.shift_m(time_s), place.std_m(time_s)
+        found = find_in_tile(frame, self._catalogue, self._tile, config.align, config.particles, expected_m, std_m)
+        if found.ambiguous or found.confidence < config.align.min_confidence:
+            self._look_further()
             return
-        self._interval_s = min(2 * self._interval_s, align.at_most_every_s)
-        self._shift_m, self._aligned_s = (agreed.dx_m, agreed.dy_m), time_s
+        self._lost = 0
+        place.found(found, time_s)
         if not self._queue:
             self._visiting = True
             self._queue = self._itinerary.particles_for(self._tile, self._catalogue, self._ranking)
         self._mode = "measure" if self._queue else "choose"
 
+    def _look_further(self) -> None:
+        self._lost += 1
+        self._mode = "wide"
+        if self._lost > MAX_TRIES:
+            self._leave_tile()
+
+    def _found_anywhere(self, frame: Frame, time_s: float) -> None:
+        axis_m, config = self._place.axis_m(time_s), self._config
+        found = find_anywhere(frame, self._catalogue, config.align, config.particles, axis_m)
+        if found.ambiguous or found.confidence < config.align.min_confidence:
+            self._leave_tile()
+            return
+        dx_m, dy_m = self._place.shift_m(time_s)
+        self._place.found(found.replace(dx_m=dx_m + found.dx_m, dy_m=dy_m + found.dy_m), time_s)
+        self._mode = "return"
+
+    def _leave_tile(self) -> None:
+        self._itinerary.give_up(self._tile)
+        self._mode, self._queue, self._lost = "choose", [], 0
+
     def _measured(self, particle: int, action: Action, result: Result) -> None:
         dwell_s = action.dwell_s if isinstance(action, Measure) else self._config.dwell_s
-        hit = self._hit(result, dwell_s)
-        doubt = self._took_in(particle, dwell_s, result) if hit else False
-        if not hit:
-            self._catalogue.missed(particle)
+        reading = read(result, self._config, dwell_s)
+        doubt = self._took_in(particle, reading, short=dwell_s < self._config.dwell_s)
         self._doubtful = particle if doubt else None
         self._queue = [p for p in self._queue if p != particle]
         if doubt:
             self._queue.insert(0, particle)
-        late = result.outcome.state.time_s - self._aligned_s > self._interval_s
-        self._mode = ("align" if late or not hit else "measure") if self._queue else "choose"
+        self._mode = ("measure" if reading.hit else "align") if self._queue else "choose"
         self._learn()
 
-    def _took_in(self, particle: int, dwell_s: float, result: Result) -> bool:
-        """Enter a spectrum, scaled to the full dwell, unless it leaves doubt; return whether it does."""
-        scalar = result.value(self._config.target)
-        if scalar is None:
+    def _took_in(self, particle: int, reading: Reading, *, short: bool) -> bool:
+        """Enter a spectrum unless it leaves doubt; return whether it does."""
+        if reading.value is None:
             self._catalogue.missed(particle)
             return False
-        self._counts = scalar.unit == COUNTS
-        short = dwell_s < self._config.dwell_s
-        scale = self._config.dwell_s / dwell_s if self._counts else 1.0
-        value, std = scale * scalar.value, scale * scalar.std
-        if short and self._screening.is_suspect(value):
+        self._counts = reading.counts
+        if short and self._screening.is_suspect(reading.value):
             return True  # not entered: the particle stays open until a full spectrum has decided
-        self._catalogue.record(particle, value, std, short=short)
+        self._catalogue.record(particle, reading.value, reading.std, short=short)
         if not short:
-            self._screening.tell(value, std)
+            self._screening.tell(reading.value, reading.std)
             self._itinerary.dwell_s = self._screening.dwell_s
         return False
-
-    def _hit(self, result: Result, dwell_s: float) -> bool:
-        presence = self._config.presence
-        if presence is None:
-            return True
-        shown = result.value(presence.target)
-        if shown is None:
-            return False
-        share = dwell_s / self._config.dwell_s if shown.unit == COUNTS else 1.0
-        return shown.value >= presence.at_least * share
 
     def _learn(self) -> None:
         if self._config.strategy == "in_order":
@@ -342,9 +348,10 @@ class SurveyPolicy:
             "mode": self._mode,
             "tile": self._tile,
             "queue": list(self._queue),
-            "shift_m": list(self._shift_m),
-            "aligned_s": self._aligned_s,
-            "interval_s": self._interval_s,
+            "place": self._place.state(),
+            "gate": self._gate.state(),
+            "lost": self._lost,
+            "verified": self._verified,
             "visiting": self._visiting,
             "screening": self._screening.state(),
             "doubtful": self._doubtful,
@@ -361,16 +368,13 @@ class SurveyPolicy:
         self._focus.restore(data["focus"])
         self._mode, self._tile = data["mode"], int(data["tile"])
         self._queue = [int(p) for p in data["queue"]]
-        self._shift_m = (float(data["shift_m"][0]), float(data["shift_m"][1]))
-        self._aligned_s, self._tries = float(data["aligned_s"]), int(data["tries"])
-        self._interval_s, self._visiting = float(data["interval_s"]), bool(data["visiting"])
+        self._place.restore(data["place"])
+        self._gate.restore(data["gate"])
+        self._lost, self._verified = int(data["lost"]), int(data["verified"])
+        self._tries, self._visiting = int(data["tries"]), bool(data["visiting"])
         self._screening.restore(data["screening"])
         self._itinerary.dwell_s = self._screening.dwell_s
         self._doubtful, self._counts = data["doubtful"], bool(data["counts"])
-
-
-def _digest(candidates: np.ndarray[Any, np.dtype[Any]]) -> str:
-    return hashlib.sha256(candidates.tobytes()).hexdigest()
 
 
 def _fits(action: Action, view: View) -> bool:

@@ -1,0 +1,72 @@
+"""Finding a place again by its particles: in the field of a tile, or at lower magnification among all known."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoscope.perception.constellation import Match, match
+from autoscope.perception.regions import ParticleConfig, find_particles
+from autoscope.records import Frame
+from policies.survey.catalogue import Catalogue
+from policies.survey.config import AlignConfig
+
+Floats = NDArray[np.float64]
+BRIGHTEST = 150
+"""Particles of a wide image that are matched: every pair within the reach of a jump votes."""
+
+
+def find_in_tile(
+    frame: Frame,
+    catalogue: Catalogue,
+    tile: int,
+    config: AlignConfig,
+    particles: ParticleConfig,
+    expected_m: tuple[float, float],
+    std_m: float,
+) -> Match:
+    """Return by how much a tile's particles are displaced from where they were first seen.
+
+    Parameters
+    ----------
+    frame : Frame
+        An image centred on the tile.
+    expected_m, std_m : (float, float), float
+        What the drift model says, and how surely.
+    """
+    reach_m = config.fov_m / 2 + config.reach_m + max(abs(v) for v in expected_m)
+    return match(
+        catalogue.offsets_m(tile, within_m=reach_m),
+        _positions(frame, particles),
+        reach_m=config.reach_m,
+        tolerance_m=config.tolerance_m,
+        expected_m=expected_m,
+        expected_std_m=std_m,
+    )
+
+
+def find_anywhere(
+    frame: Frame,
+    catalogue: Catalogue,
+    config: AlignConfig,
+    particles: ParticleConfig,
+    axis_m: tuple[float, float],
+) -> Match:
+    """Return by how much all particles are displaced from where they are believed to be.
+
+    Parameters
+    ----------
+    frame : Frame
+        A wide image.
+    axis_m : (float, float)
+        The place under the optical axis, as it is believed.
+    """
+    reach_m = config.wide_fov_m / 2 + config.wide_reach_m
+    around = np.column_stack([catalogue.column("x") - axis_m[0], catalogue.column("y") - axis_m[1]])
+    around = around[np.all(np.abs(around) <= reach_m, axis=1)]
+    found = _positions(frame, particles)[:BRIGHTEST]
+    return match(around, found, reach_m=config.wide_reach_m, tolerance_m=config.tolerance_m)
+
+
+def _positions(frame: Frame, particles: ParticleConfig) -> Floats:
+    return np.array([(r.x_m, r.y_m) for r in find_particles(frame, particles)], dtype=np.float64).reshape(-1, 2)
