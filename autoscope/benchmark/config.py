@@ -96,11 +96,18 @@ class SeedsConfig(ConfigModel):
     first: NonNegativeInt = 0
     count: PositiveInt = 20
     """At most so many."""
+    of: dict[str, PositiveInt] = {}
+    """Policies that get fewer seeds, because they are slow: label -> how many. They are compared over those."""
     at_least: PositiveInt = 5
     batch: PositiveInt = 5
     """Seeds between two looks at whether the comparison is decided."""
     stop: Literal["never", "decided"] = "never"
-    """"decided": no more seeds once every comparison is decided, at the level the statistics hold."""
+    """"decided": no more seeds once every pair of policies is told apart, or shown to differ by less than ``margin``,
+    in every task; with alpha spending, so that looking often finds nothing that is not there."""
+    metric: str = "simple_regret"
+    """Label of the metric that decides."""
+    margin: float | None = Field(default=None, gt=0.0)
+    """Differences of the metric smaller than this matter to nobody; absent: policies that are alike get all seeds."""
 
 
 class ClusterConfig(ConfigModel):
@@ -144,4 +151,7 @@ class BenchConfig(ConfigModel):
         for label in (*self.environments, *self.policies):
             if not re.match(LABEL, label):
                 raise ValueError(f"{label!r} is no label: letters, digits, '_.+ -', at most 60")
+        for label in self.seeds.of:
+            if label not in self.policies:
+                raise ValueError(f"seeds.of names {label!r}, which is not among the policies")
         return self

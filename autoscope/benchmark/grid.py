@@ -104,7 +104,9 @@ class Grid:
         """Yield the cells of some repetitions; those that share an environment and its chance come together."""
         for repetition in repetitions:
             for combination in self.combinations:
-                yield self.cell(combination, repetition)
+                fewer = self.config.seeds.of.get(combination.policy)
+                if fewer is None or repetition < self.config.seeds.first + fewer:
+                    yield self.cell(combination, repetition)
 
     def cell(self, combination: Combination, repetition: int) -> Cell:
         """Return one cell."""

@@ -117,6 +117,8 @@ class IntervalCoverage(_Calibration):
 
     unit, better = "", "higher"
     prefix = "coverage"
+    ranked: ClassVar[bool] = False
+    """More is not better than the level itself: nobody is ranked by it; see `CalibrationError`."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -160,6 +162,8 @@ class Sharpness(_Calibration):
 
     unit, better = "", "lower"
     prefix = "sharpness"
+    ranked: ClassVar[bool] = False
+    """Less is better only among the honest: nobody is ranked by it; see `CRPS`."""
 
     def __call__(self, trace: Trace, truth: Truth) -> float | None:
         """Return a number above 0."""

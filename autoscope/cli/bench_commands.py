@@ -50,6 +50,13 @@ def run_bench(
     ] = "",
     seeds: Annotated[int | None, typer.Option(min=1, help="At most so many seeds, in place of the file's.")] = None,
     runs: Annotated[Path, typer.Option(help="Folder that receives the benchmark's folder.")] = Path("runs/bench"),
+    policies: Annotated[
+        list[str] | None, typer.Option("--policy", metavar="LABEL", help="Only this policy of the file. Repeatable.")
+    ] = None,
+    environments: Annotated[
+        list[str] | None,
+        typer.Option("--environment", metavar="LABEL", help="Only this environment of the file. Repeatable."),
+    ] = None,
     again: Annotated[bool, typer.Option("--again", help="Compute failed campaigns once more.")] = False,
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Two seeds and at most 12 measurements, to try a configuration.")
@@ -66,5 +73,25 @@ def run_bench(
     """
     from autoscope.cli.benching import Wishes, run_benchmark
 
-    wishes = Wishes(workers, scheduler, seeds, runs, again=again, smoke=smoke, quiet=quiet)
+    only = {"policies": tuple(policies or ()), "environments": tuple(environments or ())}
+    wishes = Wishes(workers, scheduler, seeds, runs, only=only, again=again, smoke=smoke, quiet=quiet)
     raise typer.Exit(run_benchmark(config, overrides or [], wishes))
+
+
+@bench.command("report")
+def report_bench(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a benchmark, e.g. runs/bench/quick.")],
+) -> None:
+    """Write the leaderboard of a benchmark anew: pages for a browser and a Markdown table, into its folder.
+
+    autoscope bench report runs/bench/quick
+
+    'autoscope bench CONFIG' does this at its end. The pages need no network: leaderboard.html, a page for each
+    comparison, leaderboard.md.
+
+    Exit status: 0 written, 2 no results there.
+    """
+    from autoscope.benchmark.board.page import write_board
+
+    for path in write_board(folder):
+        typer.echo(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from autoscope.benchmark.arena import Arena, Silent, Tally
+from autoscope.benchmark.board.page import write_board
 from autoscope.benchmark.farm import Farm, opened
 from autoscope.benchmark.grid import Cell, Grid
 from autoscope.config import Document
+from autoscope.errors import ConfigError
 
 INTERRUPTED = 130
 SMOKE_SEEDS, SMOKE_MEASUREMENTS = 2, 12
@@ -30,6 +33,8 @@ class Wishes:
     scheduler: str
     seeds: int | None
     runs: Path
+    only: Mapping[str, tuple[str, ...]]
+    """Labels under ``policies`` and ``environments`` of the file; none means all."""
     again: bool
     smoke: bool
     quiet: bool
@@ -89,10 +94,32 @@ def _document(path: Path, overrides: list[str], wishes: Wishes) -> Document:
         document.override(assignment)
     if wishes.seeds is not None:
         document.override(f"seeds.count={wishes.seeds}")
+    for section, labels in wishes.only.items():
+        _keep(document, section, labels)
     if wishes.smoke:
         document.override(f"seeds.count={SMOKE_SEEDS}")
         document.data["budgets"] = [{"measurements": SMOKE_MEASUREMENTS}]
     return document
+
+
+def _keep(document: Document, section: str, labels: tuple[str, ...]) -> None:
+    """Leave out what is not wanted of a section of the file.
+
+    Raises
+    ------
+    ConfigError
+        A label is not in the file.
+    """
+    if not labels:
+        return
+    given = document.data.get(section) or {}
+    for label in labels:
+        if label not in given:
+            raise ConfigError(f"no such label under {section}", value=label, limit=", ".join(given))
+    document.data[section] = {label: given[label] for label in given if label in labels}
+    seeds = document.data.get("seeds") or {}
+    if section == "policies" and "of" in seeds:
+        seeds["of"] = {label: count for label, count in seeds["of"].items() if label in labels}
 
 
 def _computed(arena: Arena, farm: Farm, console: Console, *, quiet: bool) -> Tally:
@@ -116,3 +143,6 @@ def _tell(console: Console, tally: Tally, folder: Path) -> None:
     for reason, count in reasons.most_common(SHOWN_FAILURES):
         console.print(f"{count} x {reason}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"results: {folder / 'results.parquet'}", highlight=False, soft_wrap=True)
+    if tally.cells:
+        board = write_board(folder)[0]
+        console.print(f"leaderboard: {board}", highlight=False, soft_wrap=True)
