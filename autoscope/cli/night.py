@@ -1,9 +1,14 @@
-"""A server for the length of one run: keys made for the night, a process of its own, ended whatever happens."""
+"""A server for the length of one run: keys made for the night, a process of its own, ended whatever happens.
+
+What a run needs to be resumed (keys, address, the instrument's file) lies in a folder beside the ledger until the run is
+complete. A server that dies while the run goes on is started again.
+"""
 
 from __future__ import annotations
 
 import os
 import queue
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,11 +16,13 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
+import yaml
 from rich.console import Console
 
 from autoscope.bus.enrolment import admit, line_of, new_client, new_server, secret_file
@@ -23,7 +30,9 @@ from autoscope.bus.roles import Role
 from autoscope.cli.running import read_config, run_config
 from autoscope.cli.serving import read_serve_config
 from autoscope.clock import SystemClock
+from autoscope.engine.events import RunEnd, RunStatus
 from autoscope.errors import ConfigError, Unreachable
+from autoscope.journal.layout import CONFIG
 
 AGENT = "night_agent"
 START_S = 180.0
@@ -35,7 +44,13 @@ SOCKETS = 4
 TRIES = 5
 """How often a server is started anew because somebody else took its ports meanwhile."""
 TAKEN = "Address already in use"
+RESTARTS = 3
+"""How often a server that dies during the run is started again."""
 KEPT_LINES = 40
+NIGHTS = "nights"
+"""Folder inside that of the ledger, with one folder for each night that can be resumed."""
+INSTRUMENT, ADDRESS = "instrument.yaml", "address"
+"""Files of such a folder beside the keys: what was served, and where."""
 _SERVE = "from autoscope.cli.night import serve_while_parent_lives as serve; serve()"
 
 
@@ -71,13 +86,23 @@ def run_night(
     served_config, _, _ = read_serve_config(instrument, None, None, [])
     folder = ledger or Path("ledgers") / served_config.name
     console = Console(soft_wrap=True)
-    with served(instrument, folder) as server:
-        console.print(
-            f"serves {instrument} at {server.address}, with keys for this night; ledger in {folder}", highlight=False
-        )
-        options = "environment.options.instrument.options"
-        over_the_bus = [*overrides, f"{options}.address={server.address}", f"{options}.key={server.key}"]
-        return run_config(config, over_the_bus, runs, smoke=smoke, quiet=quiet, with_report=with_report)
+    night = Night.prepare(folder, instrument)
+    ends, begun = list[RunEnd](), False
+    try:
+        with night.served(lambda text: console.print(text, highlight=False, markup=False)) as server:
+            console.print(
+                f"serves {instrument} at {server.address}, with keys for this night; ledger in {folder}",
+                highlight=False,
+            )
+            options = "environment.options.instrument.options"
+            begun = True
+            over_the_bus = [*overrides, f"{options}.address={server.address}", f"{options}.key={server.key}"]
+            return run_config(
+                config, over_the_bus, runs, smoke=smoke, quiet=quiet, with_report=with_report, ended=ends.append
+            )
+    finally:
+        if not begun or (ends and ends[-1].status is RunStatus.COMPLETED):  # nothing is left to resume
+            night.forget()
 
 
 def _require_bus(config: Path, overrides: list[str]) -> None:
@@ -93,6 +118,51 @@ def _require_bus(config: Path, overrides: list[str]) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Night:
+    """What one night is served with: keys and the instrument's file, in a folder that only its owner reads."""
+
+    folder: Path
+
+    @classmethod
+    def prepare(cls, ledger: Path, instrument: Path) -> Self:
+        """Make the keys of a night and keep what it is served with, beside the ledger."""
+        nights = ledger.absolute() / NIGHTS
+        nights.mkdir(parents=True, exist_ok=True)
+        night = cls(Path(tempfile.mkdtemp(prefix=f"{SystemClock().wall()[:10]}-", dir=nights)))  # of mode 0700
+        shutil.copyfile(instrument, night.folder / INSTRUMENT)
+        _keys(night.folder)
+        return night
+
+    @classmethod
+    def of(cls, run: Path) -> Self | None:
+        """Return the night of a run, or None where it is none, or its keys were thrown away."""
+        part: Any = yaml.safe_load((run / CONFIG).read_bytes()) if (run / CONFIG).is_file() else {}
+        for name in ("environment", "options", "instrument", "options", "key"):
+            part = part.get(name) if isinstance(part, dict) else None
+        folder = Path(part).parent if isinstance(part, str) else None
+        return cls(folder) if folder is not None and (folder / ADDRESS).is_file() else None
+
+    @contextmanager
+    def served(self, tell: Callable[[str], None]) -> Iterator[Served]:
+        """Serve the instrument, at the address it had before if it was served before.
+
+        Raises
+        ------
+        Unreachable
+            The server did not get ready.
+        """
+        noted = self.folder / ADDRESS
+        before = noted.read_text(encoding="utf-8").strip() if noted.is_file() else None
+        with _serving(self.folder / INSTRUMENT, self.folder, self.folder.parents[1], before, tell) as server:
+            noted.write_text(f"{server.address}\n", encoding="utf-8")
+            yield server
+
+    def forget(self) -> None:
+        """Throw the keys away."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
 @contextmanager
 def served(instrument: Path, ledger: Path) -> Iterator[Served]:
     """Serve an instrument on this computer, with keys that live as long as the server.
@@ -102,20 +172,64 @@ def served(instrument: Path, ledger: Path) -> Iterator[Served]:
     Unreachable
         The server did not get ready.
     """
-    with tempfile.TemporaryDirectory(prefix="autoscope-night-") as name, ExitStack() as stack:
-        keys = Path(name)
-        key = _keys(keys)
-        for attempt in range(1, TRIES + 1):
-            address = f"tcp://127.0.0.1:{free_ports()}"
-            server = _Server(instrument, address, keys, ledger)
-            stack.callback(server.end)
-            said = server.said_until_ready()
-            if said is None:
-                break
-            if TAKEN not in said or attempt == TRIES:
-                what = "the server of the instrument did not get ready; it said:\n"
-                raise Unreachable(what + said, limit=f"{START_S:g} s")
-        yield Served(address, key)
+    with tempfile.TemporaryDirectory(prefix="autoscope-night-") as name:
+        _keys(Path(name))
+        with _serving(instrument, Path(name), ledger, None, lambda text: None) as server:
+            yield server
+
+
+@contextmanager
+def _serving(
+    instrument: Path, keys: Path, ledger: Path, address: str | None, tell: Callable[[str], None]
+) -> Iterator[Served]:
+    for attempt in range(1, TRIES + 1):
+        chosen = address or f"tcp://127.0.0.1:{free_ports()}"
+        server = _Server(instrument, chosen, keys, ledger)
+        said = server.said_until_ready()
+        if said is None:
+            break
+        server.end()
+        if attempt == TRIES or not (address or TAKEN in said):
+            what = "the server of the instrument did not get ready; it said:\n"
+            raise Unreachable(what + said, limit=f"{START_S:g} s")
+        SystemClock().wait(1.0)  # the one before, at this address or with this ledger, may just be ending
+    keeper = _Keeper(server, lambda: _Server(instrument, chosen, keys, ledger), tell)
+    try:
+        yield Served(chosen, secret_file(keys, AGENT))
+    finally:
+        keeper.end()
+
+
+class _Keeper:
+    """Starts a server again that dies before its time."""
+
+    def __init__(self, server: _Server, again: Callable[[], _Server], tell: Callable[[str], None]) -> None:
+        self._server, self._again, self._tell = server, again, tell
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="night-keeper", daemon=True)
+        self._thread.start()
+
+    def _keep(self) -> None:
+        for _ in range(RESTARTS):
+            self._server.wait()
+            if self._over.is_set():
+                return
+            self._tell("the server of the instrument died: it is started again")
+            self._server.end()
+            self._server = self._again()
+            if self._over.is_set():  # while it was being made: whoever ends the night has ended the one before
+                self._server.end()
+                return
+            if (said := self._server.said_until_ready()) is not None and not self._over.is_set():
+                self._tell(f"it did not get ready; it said:\n{said}")
+                return
+        self._tell(f"the server died after {RESTARTS} new starts: it is not started again")
+
+    def end(self) -> None:
+        """Have the server make its instrument safe and end."""
+        self._over.set()
+        self._server.end()
+        self._thread.join(END_S)
 
 
 class _Server:
@@ -156,6 +270,10 @@ class _Server:
                     return None
         return "".join(said)
 
+    def wait(self) -> None:
+        """Return when the process has ended."""
+        self._process.wait()
+
     def end(self) -> None:
         """Have the server make its instrument safe and end; kill it where it does not."""
         if self._process.stdin:
@@ -168,12 +286,11 @@ class _Server:
         self._reader.join(END_S)
 
 
-def _keys(folder: Path) -> Path:
-    """Make a server's key and one of an agent that it admits; return the agent's."""
+def _keys(folder: Path) -> None:
+    """Make a server's key and one of an agent that it admits."""
     server = new_server(folder)
     agent = new_client(folder, AGENT, server=server.public)
     admit(folder, line_of(agent, Role.AGENT, SystemClock().wall()[:10]))
-    return secret_file(folder, AGENT)
 
 
 def free_ports() -> int:

@@ -29,9 +29,14 @@ def night(
 ) -> None:
     """Serve an instrument and run an experiment on it over the bus: two processes, one command.
 
-    Keys are made for the night and thrown away with it; every socket is encrypted, on this computer only. The server is
-    the one of 'autoscope serve', with its own limits, dose and watchdog; it makes the instrument safe and ends when
-    the run ends, and also when this process dies. For two computers use 'autoscope serve' and 'autoscope run'.
+    Keys are made for the night and thrown away when the run is complete; every socket is encrypted, on this computer
+    only. The server is the one of 'autoscope serve', with its own limits, dose and watchdog; it makes the instrument
+    safe and ends when the run ends, and also when this process dies; it is started again when it dies itself. For two
+    computers use 'autoscope serve' and 'autoscope run'. Example:
+
+        autoscope night configs/overnight_bus.yaml configs/instrument/simulated.yaml --smoke
+
+    A run that was cut off, stopped or failed goes on with 'autoscope resume RUN', which serves the instrument again.
 
     Ctrl-C once stops after the current step. Exit status as 'autoscope run'.
     """

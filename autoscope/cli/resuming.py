@@ -42,13 +42,47 @@ CHANGEABLE = ("budget", "limits")
 def resume_run(
     folder: Path, overrides: list[str], *, quiet: bool, with_report: bool, from_beginning: bool = False
 ) -> int:
-    """Go on with a run to its end; return the exit status."""
+    """Go on with a run to its end; return the exit status. The instrument of a night is served again meanwhile."""
     console = Console()
+    with _night_of(folder, console) as ended:
+        return _resume(
+            folder, overrides, console, ended, quiet=quiet, with_report=with_report, from_beginning=from_beginning
+        )
+
+
+@contextmanager
+def _night_of(folder: Path, console: Console) -> Iterator[Callable[[RunEnd], None]]:
+    """Serve the instrument of a night, and throw its keys away when the run is complete; of other runs do nothing."""
+    from autoscope.cli.night import Night
+
+    night = Night.of(folder)
+    if night is None:
+        yield lambda end: None
+        return
+    ends: list[RunEnd] = []
+    with night.served(lambda text: console.print(text, highlight=False, markup=False)) as server:
+        console.print(f"serves the instrument of the night at {server.address} again", highlight=False)
+        yield ends.append
+    if ends and ends[-1].status is RunStatus.COMPLETED:
+        night.forget()
+
+
+def _resume(
+    folder: Path,
+    overrides: list[str],
+    console: Console,
+    ended: Callable[[RunEnd], None],
+    *,
+    quiet: bool,
+    with_report: bool,
+    from_beginning: bool,
+) -> int:
     if Journal.is_blank(folder):
         end = _begin(folder, overrides, console, quiet=quiet)
     else:
         require_run(folder)
         end = _go_on(folder, overrides, console, quiet=quiet, from_beginning=from_beginning)
+    ended(end)
     tell_end(console, end, folder)
     if with_report:
         write_report(folder)

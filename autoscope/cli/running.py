@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -34,8 +35,17 @@ def read_config(path: Path, overrides: list[str]) -> Resolved:
     return resolve(document)
 
 
-def run_config(path: Path, overrides: list[str], runs: Path, *, smoke: bool, quiet: bool, with_report: bool) -> int:
-    """Run a configuration; return the exit status."""
+def run_config(
+    path: Path,
+    overrides: list[str],
+    runs: Path,
+    *,
+    smoke: bool,
+    quiet: bool,
+    with_report: bool,
+    ended: Callable[[RunEnd], object] = lambda end: None,
+) -> int:
+    """Run a configuration, tell how it ended, and return the exit status."""
     console = Console(stderr=False)
     resolved = read_config(path, overrides)
     if smoke:
@@ -50,6 +60,7 @@ def run_config(path: Path, overrides: list[str], runs: Path, *, smoke: bool, qui
     watched = MapsForWatchers(progress, job.policy, folder)
     with stop_on_interrupt(inbox, who="terminal"), progress if isinstance(progress, LiveProgress) else nullcontext():
         end = Engine(job, journal, run_id=run_id_of(folder), inbox=inbox, listener=watched).run()
+    ended(end)
     tell_end(console, end, folder)
     if with_report:
         write_report(folder)

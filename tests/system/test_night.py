@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from autoscope.clock import SystemClock
-from autoscope.errors import ConfigError
+from autoscope.errors import ConfigError, JournalError
 from autoscope.journal import JournalReader, verify
 from tests.system.test_command_line import AUTOSCOPE, ROOT
 
@@ -90,6 +90,7 @@ def test_a_night_runs_over_the_bus_with_keys_and_leaves_neither_server_nor_keys(
     assert verify(run).ok
     kept = (run / "config.yaml").read_text()
     key = Path(re.search(r"key: (\S+night_agent\.key)", kept).group(1))
+    assert key.is_relative_to(tmp_path / "ledgers")
     assert not key.parent.exists()
 
 
@@ -106,6 +107,74 @@ def test_a_server_ends_by_itself_when_the_agent_is_killed(tmp_path):
     while is_alive(server):
         assert clock.now_s() < 40.0, "the server outlives its agent"
     process.stdout.close()
+
+
+def decided(run):
+    """Return what a run decided and measured."""
+    steps = [step for step in JournalReader.open(run).steps() if step.outcome]
+    return [
+        (s.decision.action, s.outcome.status, s.outcome.values, [f.sha256 for f in s.outcome.frames]) for s in steps
+    ]
+
+
+def acts_of(folder):
+    journals = list(folder.glob("runs/*/journal.sqlite"))
+    try:
+        return sum(1 for _ in JournalReader.open(journals[0].parent).records("outcome")) if journals else 0
+    except JournalError:
+        return 0  # just being made
+
+
+def until_acts(process, folder, count):
+    clock = SystemClock()
+    while acts_of(folder) < count:
+        assert process.poll() is None, process.stdout.read()
+        assert clock.now_s() < 90.0, "the night did not get going"
+        clock.wait(0.02)
+
+
+POINTS = 40
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    night(folder, POINTS).communicate(timeout=120)
+    (run,) = (folder / "runs").iterdir()
+    return decided(run)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_night_that_was_killed_is_resumed_by_one_command_and_ends_as_if_nothing_had_happened(tmp_path, undisturbed):
+    process = night(tmp_path, POINTS)
+    until_acts(process, tmp_path, 12)
+    process.kill()
+    process.communicate(timeout=30)
+    (run,) = (tmp_path / "runs").iterdir()
+    (kept,) = (tmp_path / "ledgers" / "simulated" / "nights").iterdir()
+    assert kept.stat().st_mode & 0o077 == 0
+    assert all(key.stat().st_mode & 0o077 == 0 for key in kept.glob("*.key"))
+    done = subprocess.run([AUTOSCOPE, "resume", run, "-q"], cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "serves the instrument of the night" in done.stdout
+    assert decided(run) == undisturbed
+    assert verify(run).ok
+    assert not kept.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes under /proc")
+def test_a_server_that_dies_in_the_night_is_started_again_and_the_night_goes_on(tmp_path, undisturbed):
+    process = night(tmp_path, POINTS)
+    until_acts(process, tmp_path, 12)
+    (server,) = servers_of(process)
+    os.kill(server, signal.SIGKILL)
+    said, _ = process.communicate(timeout=100)
+    assert process.returncode == 0, said
+    assert "it is started again" in said
+    (run,) = (tmp_path / "runs").iterdir()
+    assert decided(run) == undisturbed
 
 
 @pytest.mark.slow
