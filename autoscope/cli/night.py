@@ -1,7 +1,7 @@
 """A server for the length of one run: keys made for the night, a process of its own, ended whatever happens.
 
-What a run needs to be resumed (keys, address, the instrument's file) lies in a folder beside the ledger until the run is
-complete. A server that dies while the run goes on is started again.
+What a run needs to be resumed (keys, address, the instrument's file) lies in a folder beside the ledger until the run
+is complete. A server that dies while the run goes on is started again.
 """
 
 from __future__ import annotations
