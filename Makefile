@@ -57,6 +57,8 @@ peers:  ## other tools to compare with, each in an environment of its own under 
 	.venv-peers/atomai/bin/pip install --quiet --no-deps atomai==0.8.1
 	.venv-peers/atomai/bin/pip install --quiet gpytorch==1.15.2 "mendeleev<=0.6.1" six progressbar2 pandas networkx \
 		matplotlib scipy scikit-learn scikit-image opencv-python-headless
+	$(PYTHON) -m venv .venv-peers/gpcam
+	.venv-peers/gpcam/bin/pip install --quiet gpcam==8.6.1
 
 .venv-validators/installed:
 	$(PYTHON) -m venv .venv-validators
