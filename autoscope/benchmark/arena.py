@@ -16,7 +16,9 @@ from autoscope.benchmark.config import SeedsConfig
 from autoscope.benchmark.farm import Farm
 from autoscope.benchmark.grid import Cell, Grid
 from autoscope.benchmark.scores import Scores, score
+from autoscope.benchmark.stopping import StoppingPlan, judge
 from autoscope.benchmark.store import LABELS, Store, write_whole
+from autoscope.errors import ConfigError
 from autoscope.provenance import provenance
 
 Decide = Callable[[Scores], bool]
@@ -90,7 +92,7 @@ class Arena:
         progress : Progress, optional
             Told about each cell.
         decide : callable, optional
-            Asked after each batch where the configuration says ``stop: decided``.
+            Asked after each batch where the configuration says ``stop: decided``; `all_decided` by default.
         arrange : callable
             The order in which cells are handed out; changes no result.
 
@@ -103,7 +105,7 @@ class Arena:
         try:
             for batch in batches(self.grid.config.seeds):
                 self._one_batch(list(self.grid.cells(batch)), farm, told, tally, arrange)
-                if decide is not None and self._decided(tally, decide, batch):
+                if self._decided(tally, decide or self.all_decided, batch):
                     break
         finally:
             self.write_results(tally)
@@ -124,6 +126,22 @@ class Arena:
     def scores(self, cells: Sequence[Cell]) -> Scores:
         """Return every metric of some finished cells."""
         return score(self.store, cells, self.grid.config.metrics)
+
+    def all_decided(self, scores: Scores) -> bool:
+        """Return whether every comparison of the deciding metric is decided, in every task.
+
+        Raises
+        ------
+        ConfigError
+            There is no such metric.
+        """
+        seeds = self.grid.config.seeds
+        if seeds.metric not in scores.metrics:
+            known = ", ".join(scores.metrics)
+            raise ConfigError("there is no such metric", where="seeds.metric", value=seeds.metric, limit=known)
+        looks = tuple(batch.stop - seeds.first for batch in batches(seeds))
+        plan = StoppingPlan(looks, margin=seeds.margin)
+        return all(judge(scores.of(seeds.metric, *task), plan).decided for task in scores.tasks())
 
     def write_results(self, tally: Tally) -> Path:
         """Write everything but the maps into one table, a row a cell, with every metric as a column.

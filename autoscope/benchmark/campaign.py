@@ -68,9 +68,14 @@ def truth_for(cell: Cell) -> Truth:
     return _truth(_Question(cell.environment, environment, int(cell.run["seed"]), cell))
 
 
+def resolved_of(cell: Cell) -> Resolved:
+    """Return the validated configuration of a cell's run."""
+    resolved = _resolved(_part(cell))
+    return replace(resolved, config=resolved.config.replace(seed=cell.run["seed"]))
+
+
 def _run(cell: Cell, stopwatch: Callable[[], float]) -> tuple[Trace, RunEnd]:
-    resolved, task = _resolved(_part(cell)), _task(cell)
-    resolved = replace(resolved, config=resolved.config.replace(seed=cell.run["seed"]))
+    resolved, task = resolved_of(cell), _task(cell)
     job = assemble(resolved)
     entrant = Entrant(job.policy, task.pool, cell.opening, resolved.config.seed, stopwatch)
     watch = Watch(task.wanted, job.policy, entrant, cell.measurements, cell.maps_at)

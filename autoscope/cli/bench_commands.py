@@ -95,3 +95,25 @@ def report_bench(
 
     for path in write_board(folder):
         typer.echo(path)
+
+
+@bench.command("audit")
+def audit_bench(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file that describes the benchmark.")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Override one setting. Repeatable.")
+    ] = None,
+    runs: Annotated[Path, typer.Option(help="Folder that holds the benchmark's folder.")] = Path("runs/bench"),
+) -> None:
+    """Have every policy decide a short campaign again from its record alone, where there is no instrument to peek at.
+
+    A policy may learn from what it is told and from nothing else. One that reached for the instrument, its truth or its
+    data decides otherwise there, or is seen opening the data. Written to hearings.json beside the results.
+
+    Example: autoscope bench audit configs/bench_quick.yaml
+
+    Exit status: 0 all honest, 1 somebody was caught.
+    """
+    from autoscope.cli.benching import audit_benchmark
+
+    raise typer.Exit(audit_benchmark(config, overrides or [], runs))

@@ -17,6 +17,7 @@ from autoscope.benchmark.arena import Arena, Silent, Tally
 from autoscope.benchmark.board.page import write_board
 from autoscope.benchmark.farm import Farm, opened
 from autoscope.benchmark.grid import Cell, Grid
+from autoscope.benchmark.hearing import hear, write_hearings
 from autoscope.config import Document
 from autoscope.errors import ConfigError
 
@@ -146,3 +147,25 @@ def _tell(console: Console, tally: Tally, folder: Path) -> None:
     if tally.cells:
         board = write_board(folder)[0]
         console.print(f"leaderboard: {board}", highlight=False, soft_wrap=True)
+
+
+def audit_benchmark(path: Path, overrides: list[str], runs: Path) -> int:
+    """Give every policy of a benchmark its second hearing; return the exit status."""
+    console = Console()
+    document = Document.read(path)
+    for assignment in overrides:
+        document.override(assignment)
+    grid = Grid(document)
+    firsts = {(c.policy, c.environment): c for c in grid.cells([grid.config.seeds.first]) if not c.control}
+    hearings = []
+    for hearing in hear(firsts.values()):
+        hearings.append(hearing)
+        verdict = "[bold red]CAUGHT[/]" if hearing.caught else "[green]honest[/]"
+        console.print(f"{verdict}  {hearing.policy} on {hearing.environment}: ", end="")
+        console.print(f"{hearing.same} of {hearing.decisions} decisions made again", highlight=False)
+        for told in filter(None, (hearing.first, *(f"opened {name} while deciding" for name in hearing.opened))):
+            console.print(f"        {told}", markup=False, highlight=False, soft_wrap=True)
+    folder = runs / grid.config.name
+    folder.mkdir(parents=True, exist_ok=True)
+    console.print(f"written: {write_hearings(folder, hearings)}", highlight=False, soft_wrap=True)
+    return 1 if any(hearing.caught for hearing in hearings) else 0

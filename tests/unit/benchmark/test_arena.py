@@ -7,7 +7,7 @@ import pytest
 from autoscope.benchmark import store as files
 from autoscope.benchmark.farm import Here
 from autoscope.benchmark.store import Store, decode
-from autoscope.errors import DataError
+from autoscope.errors import ConfigError, DataError
 from tests.unit.benchmark.worlds import arena, plain
 
 
@@ -140,3 +140,18 @@ def test_a_cell_file_that_was_cut_is_refused_by_name(tmp_path):
     file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(DataError, match=key):
         store.row(key)
+
+
+def test_policies_far_apart_are_decided_before_all_seeds_and_alike_ones_never(tmp_path):
+    seeds = {"count": 24, "at_least": 12, "batch": 6, "stop": "decided", "metric": "travel"}
+    far = arena(tmp_path, seeds=seeds)  # lines of a grid against random places
+    assert far.run(Here()).decided_after in (12, 18)
+    alike = {"random": {"name": "random"}, "again": {"name": "random"}}
+    tally = arena(tmp_path, seeds=seeds | {"count": 14}, policies=alike).run(Here())
+    assert tally.decided_after is None
+
+
+def test_an_unknown_deciding_metric_is_refused_by_name(tmp_path):
+    seeds = {"count": 4, "at_least": 2, "batch": 2, "stop": "decided", "metric": "no_such"}
+    with pytest.raises(ConfigError, match="no_such"):
+        arena(tmp_path, seeds=seeds).run(Here())
