@@ -119,7 +119,9 @@ class Workers:
 
 
 @contextmanager
-def opened(cluster: ClusterConfig, *, workers: int | None = None, scheduler: str = "") -> Iterator[Farm]:
+def opened(
+    cluster: ClusterConfig, *, workers: int | None = None, scheduler: str = "", patience_s: float = 20.0
+) -> Iterator[Farm]:
     """Open a farm, and close what was opened for it.
 
     Parameters
@@ -130,6 +132,8 @@ def opened(cluster: ClusterConfig, *, workers: int | None = None, scheduler: str
         Processes or jobs, in place of the configuration's; 0 computes in this process, without Dask.
     scheduler : str, optional
         Address of a scheduler that runs already, ``tcp://host:8786``; nothing is started then.
+    patience_s : float
+        How long a scheduler may take to answer.
 
     Raises
     ------
@@ -148,7 +152,7 @@ def opened(cluster: ClusterConfig, *, workers: int | None = None, scheduler: str
         stack.enter_context(dask_config.set(quiet | {"distributed.admin.large-graph-warning-threshold": "1 GiB"}))
         address = scheduler or stack.enter_context(_cluster(cluster, wanted or os.cpu_count() or 1))
         try:
-            client = stack.enter_context(Client(address, set_as_default=False, timeout="20s"))
+            client = stack.enter_context(Client(address, set_as_default=False, timeout=patience_s))
         except (OSError, TimeoutError) as error:
             raise ConfigError(
                 f"the scheduler cannot be reached: {error}",
