@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
@@ -13,7 +12,6 @@ from typing import Any, Literal, Self, TypeVar
 import yaml
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     NonNegativeInt,
     PositiveInt,
@@ -22,9 +20,10 @@ from pydantic import (
     model_validator,
 )
 
-from autoscope.conditions import threshold
+from autoscope.config_model import ConfigModel as ConfigModel
 from autoscope.deadline import time_of_day
 from autoscope.errors import ConfigError
+from autoscope.fitness import QualityConfig, SuspendersConfig
 from autoscope.quantities import (
     FROM_FILE,
     Bytes,
@@ -35,7 +34,6 @@ from autoscope.quantities import (
     PositiveDuration,
     PositiveFluence,
     PositiveLength,
-    without_unit,
 )
 
 Model = TypeVar("Model", bound="ConfigModel")
@@ -44,33 +42,6 @@ ExportFormat = Literal["nexus", "rocrate", "prov", "zarr", "csv", "parquet"]
 
 
 _PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
-
-
-class ConfigModel(BaseModel):
-    """A frozen configuration value. Fields carry SI units in their names; people type names without them.
-
-    ``fov_m: PositiveLength`` is written ``fov: 500 nm`` in a file and ``Config(fov_m=5e-7)`` in code.
-    """
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        allow_inf_nan=False,
-        alias_generator=without_unit,
-        validate_by_name=True,
-        validate_by_alias=True,
-        validate_default=False,
-        use_attribute_docstrings=True,
-    )
-
-    def plain(self) -> dict[str, Any]:
-        """Return the value as plain data that parses to itself, quantities as text with units."""
-        data: dict[str, Any] = self.model_dump(mode="json", by_alias=True)
-        return data
-
-    def replace(self, **changes: Any) -> Self:
-        """Return a copy with some fields changed, validated again."""
-        return type(self).model_validate({name: getattr(self, name) for name in type(self).model_fields} | changes)
 
 
 class PluginConfig(ConfigModel):
@@ -117,47 +88,6 @@ class LimitsConfig(ConfigModel):
     """Fluence a place may receive in one act."""
 
 
-class SuspenderConfig(ConfigModel):
-    """A condition on what the instrument reads back, e.g. ``{reads: beam_current, below: 20 pA}``."""
-
-    reads: str
-    """``beam_current``, ``vacuum``, ``temperature``, ...: any number of the state."""
-    below: str | None = None
-    """The run is held while the reading is below this quantity ..."""
-    above: str | None = None
-    """... or above this one."""
-
-    @model_validator(mode="after")
-    def _has_limits(self) -> Self:
-        if self.below is None and self.above is None:
-            raise ValueError(f"a suspender needs a limit, e.g. '{{reads: {self.reads}, below: ...}}'")
-        if not self.low <= self.high:
-            raise ValueError("nothing lies between the limits")
-        return self
-
-    @property
-    def low(self) -> float:
-        """Lowest reading that holds nothing, SI."""
-        return -math.inf if self.below is None else threshold(self.reads, self.below)
-
-    @property
-    def high(self) -> float:
-        """Highest reading that holds nothing, SI."""
-        return math.inf if self.above is None else threshold(self.reads, self.above)
-
-
-class SuspendersConfig(ConfigModel):
-    """When a run is held, beam blanked, and for how long at most."""
-
-    conditions: tuple[SuspenderConfig, ...] = Field(min_length=1)
-    poll_s: PositiveDuration = 10.0
-    """How often the instrument is read back meanwhile."""
-    settle_s: Duration = 30.0
-    """How long all must be well before the run goes on."""
-    longest_s: PositiveDuration = 7200.0
-    """A run held longer has failed."""
-
-
 class EngineConfig(ConfigModel):
     """How the loop behaves."""
 
@@ -179,6 +109,8 @@ class EngineConfig(ConfigModel):
 
     suspenders: SuspendersConfig | None = Field(default=None, exclude_if=lambda value: value is None)
     """Conditions under which the beam is blanked and the run waits."""
+    quality: QualityConfig | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Given: sharpness, resolution and signal to noise of every image are recorded, and what is unfit is rejected."""
 
     @model_validator(mode="after")
     def _deadline_needs_lookahead(self) -> Self:

@@ -11,6 +11,7 @@ from autoscope.engine.suspenders import doubt
 from autoscope.errors import AutoscopeError, FrameRejected, PluginError
 from autoscope.guard import Guard
 from autoscope.journal import Recorder
+from autoscope.perception.quality import assess, require
 from autoscope.protocols import Scalarizer
 from autoscope.records import Act, Fault, Frame, MicroscopeState, Observation, Outcome, Result, Scalar
 
@@ -83,8 +84,10 @@ def take_in(
     quality: dict[str, float] = {}
     for index, frame in enumerate(frames):
         try:
-            metrics = guard.check(frame, act.action)
+            metrics = guard.check(frame, act.action) | _image_metrics(job, frame)
             quality |= {f"{frame.meta.signal}.{name}": value for name, value in metrics.items()}
+            if job.config.engine.quality is not None:
+                require(frame, metrics, job.config.engine.quality)
         except FrameRejected as error:
             fault = fault_of(error)
         refs.append(recorder.write_frame(frame, step=step, index=index))
@@ -107,6 +110,10 @@ def take_in(
         fault=fault,
     )
     return Result(outcome, frames)
+
+
+def _image_metrics(job: Job, frame: Frame) -> dict[str, float]:
+    return {} if job.config.engine.quality is None else assess(frame)
 
 
 def scalarize(

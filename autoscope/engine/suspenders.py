@@ -13,10 +13,10 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from autoscope.conditions import READINGS, value_of
-from autoscope.config import SuspenderConfig, SuspendersConfig
 from autoscope.engine.assemble import Job
 from autoscope.engine.events import Ended, RunStatus
 from autoscope.errors import ConditionLost, Unsupported
+from autoscope.fitness import SuspenderConfig, SuspendersConfig
 from autoscope.journal import Recorder
 from autoscope.records import MicroscopeState
 

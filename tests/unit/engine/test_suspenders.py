@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from autoscope.clock import SimClock
 from autoscope.conditions import READINGS, threshold
-from autoscope.config import Document, RunConfig, SuspenderConfig
+from autoscope.config import Document, RunConfig
 from autoscope.engine.assemble import assemble, resolve
 from autoscope.engine.events import RunStatus
 from autoscope.engine.history import read_history
@@ -14,6 +14,7 @@ from autoscope.engine.rebuilding import Stored
 from autoscope.engine.replaying import replay
 from autoscope.engine.steering import QueueInbox
 from autoscope.errors import ConfigError, Unsupported
+from autoscope.fitness import SuspenderConfig
 from autoscope.journal import MemoryJournal
 from autoscope.records import Intervention
 from tests.unit.engine.scripted import Trial, spot
