@@ -181,6 +181,8 @@ class Frame:
 
     meta: FrameMeta
     data: np.ndarray[Any, np.dtype[Any]]
+    promised: str = ""
+    """sha256 of the frame as a ``.npy`` file, as told by whoever sent it; compared where it is stored. Empty: none."""
 
     def __post_init__(self) -> None:
         self.data.setflags(write=False)

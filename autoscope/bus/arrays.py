@@ -177,9 +177,11 @@ def from_parts(
     header.require(max_bytes)
     views = [memoryview(part) for part in parts]
     _check_sizes(header, views)
-    if verify and whole_digest(part_digests(views)) != header.sha256:
+    digests = [digesters().submit(part_digest, view) for view in views] if verify and len(views) > 1 else []
+    joined = _joined(header, views)  # meanwhile
+    if verify and whole_digest([d.result() for d in digests] or part_digests(views)) != header.sha256:
         raise mismatch(header, "array")
-    return as_array(header, _joined(header, views))
+    return as_array(header, joined)
 
 
 def as_array(layout: ArrayLayout, data: Buffer) -> Array:

@@ -307,6 +307,10 @@ def _bind(socket: Socket, endpoint: str) -> str:
 class ClientSecurity(Protocol):
     """How a client's sockets are guarded."""
 
+    @property
+    def authenticates(self) -> bool:
+        """Whether bytes that arrive are certain to be those that were sent, message by message."""
+
     def protect(self, socket: Socket) -> None:
         """Guard a socket; must come before ``connect``."""
 
@@ -329,6 +333,9 @@ class CurveClient:
             )
         self._key, self._server = key, key.server
 
+    authenticates = True
+    """CurveZMQ seals each message with Poly1305: one that was altered never arrives."""
+
     def protect(self, socket: Socket) -> None:
         """Guard a socket; must come before ``connect``."""
         socket.curve_serverkey = self._server.encode()
@@ -339,6 +346,9 @@ class CurveClient:
 
 class OpenClient:
     """A client without keys, for a server without keys."""
+
+    authenticates = False
+    """Nothing guards them but the checksums of the system."""
 
     def protect(self, socket: Socket) -> None:
         """Leave the socket as it is."""

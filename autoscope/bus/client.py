@@ -367,13 +367,16 @@ class BusInstrument:
 
     def _unpacked(self, answer: say.Done, parts: Parts, followers: Followers | None) -> Observation:
         """Return an observation; its large arrays are fetched, and laid out again where that does not succeed."""
-        fetch: Fetch | None = self._transport.fetch if isinstance(self._transport, Fetching) else None
+        fetch: Fetch | None = None
+        verify = True
+        if isinstance(self._transport, Fetching):
+            fetch, verify = self._transport.fetch, not self._transport.authenticates
         if fetch is not None and followers:
             fetch = followers.before(fetch)
         failed: BusError | None = None
         for _ in range(FETCHES):
             try:
-                return unpack(answer, parts, max_bytes=self._config.max_frame_bytes, fetch=fetch)
+                return unpack(answer, parts, max_bytes=self._config.max_frame_bytes, fetch=fetch, verify=verify)
             except BusError as error:
                 if all(frame.stream is None for frame in answer.frames):
                     raise

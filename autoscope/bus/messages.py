@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, StringConstraints
 
 from autoscope.actions import Value
-from autoscope.bus.arrays import ArrayHeader, ArrayLayout
+from autoscope.bus.arrays import ArrayHeader, ArrayLayout, Sha256
 from autoscope.bus.streaming import StreamName
 from autoscope.records import Act, Capabilities, FrameMeta, MicroscopeState, Range
 
@@ -296,6 +296,8 @@ class FrameHeader(Value):
     array: ArrayHeader
     stream: Name | None = Field(default=None, exclude_if=lambda value: value is None)
     """Under which name a large array is fetched from the socket *stream*; absent: its parts follow."""
+    npy_sha256: Sha256 | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Of the frame as a ``.npy`` file, which is what a journal hashes when it stores it; absent for small frames."""
 
 
 class Done(Value):

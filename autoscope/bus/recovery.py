@@ -111,4 +111,9 @@ def _packed_as(kept: Done, observation: Observation) -> Done:
     """Return an observation as an answer, its arrays cut as they were: live ones may have been cut more finely."""
     cuts = iter(frame.array.part_bytes for frame in kept.frames)
     done, _ = pack(observation, lambda array: to_parts(array, part_bytes=next(cuts, DEFAULT_PART_BYTES))[0])
-    return done.replace(kept=kept.kept)
+    if len(done.frames) != len(kept.frames):
+        return done
+    frames = tuple(
+        new.replace(npy_sha256=None) if old.npy_sha256 is None else new for new, old in zip(done.frames, kept.frames)
+    )  # a ledger of before there was one
+    return done.replace(kept=kept.kept, frames=frames)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import hmac
 import threading
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -51,7 +53,9 @@ LEAVE_S = 1.0
 """How long a sender may take to confirm that a stream is cancelled."""
 IDLE_S = 30.0
 """A connection unused for longer is made anew."""
-_LOOK_MS = 100
+COMPARED_LATE = 4
+"""Parts whose digests may still be worked out while further ones are received."""
+_LOOK_MS, _GATHER_MS = 100, 2
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,7 @@ class StreamReceiver:
     attempts : int
         Connections made in all for one stream before it fails.
     verify : bool or None
-        Compare digests; None: wherever the bytes went over a socket.
+        Compare digests; None: where the bytes went over a socket that does not authenticate what it carries.
     """
 
     def __init__(
@@ -236,6 +240,7 @@ class _Taking:
         self._opened: Opened | None = None
         self._window: Window | None = None
         self._digests: list[bytes] = []
+        self._comparing: deque[tuple[Part, Future[bytes]]] = deque()
         self._stored = self._told = 0
         self._produced = 0
         self._cancelling = False
@@ -263,7 +268,7 @@ class _Taking:
         )
         heard_s = spoke_s = self._terms.clock.now_s()
         while True:
-            if socket.poll(_LOOK_MS):
+            if socket.poll(_LOOK_MS if self._told == self._stored else _GATHER_MS) or self._confirm_late(socket):
                 heard_s = self._terms.clock.now_s()
                 if isinstance(say := self._take_one(socket), End):
                     self._confirm(socket)
@@ -289,15 +294,22 @@ class _Taking:
             self._begin(say)
         elif isinstance(say, Part) and not self._cancelling:
             self._store(say, data)
-            if self._stored - self._told >= self._terms.credit // 4 or not socket.poll(0):
+            if self._stored - self._told >= self._terms.credit // 4:
                 self._confirm(socket)
         elif isinstance(say, Progress):
             self._tell(say.produced)
         return say
 
     def _confirm(self, socket: Socket) -> None:
+        self._compare(0)
         socket.send_multipart(encode(Stored(parts=self._stored)))
         self._told = self._stored
+
+    def _confirm_late(self, socket: Socket) -> bool:
+        """Tell of parts not told of yet, now that no more come at once; each told of alone would wake the sender."""
+        if self._told != self._stored:
+            self._confirm(socket)
+        return bool(socket.poll(0))
 
     def _begin(self, opened: Opened) -> None:
         window = self._window
@@ -320,15 +332,23 @@ class _Taking:
         data = self._in_window(opened.layout, part.index) if data is None else data
         check_size(opened.layout, part.index, memoryview(data).nbytes)
         if self._verifies(opened):
-            digest = digesters().submit(part_digest, data)
-            self._sink.write(part.index, data)
-            self._digests.append(digest.result())
-            if part.sha256 not in {None, self._digests[-1].hex()}:
-                raise mismatch(opened.layout, f"part {part.index}")
-        else:
-            self._sink.write(part.index, data)
+            self._comparing.append((part, digesters().submit(part_digest, data)))
+        self._sink.write(part.index, data)
+        self._compare(COMPARED_LATE)
         self._stored += 1
         self._tell(self._stored)
+
+    def _compare(self, late: int) -> None:
+        """Compare digests, all but so many: those may still be worked out while further parts come."""
+        while len(self._comparing) > late:
+            part, digest = self._comparing.popleft()
+            self._digests.append(digest.result())
+            if part.sha256 not in {None, self._digests[-1].hex()}:
+                raise mismatch(self._layout(), f"part {part.index}")
+
+    def _layout(self) -> ArrayLayout:
+        assert self._opened is not None, "parts come after the layout"  # noqa: S101
+        return self._opened.layout
 
     def _in_window(self, layout: ArrayLayout, index: int) -> memoryview:
         assert self._window is not None, "an agreed window is there"  # noqa: S101
@@ -336,7 +356,9 @@ class _Taking:
         return self._window.slot(slot * layout.part_bytes, layout.part_size(index))
 
     def _verifies(self, opened: Opened) -> bool:
-        return opened.nonce is None if self._terms.verify is None else self._terms.verify
+        if self._terms.verify is not None:
+            return self._terms.verify
+        return opened.nonce is None and not self._terms.security.authenticates
 
     def _tell(self, produced: int) -> None:
         self._produced = max(self._produced, produced)
@@ -345,6 +367,7 @@ class _Taking:
 
     def whole(self, end: End, attempt: int) -> Received:
         """Return what came, once it is known to be whole and what was sent."""
+        self._compare(0)
         opened = self._opened
         if end.outcome != "complete" or opened is None:
             raise BusError(

@@ -51,6 +51,10 @@ class Transport(Protocol):
 class Fetching(Protocol):
     """A transport that can also fetch what is too large for a reply."""
 
+    @property
+    def authenticates(self) -> bool:
+        """Whether bytes that arrive are certain to be those that were sent."""
+
     def fetch(self, stream: str, header: ArrayHeader) -> Array:
         """Return the array of a stream, read-only, compared with its header.
 
@@ -164,6 +168,11 @@ class ZmqTransport:
         if received.sha256 != header.sha256 or received.layout != ArrayLayout(**header.model_dump(exclude={"sha256"})):
             raise BusError("another array was fetched than the answer describes", where=f"stream {stream[:16]}")
         return sink.array
+
+    @property
+    def authenticates(self) -> bool:
+        """Whether the connection is one with keys."""
+        return self._security.authenticates
 
     def receiver(self) -> StreamReceiver:
         """Return a receiver of streams; through shared memory where the server is on this computer."""

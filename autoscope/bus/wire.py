@@ -21,9 +21,10 @@ from pydantic_core import to_json
 
 from autoscope import errors
 from autoscope.actions import Value
-from autoscope.bus.arrays import Array, ArrayHeader, Buffer, cut, from_parts, raw_bytes, to_parts
+from autoscope.bus.arrays import Array, ArrayHeader, Buffer, cut, digesters, from_parts, raw_bytes, to_parts
 from autoscope.bus.messages import VERSION, Answer, Ask, Done, Event, FrameHeader, Plain, Reply, Request, Trouble
 from autoscope.errors import AutoscopeError, BusError, Refused
+from autoscope.journal.frames import npy_digest
 from autoscope.records import Frame, Observation
 
 MAGIC = b"autoscope/1"
@@ -31,6 +32,8 @@ MAX_REQUEST_BYTES = 8 * 1024
 """Largest header a server takes."""
 MAX_REPLY_BYTES = 256 * 1024
 """Largest header a client takes."""
+PROMISED_BYTES = 64 * 1024
+"""Frames from this size on are described with the sha256 that a journal will find, so that it can compare."""
 MAX_OBSERVATION_BYTES = 4 * 1024**3
 """Largest array a client takes unless told otherwise."""
 
@@ -154,11 +157,14 @@ def pack(
     """
     headers, parts = [], []
     for frame in observation.frames:
+        large = frame.data.nbytes >= PROMISED_BYTES
+        promised = digesters().submit(npy_digest, frame) if large else None
         if (array := described(frame.data)) is not None:
             own = list(cut(raw_bytes(frame.data), array))
         else:
             array, own = to_parts(frame.data)
-        headers.append(FrameHeader(meta=frame.meta, array=array))
+        npy_sha256 = promised.result() if promised is not None else None
+        headers.append(FrameHeader(meta=frame.meta, array=array, npy_sha256=npy_sha256))
         parts += own
     done = Done(
         act_id=observation.act_id,
@@ -170,12 +176,20 @@ def pack(
 
 
 def unpack(
-    done: Done, parts: Sequence[Buffer], *, max_bytes: int = MAX_OBSERVATION_BYTES, fetch: Fetch | None = None
+    done: Done,
+    parts: Sequence[Buffer],
+    *,
+    max_bytes: int = MAX_OBSERVATION_BYTES,
+    fetch: Fetch | None = None,
+    verify: bool = True,
 ) -> Observation:
-    """Return the observation of an answer, every frame compared with its sha256.
+    """Return the observation of an answer, every frame compared with its sha256, here or where it is stored.
 
     Parameters
     ----------
+    verify : bool
+        False where the network authenticates what it carries: a frame whose journal's sha256 is told is then compared
+        by the journal alone, which hashes it anyway.
     fetch : callable, optional
         Returns a large array that did not come with the answer, from the name of its stream and its header.
 
@@ -187,11 +201,14 @@ def unpack(
     frames, start = [], 0
     for header in done.frames:
         if header.stream is not None:
-            frames.append(Frame(header.meta, _fetched(header, header.stream, max_bytes, fetch)))
+            fetched = _fetched(header, header.stream, max_bytes, fetch)
+            frames.append(Frame(header.meta, fetched, header.npy_sha256 or ""))
             continue
         own = parts[start : start + header.array.parts]
         start += header.array.parts
-        frames.append(Frame(header.meta, from_parts(header.array, own, max_bytes=max_bytes)))
+        compare = verify or header.npy_sha256 is None
+        array = from_parts(header.array, own, max_bytes=max_bytes, verify=compare)
+        frames.append(Frame(header.meta, array, header.npy_sha256 or ""))
     if start != len(parts):
         raise BusError("parts follow that no frame describes", where=done.act_id, value=len(parts), limit=start)
     return Observation(done.act_id, done.state_before, done.state, tuple(frames))

@@ -47,6 +47,38 @@ def parts(frame: Frame) -> tuple[Buffer, ...]:
     return buffer.getvalue(), data.reshape(-1).view(np.uint8).data
 
 
+def npy_digest(frame: Frame) -> str:
+    """Return the sha256 of what `encode` returns: the one that a reference to the stored frame will carry.
+
+    Raises
+    ------
+    JournalError
+        The array holds objects or records rather than numbers.
+    """
+    digest = hashlib.sha256()
+    for part in parts(frame):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def require_promised(frame: Frame, sha256: str) -> None:
+    """Return where a frame that was sent is what its sender said, from the digest of what is stored.
+
+    Raises
+    ------
+    JournalCorrupt
+        It was altered on its way.
+    """
+    if frame.promised not in {"", sha256}:
+        raise JournalCorrupt(
+            "a frame is not the one that was sent: its sha256 differs",
+            where=f"frame {frame.meta.signal}",
+            value=sha256,
+            limit=frame.promised,
+            remedy="Look at memory and disk of the instrument's computer and of this one; the frame is not used",
+        )
+
+
 def refer(frame: Frame, file: str, data: bytes) -> FrameRef:
     """Return the reference to a frame stored as ``data`` in ``file``."""
     return refer_by_hash(frame, file, hashlib.sha256(data).hexdigest())

@@ -46,18 +46,24 @@ class Shelf:
         ------
         OSError
             The disk failed or is full; an unfinished file is removed if it is full.
+        JournalCorrupt
+            The frame is not what its sender said; a file of it stays, and nothing refers to it.
         """
         parts = frames.parts(frame)
         name = self._free_name(frame, step, index)
         if sum(len(part) for part in parts) <= SMALL_BYTES:
-            data = self._waiting[name] = b"".join(parts)
-            return frames.refer(frame, name, data)
+            data = b"".join(parts)
+            reference = frames.refer(frame, name, data)
+            frames.require_promised(frame, reference.sha256)
+            self._waiting[name] = data
+            return reference
         sha256 = _Hashing(parts)
         left = self._folder / frames.file_name(frame, step, index)
         if left.name in self._files and left.stat().st_size == sum(len(part) for part in parts):
             with left.open("rb") as file:
                 same = hashlib.file_digest(file, "sha256").hexdigest() == sha256.result()
             if same:
+                frames.require_promised(frame, sha256.result())
                 self._new_files = True  # its content was flushed before it got its name; the name may not be
                 return frames.refer_by_hash(frame, left.name, sha256.result())
         try:
@@ -66,6 +72,7 @@ class Shelf:
             self._new_files = True
         finally:
             found = sha256.result()
+        frames.require_promised(frame, found)
         return frames.refer_by_hash(frame, name, found)
 
     def statements(self, kind: str, body: Mapping[str, Any]) -> list[Statement]:

@@ -14,6 +14,7 @@ from autoscope.bus.roles import Verb
 from autoscope.bus.wire import (
     MAGIC,
     MAX_REQUEST_BYTES,
+    PROMISED_BYTES,
     decode_event,
     decode_reply,
     decode_request,
@@ -25,7 +26,9 @@ from autoscope.bus.wire import (
     trouble_of,
     unpack,
 )
-from autoscope.errors import BusError, LimitExceeded, Refused
+from autoscope.clock import SimClock
+from autoscope.errors import BusError, JournalCorrupt, LimitExceeded, Refused
+from autoscope.journal import Journal
 from autoscope.records import (
     Act,
     Axis,
@@ -173,6 +176,25 @@ def test_an_observation_survives_the_wire_to_the_bit():
     back = unpack(reply.answer, raw)
     assert (back.state, back.frames) == (OBSERVATION.state, OBSERVATION.frames)
     assert back.frames[0].data.dtype == np.dtype("<u4")
+
+
+def test_a_large_frame_is_compared_once_over_a_sealed_line_by_the_journal_that_hashes_it_anyway(
+    tmp_path,
+):
+    data = np.arange(PROMISED_BYTES // 4, dtype="<u4").reshape(128, -1)
+    axes = tuple(Axis(name=name, unit="m", size=size) for name, size in zip("yx", data.shape))
+    frame = Frame(META.replace(axes=axes), data)
+    done, parts = pack(Observation("a", STATE, STATE, (frame,)))
+    (kept,) = unpack(done, parts, verify=False).frames
+    with Journal.create(tmp_path / "run", clock=SimClock(), config="") as journal:
+        assert journal.write_frame(kept, step=0, index=0).sha256 == kept.promised == done.frames[0].npy_sha256
+        altered = bytearray(parts[0])
+        altered[3] ^= 1
+        (wrong,) = unpack(done, [altered], verify=False).frames
+        with pytest.raises(JournalCorrupt, match="not the one that was sent"):
+            journal.write_frame(wrong, step=1, index=0)
+    with pytest.raises(BusError, match="sha256"):
+        unpack(done, [altered])
 
 
 def test_a_flipped_byte_of_a_frame_is_noticed():
