@@ -5,6 +5,8 @@
     AutoscopeError
     ├── ConfigError            a configuration is wrong (file, line, field)
     ├── DataError              a data file cannot be used
+    ├── OrderRefused           a person's order was not accepted
+    ├── Overruled              a person did not want an act done
     ├── GuardViolation         an action was refused before any beam
     │   ├── LimitExceeded      position, optics or rate outside its range
     │   └── DoseExceeded       a dose budget would be passed
@@ -81,6 +83,14 @@ class ConfigError(AutoscopeError):
 
 class DataError(AutoscopeError):
     """A data file is absent, damaged or not in a layout autoscope reads."""
+
+
+class OrderRefused(AutoscopeError):
+    """An order is stale, repeated, not genuine, not permitted, or makes no sense now; nothing was changed."""
+
+
+class Overruled(AutoscopeError):
+    """A person decided that an act should not be done."""
 
 
 class GuardViolation(AutoscopeError):

@@ -22,6 +22,7 @@ from autoscope.records import (
     Stage,
     View,
 )
+from autoscope.wishes import Wishes
 
 JsonValue = None | bool | int | float | str | list[Any] | dict[str, Any]
 
@@ -244,6 +245,27 @@ class Anticipating(Protocol):
 
         Must change nothing that decisions depend on except how soon they come. The view's state and budget are those
         expected when the act is done.
+        """
+
+
+@runtime_checkable
+class Steerable(Protocol):
+    """A policy that follows what people want of its decisions (``view.wishes``).
+
+    Wishes come with each question and are kept nowhere else, so a decision still follows from the question and from
+    what was told. What is excluded the engine refuses whatever a policy decides.
+    """
+
+    follows: frozenset[str]
+    """Which fields of `Wishes` it follows."""
+
+    def check_wishes(self, wishes: Wishes) -> None:
+        """Return where it can follow them from now on; changes nothing.
+
+        Raises
+        ------
+        AutoscopeError
+            A setting is none of this policy's, and which there are.
         """
 
 

@@ -15,7 +15,7 @@ y. The centre of pixel ``(i, j)`` of a scan without rotation lies at
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
@@ -31,6 +31,8 @@ from autoscope.actions import SetStimulus as SetStimulus
 from autoscope.actions import SpectrumImage as SpectrumImage
 from autoscope.actions import Value as Value
 from autoscope.actions import Wait as Wait
+from autoscope.interventions import COMMANDS, Command, Order
+from autoscope.wishes import NO_WISHES, Wishes
 
 
 class Act(Value):
@@ -282,6 +284,8 @@ class Decision(Value):
     data_sha256: str = ""
     random_state_sha256: str = ""
     decided_by: str = "policy"
+    order: str = Field(default="", exclude_if=lambda value: not value)
+    """The order of a person that it carries out."""
 
 
 class Finish(Value):
@@ -325,6 +329,15 @@ class Outcome(Value):
     values: tuple[Scalar, ...] = ()
     quality: dict[str, float] = {}
     fault: Fault | None = None
+
+    @property
+    def overruled(self) -> bool:
+        """Whether a person did not want it done, which is no fault and tells nothing of the place."""
+        return self.fault is not None and self.fault.error == OVERRULED
+
+
+OVERRULED = "Overruled"
+"""Class name of the error of an act that a person did not want done."""
 
 
 @dataclass(frozen=True)
@@ -377,6 +390,8 @@ class View(Value):
     pending: tuple[Action, ...] = ()
     suspensions: int = Field(default=0, exclude_if=lambda value: value == 0)
     """How often the run was held because the instrument read back as unfit; the sample may have moved meanwhile."""
+    wishes: Wishes = NO_WISHES
+    """What people want of the decision."""
 
 
 class Stage(Value):
@@ -411,10 +426,51 @@ class Best(Value):
 
 
 class Intervention(Value):
-    """What a person told the run to do."""
+    """What a person told the run to do, as it is written down."""
 
     who: str
     when: str
     why: str
     command: str
-    arguments: dict[str, str | float | int | bool | None] = {}
+    arguments: dict[str, Any] = {}
+    order: Order | None = Field(default=None, exclude_if=lambda value: value is None)
+    """As it was signed; absent where a signal of the operating system said it."""
+    through: str = Field(default="", exclude_if=lambda value: not value)
+    """The way it came, and under whose key."""
+    told: int | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Outcomes the policy had been told by then, where it is told everything again."""
+    effect: dict[str, Any] = Field(default={}, exclude_if=lambda value: not value)
+    """What it meant when it took effect."""
+
+    @classmethod
+    def of(cls, order: Order, through: str, *, told: int | None = None, effect: dict[str, Any] | None = None) -> Self:
+        """Return the record of an order that is accepted."""
+        return cls(
+            who=order.who,
+            when=order.when,
+            why=order.why,
+            command=order.command.command,
+            arguments=order.command.model_dump(mode="json", exclude={"command"}),
+            order=order,
+            through=through,
+            told=told,
+            effect=effect or {},
+        )
+
+    @property
+    def id(self) -> str:
+        """The id of its order; empty where it has none."""
+        return self.order.id if self.order else ""
+
+    def parsed(self) -> Command:
+        """Return what is to be done.
+
+        Raises
+        ------
+        pydantic.ValidationError
+            This version knows no such command.
+        """
+        if self.order is not None:
+            return self.order.command
+        command: Command = COMMANDS.validate_python({"command": self.command, **self.arguments})
+        return command

@@ -97,6 +97,9 @@ class AcquisitionWish(Value):
 class Wishes(Value):
     """All that people want of a decision, as they stand when it is asked for."""
 
+    heeded: int = 0
+    """Interventions they follow from, counted from the beginning of the run."""
+
     excluded: tuple[Region, ...] = ()
     """Nothing is measured there."""
     pinned: tuple[Region, ...] = ()
@@ -104,6 +107,8 @@ class Wishes(Value):
     marked: tuple[Marked, ...] = ()
     within: Region | None = None
     """Where somebody sent the next measurement."""
+    sent: str = ""
+    """The order that did; a decision that carries it out says so."""
     acquisition: AcquisitionWish | None = None
     dwell_s: PositiveFloat | None = None
     """Of each spectrum."""
@@ -111,7 +116,7 @@ class Wishes(Value):
     @property
     def named(self) -> frozenset[str]:
         """The wishes there are, by their names here."""
-        return frozenset(name for name in type(self).model_fields if getattr(self, name))
+        return frozenset(n for n in type(self).model_fields if n not in ("heeded", "sent") and getattr(self, n))
 
     def bars(self, x_m: Floats, y_m: Floats, reach_m: float = 0.0) -> Mask:
         """Return which places are excluded; ``reach_m`` is half the size of a place, for what has one."""

@@ -34,7 +34,9 @@ from autoscope.records import (
     View,
     Wait,
 )
+from autoscope.wishes import Wishes
 from policies.pixels import Indices, PixelGrid, image_from_plain, image_to_plain
+from policies.wanted import wanted
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -144,6 +146,7 @@ class FieldPolicy(abc.ABC):
     """Pending acts are respected: the next can be decided while one is under way."""
     checkpointed: ClassVar[bool] = True
     """Its state is all that it knows: see `autoscope.protocols.Checkpointed`."""
+    follows: frozenset[str] = frozenset({"excluded", "pinned", "within", "dwell_s"})
 
     def __init__(self, config: FieldConfig, *, rng: np.random.Generator) -> None:
         self._field = config
@@ -182,21 +185,24 @@ class FieldPolicy(abc.ABC):
         if (done := self._finished(len(pending))) is not None:
             return done
         forbidden = self._forbidden(pending)
+        forbidden, followed = wanted(view, grid, self._candidates, forbidden)
         if forbidden.all():
-            return Finish(reason=f"All {len(forbidden)} candidate pixels are measured or were given up.")
+            return Finish(reason=f"All {len(forbidden)} candidate pixels are measured, excluded or were given up.")
         digest = state_digest(rng)
         choice = self._choose(Situation(self._candidates, forbidden, pending, view, rng))
-        return self._decision(choice, forbidden, view.capabilities, grid, digest)
+        decision = self._decision(choice, forbidden, view, grid, digest)
+        return decision.replace(order=view.wishes.sent) if followed else decision
+
+    def check_wishes(self, wishes: Wishes) -> None:  # noqa: B027 - most policies have nothing to check
+        """Return where it can follow these wishes; see `autoscope.protocols.Steerable`."""
 
     @abc.abstractmethod
     def _choose(self, situation: Situation) -> Choice:
         """Return what to measure; at least one candidate is open."""
 
-    def _decision(
-        self, choice: Choice, forbidden: Mask, capabilities: Capabilities, grid: PixelGrid, digest: str
-    ) -> Decision:
+    def _decision(self, choice: Choice, forbidden: Mask, view: View, grid: PixelGrid, digest: str) -> Decision:
         best = choice.best
-        action, *others = self._measures([best.index, *(e.index for e in choice.runners_up)], capabilities, grid)
+        action, *others = self._measures([best.index, *(e.index for e in choice.runners_up)], view, grid)
         return Decision(
             action=action,
             purpose="spectrum",
@@ -219,10 +225,13 @@ class FieldPolicy(abc.ABC):
             random_state_sha256=digest,
         )
 
-    def _measures(self, indices: list[int], capabilities: Capabilities, grid: PixelGrid) -> list[Measure]:
-        dwell_s, signals = self._field.dwell_s, all_signals(self._field.signals, capabilities)
+    def _measures(self, indices: list[int], view: View, grid: PixelGrid) -> list[Measure]:
+        dwell_s, signals = self._dwell_s(view), all_signals(self._field.signals, view.capabilities)
         places = grid.positions(self._candidates[indices]).tolist()
         return [Measure(x_m=x_m, y_m=y_m, dwell_s=dwell_s, signals=signals) for x_m, y_m in places]
+
+    def _dwell_s(self, view: View) -> float:
+        return view.wishes.dwell_s or self._field.dwell_s
 
     def _finished(self, pending: int) -> Finish | None:
         if self._field.points is not None and len(self._values_) + pending >= self._field.points:
@@ -280,6 +289,8 @@ class FieldPolicy(abc.ABC):
             self._grid_ = PixelGrid(scan)
 
     def _take_measurement(self, pixel: int, result: Result) -> None:
+        if result.outcome.overruled:
+            return
         scalar = result.value(self._field.target)
         if result.outcome.status != "done" or scalar is None:
             self._tries_[pixel] = self._tries_.get(pixel, 0) + 1

@@ -19,7 +19,7 @@ from autoscope.acquisition.design import Spread
 from autoscope.acquisition.rule import AcquisitionRule
 from autoscope.acquisition.travel import ordered_by_travel
 from autoscope.chance import stream
-from autoscope.errors import ModelError
+from autoscope.errors import ConfigError, ModelError
 from autoscope.model_maps import ModelMaps
 from autoscope.protocols import JsonValue
 from autoscope.records import Decision, FitSummary, Measure, Result, View
@@ -27,10 +27,13 @@ from autoscope.surrogates.committee import Committee
 from autoscope.surrogates.features import FeatureTable, describe, describe_place
 from autoscope.surrogates.prior import Features
 from autoscope.surrogates.surrogate import Surrogate
+from autoscope.wishes import Wishes
 from policies.field import RUNNERS_UP, Choice, Estimate, FieldConfig, FieldPolicy, Situation
 from policies.pixels import Indices
+from policies.wanted import changed_rule, with_marks
 
 Array = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
 LEFT = "batch_left"
 """Parameter of a decision: how many of its runners-up are the rest of its batch, in their order."""
 
@@ -69,6 +72,7 @@ class LearningPolicy(FieldPolicy):
     """
 
     Config: ClassVar[type[FieldConfig]] = LearningConfig
+    follows: frozenset[str] = FieldPolicy.follows | {"marked", "acquisition"}
     components: ClassVar[int] = 16
     """Principal components of patches to describe a pixel with."""
 
@@ -214,7 +218,7 @@ class LearningPolicy(FieldPolicy):
         if not committee.trusted:
             why = "The models foretell worse than a plain guess, so every other decision is made without them"
             return f"{why}: a place unlike those measured so far is next."
-        if self._settings.acquisition.name == "integrated_variance":
+        if self._rule_for(situation.view.wishes).name == "integrated_variance":
             return "For a map every other place is one unlike those measured so far, whatever the model believes."
         return None
 
@@ -226,7 +230,11 @@ class LearningPolicy(FieldPolicy):
         spread.take(self._table.values[pixels][:, columns])
         if len(situation.pending):
             spread = spread.given(self._table.values[situation.pending][:, columns])
-        index, distance = spread.draw(situation.forbidden, situation.rng), spread.distance()
+        distance, index = spread.distance(), -1
+        if situation.view.wishes.marked:
+            distance = self._with_marks(situation, distance)
+            index = choose(distance, situation.rng, situation.forbidden)
+        index = index if index >= 0 else spread.draw(situation.forbidden, situation.rng)
         others = runners_up(distance, index, situation.forbidden, RUNNERS_UP)
         self._remember(situation, acquisition=distance)
         best, *rest = (Estimate(i, value=float(distance[i])) for i in (index, *others))
@@ -236,8 +244,18 @@ class LearningPolicy(FieldPolicy):
     def _spread(self) -> Spread:
         return Spread(self._pool[:, list(self._columns(self._table))])
 
+    def check_wishes(self, wishes: Wishes) -> None:
+        """Return where it can follow these wishes; see `autoscope.protocols.Steerable`."""
+        if wishes.marked and self._settings.batch > 1:
+            raise ConfigError("places chosen together do not heed marks", remedy="Pin the region, or take batch: 1")
+        changed_rule(self._settings.acquisition, wishes.acquisition)
+
+    def _rule_for(self, wishes: Wishes) -> AcquisitionRule:
+        """Return the rule to decide by: as configured, with what people changed."""
+        return changed_rule(self._settings.acquisition, wishes.acquisition)
+
     def _modelled(self, situation: Situation, committee: Committee) -> Choice:
-        rule = self._settings.acquisition
+        rule = self._rule_for(situation.view.wishes)
         mean, std = committee.posterior()
         here = mean[self._places_of(self._pixels_)]
         if not len(here):  # all that is known lies between the candidates
@@ -256,6 +274,8 @@ class LearningPolicy(FieldPolicy):
             forbidden=situation.forbidden,
             pending=self._places_of(situation.pending),
         )
+        if situation.view.wishes.marked:
+            values = self._with_marks(situation, values)
         self._remember(situation, mean=mean, std=std, acquisition=np.asarray(values, dtype=np.float64))
         if self._settings.batch > 1:
             index, *left = self._next_of_batch(situation, committee, here)
@@ -264,9 +284,15 @@ class LearningPolicy(FieldPolicy):
         others = [i for i in runners_up(values, index, situation.forbidden, RUNNERS_UP) if i not in left]
         ranked = [*left, *others][: max(len(left), RUNNERS_UP)]
         best, *rest = (Estimate(i, float(mean[i]), float(std[i]), float(values[i])) for i in (index, *ranked))
-        reason = self._explain(best, int((~situation.forbidden).sum()), len(left))
+        reason = self._explain(rule, best, int((~situation.forbidden).sum()), len(left))
+        if situation.view.wishes.marked:
+            reason += " What people marked counts."
         parameters = rule.parameters | ({LEFT: float(len(left))} if self._settings.batch > 1 else {})
         return Choice(best, reason, rule.name, parameters, rest, committee.summary(), committee.calibration())
+
+    def _with_marks(self, situation: Situation, values: Floats) -> Array:
+        look = self._pool[:, list(self._columns(self._table))]
+        return with_marks(situation.view, self._known_grid(), self._candidates, look, values, situation.forbidden)
 
     def _next_of_batch(self, situation: Situation, committee: Committee, here: Array) -> list[int]:
         """Return the next candidate of the batch and those that follow it, in the order of a short way."""
@@ -274,7 +300,7 @@ class LearningPolicy(FieldPolicy):
         if queue:
             return queue
         picks = choose_batch(
-            self._settings.acquisition,
+            self._rule_for(situation.view.wishes),
             committee.leader,
             self._pool,
             self._settings.batch,
@@ -302,7 +328,7 @@ class LearningPolicy(FieldPolicy):
             measurement_costs(
                 x_m,
                 y_m,
-                self._field.dwell_s,
+                self._dwell_s(view),
                 view.state,
                 view.capabilities,
                 decision_s=config.decision_s,
@@ -332,8 +358,8 @@ class LearningPolicy(FieldPolicy):
         at = np.minimum(np.searchsorted(self._candidates, wanted), len(self._candidates) - 1)
         return np.asarray(at[self._candidates[at] == wanted])
 
-    def _explain(self, best: Estimate, open_: int, left: int) -> str:
-        rule, target = self._settings.acquisition, self._field.target
+    def _explain(self, rule: AcquisitionRule, best: Estimate, open_: int, left: int) -> str:
+        target = self._field.target
         unit = f" {self._unit_}" if self._unit_ else ""
         record = max(v * rule.sign for v in self._values_) * rule.sign
         side = "highest" if rule.sign > 0 else "lowest"

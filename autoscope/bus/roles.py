@@ -43,6 +43,10 @@ class Verb(enum.StrEnum):
     """Ask how many acts came to what, and what happened lately."""
     FETCH = "fetch"
     """Take the parts of an array or of an acquisition, and say how many more may come."""
+    WATCH = "watch"
+    """Read the record of a run at its own door."""
+    STEER = "steer"
+    """Give orders to a run at its own door."""
     ACQUIRE = "acquire"
     """Take the lease while nobody holds it."""
     RENEW = "renew"
@@ -69,10 +73,10 @@ class Duty(enum.Enum):
     """Verbs that go together."""
 
     LIVENESS = frozenset({Verb.HELLO, Verb.PING, Verb.STATE, Verb.HOLDER, Verb.SUBSCRIBE})
-    LOOKING = frozenset({Verb.DESCRIBE, Verb.RECALL, Verb.LIMITS, Verb.LEDGER, Verb.FETCH})
+    LOOKING = frozenset({Verb.DESCRIBE, Verb.RECALL, Verb.LIMITS, Verb.LEDGER, Verb.FETCH, Verb.WATCH})
     CONTROLLING = frozenset({Verb.ACQUIRE, Verb.RENEW, Verb.RELEASE, Verb.EXECUTE, Verb.ABORT})
     STOPPING = frozenset({Verb.MAKE_SAFE, Verb.EMERGENCY_STOP})
-    OVERRULING = frozenset({Verb.TAKE_OVER, Verb.CLEAR_EMERGENCY, Verb.STOP})
+    OVERRULING = frozenset({Verb.TAKE_OVER, Verb.CLEAR_EMERGENCY, Verb.STOP, Verb.STEER})
 
 
 DUTIES: dict[Role, tuple[Duty, ...]] = {

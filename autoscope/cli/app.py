@@ -20,6 +20,7 @@ from autoscope.cli import (
     record_commands,
     resume_commands,
     runs_commands,
+    steering_commands,
 )
 from autoscope.errors import AutoscopeError
 
@@ -45,6 +46,8 @@ A run is described by one YAML file (see configs/). Everything that happens is w
   autoscope replay runs/RUN                         make every decision again and compare
   autoscope runs --sample "Pt/C"                    find runs again
   autoscope bench configs/bench_quick.yaml          compare policies offline
+  autoscope status runs/RUN                         how it stands, in a few words
+  autoscope steer runs/RUN pause                    change its mind while it runs (steer --help)
 """,
 )
 
@@ -80,15 +83,27 @@ def run(
     smoke: Annotated[bool, typer.Option("--smoke", help="Only the first 20 acts, to try a configuration.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No live progress.")] = False,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write report/index.html at the end.")] = True,
+    steer: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="tcp://HOST:PORT where people on other computers watch and steer it."),
+    ] = None,
+    keys: Annotated[
+        Path | None, typer.Option(help="Folder of keys for --steer; absent: $AUTOSCOPE_KEYS or ~/.autoscope/keys.")
+    ] = None,
+    insecure_loopback: Annotated[
+        bool, typer.Option("--insecure-loopback", help="--steer without keys; refuses addresses others could reach.")
+    ] = False,
 ) -> None:
     """Run an experiment to its end and write the morning report.
 
     Ctrl-C once stops after the current step: the beam is blanked, the record closed, the report written.
     Exit status: 0 completed or stopped by a person, 1 failed, 2 wrong configuration.
     """
-    from autoscope.cli.running import run_config
+    from autoscope.cli.running import door_at, run_config
 
-    raise typer.Exit(run_config(config, overrides or [], runs, smoke=smoke, quiet=quiet, with_report=report))
+    door = door_at(steer, keys, insecure=insecure_loopback)
+    status = run_config(config, overrides or [], runs, smoke=smoke, quiet=quiet, with_report=report, door=door)
+    raise typer.Exit(status)
 
 
 @app.command()
@@ -149,6 +164,7 @@ def _root(
 record_commands.register(app)
 runs_commands.register(app)
 dashboard_commands.register(app)
+steering_commands.register(app)
 
 
 def main() -> None:

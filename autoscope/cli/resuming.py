@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from autoscope.cli.export_commands import write_exports
 from autoscope.cli.progress import LiveProgress
-from autoscope.cli.running import require_run, run_id_of, tell_end, write_report
+from autoscope.cli.running import require_run, run_id_of, steered, tell_end, write_report
 from autoscope.clock import ResumedClock, SimClock, SystemClock
 from autoscope.config import Document
 from autoscope.engine.asking import Evidence
@@ -24,10 +24,10 @@ from autoscope.engine.checkpoints import Checkpoint, latest
 from autoscope.engine.events import Listener, RunEnd, RunStatus, Silence, StepEvent
 from autoscope.engine.history import History, read_history
 from autoscope.engine.loop import Engine
-from autoscope.engine.resuming import TakenUp
+from autoscope.engine.resuming import TakenUp, Walked
 from autoscope.engine.snapshots import MapsForWatchers
 from autoscope.engine.steering import QueueInbox, stop_on_interrupt
-from autoscope.engine.walking import Said, Told
+from autoscope.engine.walking import Retold, Said, Told
 from autoscope.errors import ConfigError, JournalError, NotRepeatable
 from autoscope.identity import load_or_make
 from autoscope.journal import Journal, JournalReader
@@ -97,10 +97,13 @@ def _begin(folder: Path, overrides: list[str], console: Console, *, quiet: bool)
     console.print("the run was killed before its first record: it begins now", highlight=False)
     inbox, progress = QueueInbox(), _progress(resolved, console, quiet=quiet)
     journal = Journal.begin_again(folder, clock=job.clock, signer=load_or_make())
-    with stop_on_interrupt(inbox, who="terminal"), progress if isinstance(progress, LiveProgress) else nullcontext():
-        return Engine(
-            job, journal, run_id=run_id_of(folder), inbox=inbox, listener=MapsForWatchers(progress, job.policy, folder)
-        ).run()
+    run_id, watched = run_id_of(folder), MapsForWatchers(progress, job.policy, folder)
+    with (
+        stop_on_interrupt(inbox, who="terminal"),
+        steered(folder, inbox, console),
+        progress if isinstance(progress, LiveProgress) else nullcontext(),
+    ):
+        return Engine(job, journal, run_id=run_id, inbox=inbox, listener=watched).run()
 
 
 def _go_on(folder: Path, overrides: list[str], console: Console, *, quiet: bool, from_beginning: bool) -> RunEnd:
@@ -131,7 +134,7 @@ def _attempt(folder: Path, overrides: list[str], console: Console, *, quiet: boo
         engine = Engine(
             job, journal, run_id=history.run_id, inbox=inbox, listener=MapsForWatchers(progress, job.policy, folder)
         )
-        with stop_on_interrupt(inbox, who="terminal"):
+        with stop_on_interrupt(inbox, who="terminal"), steered(folder, inbox, console):
             started = time.perf_counter()
             begin = None if from_beginning else latest(job, history.checkpoints, len(history.told), reader)
             taken = _taken_up(engine, history, reader, begin, _walking(console, history, progress, begin, quiet=quiet))
@@ -148,7 +151,7 @@ def _taken_up(
     history: History,
     reader: JournalReader,
     begin: Checkpoint | None,
-    walking: AbstractContextManager[Callable[[Said | Told], None]],
+    walking: AbstractContextManager[Walked],
 ) -> TakenUp:
     with walking as walked:
         try:
@@ -215,7 +218,7 @@ def _walking(
     bar = Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal)
     task = bar.add_task("", total=len(history.told))
 
-    def walked(event: Said | Told) -> None:
+    def walked(event: Said | Told | Retold) -> None:
         if isinstance(event, Told):
             bar.advance(task)
             if isinstance(listener, LiveProgress):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -19,10 +20,12 @@ from autoscope.engine.assemble import Resolved, assemble, resolve
 from autoscope.engine.events import RunEnd, RunStatus, Silence
 from autoscope.engine.loop import Engine
 from autoscope.engine.snapshots import MapsForWatchers
-from autoscope.engine.steering import QueueInbox, stop_on_interrupt
-from autoscope.errors import DataError
+from autoscope.engine.steering import QueueInbox, stop_on_interrupt, unheard
+from autoscope.errors import AutoscopeError, DataError
 from autoscope.identity import load_or_make
+from autoscope.interventions import Receipt
 from autoscope.journal import Journal
+from autoscope.steering.spool import Spool, SpoolWatch
 
 SMOKE_STEPS = 20
 
@@ -35,6 +38,23 @@ def read_config(path: Path, overrides: list[str]) -> Resolved:
     return resolve(document)
 
 
+@dataclass(frozen=True)
+class Door:
+    """Where people on other computers reach a run, and the folder of keys; None: without keys, on this one only."""
+
+    address: str
+    keys: Path | None
+
+
+def door_at(address: str | None, keys: Path | None, *, insecure: bool) -> Door | None:
+    """Return the door that the command line asks for."""
+    if address is None:
+        return None
+    from autoscope.bus.keys import default_folder
+
+    return Door(address, None if insecure else keys or default_folder())
+
+
 def run_config(
     path: Path,
     overrides: list[str],
@@ -43,6 +63,7 @@ def run_config(
     smoke: bool,
     quiet: bool,
     with_report: bool,
+    door: Door | None = None,
     ended: Callable[[RunEnd], object] = lambda end: None,
 ) -> int:
     """Run a configuration, tell how it ended, and return the exit status."""
@@ -55,17 +76,44 @@ def run_config(
     folder = _new_folder(runs, resolved.config.name)
     text = yaml.safe_dump(resolved.plain(), sort_keys=False, allow_unicode=True)
     journal = Journal.create(folder, clock=job.clock, config=text, signer=signer)
-    inbox = QueueInbox()
+    inbox, run_id = QueueInbox(), run_id_of(folder)
     progress = Silence() if quiet else LiveProgress(resolved.config, console)
     watched = MapsForWatchers(progress, job.policy, folder)
-    with stop_on_interrupt(inbox, who="terminal"), progress if isinstance(progress, LiveProgress) else nullcontext():
-        end = Engine(job, journal, run_id=run_id_of(folder), inbox=inbox, listener=watched).run()
+    with (
+        stop_on_interrupt(inbox, who="terminal"),
+        steered(folder, inbox, console, door),
+        progress if isinstance(progress, LiveProgress) else nullcontext(),
+    ):
+        end = Engine(job, journal, run_id=run_id, inbox=inbox, listener=watched).run()
     ended(end)
     tell_end(console, end, folder)
     if with_report:
         write_report(folder)
     write_exports(folder, resolved.config.exports)
     return 1 if end.status is RunStatus.FAILED else 0
+
+
+@contextmanager
+def steered(folder: Path, inbox: QueueInbox, console: Console, door: Door | None = None) -> Iterator[None]:
+    """Let people steer a run while it goes on: through its folder, and at a door if there is one.
+
+    Without the folder where that does not permit it; a door that cannot be opened is an error.
+    """
+    with ExitStack() as stack:
+        answered: Callable[[Receipt], None] = unheard
+        try:
+            spool = Spool(folder)
+            stack.callback(SpoolWatch(spool, inbox).close)
+            answered = spool.answer
+        except (OSError, AutoscopeError) as error:
+            console.print(f"[yellow]cannot be steered from outside:[/] {error}", highlight=False, soft_wrap=True)
+        if door is not None:
+            from autoscope.bus.helm_server import HelmServer
+
+            server = HelmServer(folder, inbox, door.address, door.keys, answered=answered)
+            stack.callback(server.close)
+            console.print(f"can be steered at {server.address}", highlight=False)
+        yield
 
 
 def _shortened(resolved: Resolved) -> Resolved:

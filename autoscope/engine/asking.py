@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from autoscope.engine.events import Ended, RunStatus
+from autoscope.engine.standing import Standing
 from autoscope.journal.chain import canonical
 from autoscope.records import Action, Budget, Capabilities, Decision, Finish, MicroscopeState, Outcome, View
+from autoscope.wishes import NO_WISHES
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Asked:
             "state": view.state.model_dump(mode="json", exclude_defaults=True),
         }
         seen |= {"suspensions": view.suspensions} if view.suspensions else {}
+        wishes = {"heeded": view.wishes.heeded, "sent": view.wishes.sent}
+        seen |= {name: value for name, value in wishes.items() if value}
         return cls(seen | ({"pending": pending} if pending else {}), evidence)
 
     def plain(self) -> dict[str, Any]:
@@ -66,8 +70,12 @@ class Asked:
         """
         return cls(dict(plain["view"]), Evidence(int(plain["told"]), str(plain["evidence_sha256"])))
 
-    def again(self, capabilities: Capabilities, actions: Mapping[str, Action]) -> View:
-        """Return what the policy saw, with the actions of pending acts by their ids."""
+    def again(
+        self, capabilities: Capabilities, actions: Mapping[str, Action], standing: Standing | None = None
+    ) -> View:
+        """Return what the policy saw, with the actions of pending acts by their ids, and what people had ordered."""
+        heeded = int(self.view.get("heeded", 0))
+        wishes = (standing or Standing()).first(heeded).sent(str(self.view.get("sent", ""))) if heeded else NO_WISHES
         return View(
             step=self.view["step"],
             time_s=self.view["time_s"],
@@ -76,6 +84,7 @@ class Asked:
             capabilities=capabilities,
             pending=tuple(actions[act_id] for act_id in self.view.get("pending", ())),
             suspensions=int(self.view.get("suspensions", 0)),
+            wishes=wishes,
         )
 
 
@@ -95,6 +104,17 @@ class Answer:
         Ended
             The policy sees nothing worth doing.
         """
-        if isinstance(self.what, Finish):
-            raise Ended(RunStatus.COMPLETED, self.what.reason)
-        return self.what
+        return as_decision(self.what)
+
+
+def as_decision(what: Decision | Finish) -> Decision:
+    """Return a decision as it is.
+
+    Raises
+    ------
+    Ended
+        It is the word that nothing worth doing is left.
+    """
+    if isinstance(what, Finish):
+        raise Ended(RunStatus.COMPLETED, what.reason)
+    return what

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import yaml
 
 from autoscope.chance import stream
 from autoscope.clock import SimClock, SystemClock
 from autoscope.config import ConfigModel, Document, PluginConfig, RunConfig
 from autoscope.errors import ConfigError, PluginError
+from autoscope.interventions import SetScalarizer
 from autoscope.protocols import Clock, Environment, Policy, Scalarizer
 from autoscope.registry import load
 
@@ -141,3 +145,35 @@ def assemble(resolved: Resolved, clock: Clock | None = None) -> Job:
     policy = resolved.policy.plugin(resolved.policy.options, rng=stream(config.seed, "policy"))
     scalarizers = {name: choice.plugin(choice.options) for name, choice in resolved.scalarizers.items()}
     return Job(resolved, environment, policy, scalarizers, clock)
+
+
+def make_scalarizer(name: str, options: Mapping[str, Any]) -> Scalarizer:
+    """Return a scalarizer with options as they stand in a configuration.
+
+    Raises
+    ------
+    PluginError
+        There is none of that name.
+    ConfigError
+        The options are not its own, or out of range.
+    """
+    plugin = load("scalarizers", name)
+    document = Document(yaml.safe_dump({"options": dict(options)}, allow_unicode=True), f"scalarizer {name}")
+    made: Scalarizer = plugin(document.validate(plugin.Config, ("options",)))
+    return made
+
+
+def scalarizers_of(plain: Mapping[str, Any], changed: Mapping[str, SetScalarizer]) -> dict[str, Scalarizer]:
+    """Return the scalarizers of a plain configuration by target, with those that people changed."""
+    configured = {target: (part["name"], part.get("options") or {}) for target, part in plain["scalarizers"].items()}
+    ordered = {target: (order.name, order.options) for target, order in changed.items()}
+    return {target: make_scalarizer(*part) for target, part in (configured | ordered).items()}
+
+
+def blank_state(policy: Policy) -> dict[str, Any] | None:
+    """Return the state of a policy that was told nothing yet; None where it cannot say, so nothing can be retracted."""
+    state = getattr(policy, "state", None)
+    try:
+        return None if state is None else dict(state())
+    except Exception:  # it will say so itself where that matters
+        return None

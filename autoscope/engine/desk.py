@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,14 @@ from autoscope.deadline import instant_of, seconds_until
 from autoscope.engine import checkpoints
 from autoscope.engine.acting import guarded
 from autoscope.engine.asking import Answer, Asked, Evidence
-from autoscope.engine.assemble import Job
+from autoscope.engine.assemble import Job, blank_state, scalarizers_of
 from autoscope.engine.events import Ended, Listener, RunStatus, StepEvent
 from autoscope.engine.foresight import expected_state
 from autoscope.engine.incumbent import Incumbents
+from autoscope.engine.intent import Intent as Intent
+from autoscope.engine.standing import Standing
 from autoscope.engine.suspenders import Suspenders
-from autoscope.errors import PluginError
+from autoscope.errors import LimitExceeded, PluginError
 from autoscope.exposure import Cost, predict
 from autoscope.guard import AreaDose, Guard, Spending
 from autoscope.journal import Recorder
@@ -33,6 +35,7 @@ from autoscope.records import (
     Finish,
     FrameRef,
     Intervention,
+    Measure,
     MicroscopeState,
     Observation,
     Outcome,
@@ -42,18 +45,6 @@ from autoscope.records import (
 
 REFUSALS_THAT_END = 2
 """Acts in a row that do not fit the budget before it counts as spent: the first tells the policy to ask for less."""
-
-
-@dataclass(frozen=True)
-class Intent:
-    """An act that is written down and may be done next."""
-
-    step: int
-    act: Act
-    decision: Decision
-    cost: Cost
-    """As the intent tells it."""
-    latency_s: float
 
 
 class Desk:
@@ -82,7 +73,7 @@ class Desk:
         self.start_s = job.clock.now_s()
         self.start = job.environment.read_state()
         self._start_dose_e = self.start.dose_e
-        self._evidence = Evidence()
+        self.evidence = Evidence()
         self.capabilities = job.environment.describe()
         self.guard = Guard(config.limits, self.capabilities, saturated_fraction=config.engine.saturated_fraction)
         self.suspenders = Suspenders(job, recorder, self.start)
@@ -90,7 +81,12 @@ class Desk:
         self._area = _area_dose(config.budget)
         self._incumbents = Incumbents()
         self._new_deadline: dict[str, Any] = {}
+        self._deadline_s = math.inf
         self.data_bytes = 0
+        self.standing = Standing()
+        self.pen = self.suspenders.pen = threading.RLock()
+        self.blank: Any = blank_state(job.policy)
+        """The policy's state before it was told anything."""
         self.steps = self.decided = self.faults = self._in_a_row = self._unfit = 0
         self.last_dose_e = 0.0
 
@@ -116,7 +112,7 @@ class Desk:
         wall, simulated = self.job.clock.wall(), isinstance(self.job.clock, SimClock)
         instant = instant_of(deadline, wall, local=not simulated)
         after_s = self.elapsed_s() + seconds_until(instant, wall)
-        self._spending = Spending(self.job.config.budget, deadline_s=after_s)
+        self._spend_until(after_s)
         return {"finish_by": {"deadline": deadline, "instant": instant, "after_s": after_s}}
 
     def restore_deadline(self, recorded: Mapping[str, Any]) -> None:
@@ -129,7 +125,11 @@ class Desk:
             simulated = isinstance(self.job.clock, SimClock)
             left_s = 0.0 if simulated else seconds_until(known["instant"], self.job.clock.wall())
             after_s = float(known["after_s"]) if simulated else self.elapsed_s() + left_s
-            self._spending = Spending(self.job.config.budget, deadline_s=after_s)
+            self._spend_until(after_s)
+
+    def _spend_until(self, deadline_s: float) -> None:
+        self._deadline_s = deadline_s
+        self._spending = Spending(self.budget(self.standing), deadline_s=deadline_s)
 
     def deadline_changed(self) -> dict[str, Any]:
         """Return what the record of taking up says of a new deadline; nothing where it is the old one."""
@@ -149,7 +149,7 @@ class Desk:
         decided : int
             Acts that have an intent.
         """
-        self.start_s, self._start_dose_e, self._evidence, self.decided = begun_s, start_dose_e, evidence, decided
+        self.start_s, self._start_dose_e, self.evidence, self.decided = begun_s, start_dose_e, evidence, decided
 
     def forgive(self) -> None:
         """Count acts in a row from here: whoever takes a run up again after its end has mended what made it end."""
@@ -157,17 +157,28 @@ class Desk:
 
     # --- before an act ------------------------------------------------------------------------------
 
-    def heed(self, intervention: Intervention, step: int) -> None:
-        """Write down what a person commands, and do it.
+    def heed(self, intervention: Intervention, step: int) -> int:
+        """Write down what a person orders, have it hold from now on, and return the number of its record."""
+        with self.pen:
+            record = self.recorder.append("intervention", intervention, step=step)
+            self.standing = self.standing.with_(intervention)
+        self._spend_until(self._deadline_s)
+        return record
 
-        Raises
-        ------
-        Ended
-            It is a stop.
-        """
-        self.recorder.append("intervention", intervention, step=step)
-        if intervention.command == "stop":
-            raise Ended(RunStatus.STOPPED, f"stopped by {intervention.who} ({intervention.why})")
+    def adopt(self, standing: Standing) -> None:
+        """Go on with what people had ordered before the run was cut off."""
+        self.standing = standing
+        self._spend_until(self._deadline_s)
+        if standing.scalarizers:
+            self.use_scalarizers()
+
+    def budget(self, standing: Standing) -> BudgetConfig:
+        """Return what the run may spend, as it was configured and as people changed it."""
+        return self.job.config.budget.replace(**standing.budget)
+
+    def use_scalarizers(self) -> None:
+        """Compute targets as they were configured, and as people changed that, from now on."""
+        self.job.scalarizers.update(scalarizers_of(self.job.resolved.plain(), self.standing.scalarizers))
 
     def fit(self, state: MicroscopeState, heed: Callable[[], None]) -> MicroscopeState:
         """Return a state from which acts may be done: the given one, or one after waiting; see `Suspenders.hold`.
@@ -210,10 +221,6 @@ class Desk:
         left = self._spending.left(time_s, state.dose_e - self._start_dose_e, step, self.data_bytes)
         return self._with_area(left, state)
 
-    def permit(self, action: Action, state: MicroscopeState, left: Budget) -> Cost:
-        """Return what an act will cost, if the guard lets it pass; see `Guard.permit`."""
-        return self.guard.permit(action, state, left, self._area)
-
     def view(self, step: int, state: MicroscopeState, left: Budget) -> View:
         """Return what a policy sees now, with nothing pending."""
         return View(
@@ -223,6 +230,7 @@ class Desk:
             state=state,
             capabilities=self.capabilities,
             suspensions=self.suspenders.count,
+            wishes=self.standing.wishes,
         )
 
     def view_ahead(self, running: Intent, state: MicroscopeState, cost: Cost, begun_s: float) -> View:
@@ -256,6 +264,7 @@ class Desk:
             capabilities=self.capabilities,
             pending=(action,),
             suspensions=self.suspenders.count,
+            wishes=self.standing.wishes,
         )
 
     def act_id(self, step: int) -> str:
@@ -277,7 +286,20 @@ class Desk:
             raise PluginError(
                 "a policy must answer Decision or Finish", where="policy.ask", value=type(answer).__name__
             )
-        return Answer(answer, latency_s, Asked.of(view, self._evidence, self.act_id))
+        return Answer(answer, latency_s, Asked.of(view, self.evidence, self.act_id))
+
+    def permit(self, action: Action, state: MicroscopeState, left: Budget) -> Cost:
+        """Return what an action will cost, if guard and people permit it.
+
+        Raises
+        ------
+        GuardViolation, InstrumentError
+            See `Guard.permit`; or the place is one that people excluded.
+        """
+        if isinstance(action, Measure) and self.standing.bars(action, state):
+            remedy = "Undo the exclusion, or measure elsewhere"
+            raise LimitExceeded("a person excluded this place", where=action.kind, remedy=remedy)
+        return self.guard.permit(action, state, left, self._area)
 
     def leave_unused(self, answer: Answer) -> None:
         """Write down that a policy was asked and nothing came of its answer."""
@@ -303,6 +325,8 @@ class Desk:
             body["asked"] = answer.asked.plain()
         self.recorder.append("intent", body, step=step)
         self.decided = step + 1
+        with self.pen:
+            self.standing = self.standing.with_reached(decision.order)
         return Intent(step, act, decision, cost, latency_s)
 
     # --- after an act -------------------------------------------------------------------------------
@@ -321,10 +345,10 @@ class Desk:
 
     def tell(self, intent: Intent, result: Result) -> None:
         """Tell the policy, and whoever watches, what came of an act that is written down."""
-        self._evidence = self._evidence.with_(intent.decision, result.outcome)
+        self.evidence = self.evidence.with_(intent.decision, result.outcome)
         guarded("policy.tell", lambda: self.job.policy.tell(intent.decision, result))
-        if checkpoints.is_due(self.job.policy, self._evidence.told, self.job.config.engine.checkpoint_every):
-            checkpoints.make(self.job, self.recorder, self._evidence)
+        if checkpoints.is_due(self.job.policy, self.evidence.told, self.job.config.engine.checkpoint_every):
+            checkpoints.make(self.job, self.recorder, self.evidence)
         spent = Budget(
             time_s=self.elapsed_s(),
             dose_e=self.dose_e(result.outcome.state),
@@ -342,6 +366,8 @@ class Desk:
             The end of the run, where too many acts in a row came to nothing or did not fit the budget.
         """
         self.steps += 1
+        if outcome.overruled:
+            return None
         self._incumbents.take(intent.step, intent.decision, outcome)
         if outcome.status == "done":
             self._in_a_row = self._unfit = 0

@@ -13,12 +13,13 @@ from autoscope.engine.asking import Asked
 from autoscope.engine.checkpoints import Noted
 from autoscope.engine.desk import Intent
 from autoscope.engine.incumbent import Incumbents
+from autoscope.engine.standing import Standing
 from autoscope.engine.suspenders import SUSPENDED
 from autoscope.errors import JournalCorrupt, JournalError
 from autoscope.exposure import Cost
-from autoscope.journal import Readable, Record
+from autoscope.journal import Readable, Record, RecordKind
 from autoscope.journal.checkpoints import EVENT
-from autoscope.records import Act, Action, Best, Budget, Capabilities, Decision, MicroscopeState, Outcome
+from autoscope.records import Act, Action, Best, Budget, Capabilities, Decision, Intervention, MicroscopeState, Outcome
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -48,6 +49,8 @@ class Interruption:
     spent: Budget | None = None
     seq: int = 0
     """Of the record."""
+    safe: bool = False
+    """Whether it was made safe in the middle, because a person paused it or was waited for."""
 
 
 @dataclass
@@ -78,6 +81,10 @@ class History:
     suspensions: int = 0
     """How often the run was held because the instrument read back as unfit."""
     checkpoints: list[Noted] = field(default_factory=list)
+    standing: Standing = field(default_factory=Standing)
+    """What people ordered."""
+    retellings: list[tuple[int, int, Standing]] = field(default_factory=list)
+    """Where the policy was told everything again: outcomes told by then, number of the record, how things stood."""
     ended: dict[str, Any] | None = None
     """Body of the last record, if it is the end of the run."""
     begun_s: float = 0.0
@@ -172,8 +179,13 @@ def read_history(journal: Readable) -> History:
                 act = _intended(record)
                 index[act.intent.act.act_id] = len(history.acts)
                 history.acts.append(act)
+                history.standing = history.standing.with_reached(act.intent.decision.order)
             case "outcome":
                 _conclude(history, index, record)
+            case "intervention":
+                _intervene(history, record)
+            case "note" if record.body.get("event") == "awaiting":
+                _made_safe(history, record)
             case "question":
                 history.unused.append((record.seq, _asked(record.body, f"record {record.seq}")))
             case "note" if record.body.get("event") == SUSPENDED:
@@ -192,6 +204,28 @@ def read_history(journal: Readable) -> History:
             case _:
                 pass
     return history
+
+
+def read_interventions(journal: Readable) -> Standing:
+    """Return what people have ordered in a run, read from its interventions and the few records that bear on them.
+
+    Raises
+    ------
+    JournalCorrupt
+        A record does not verify, or tells what this version cannot understand.
+    """
+    history = History()
+    history.config = journal.started().get("config") or {}
+    kinds: tuple[RecordKind, ...] = ("intervention", "run_resumed", "intent")
+    for record in sorted((r for kind in kinds for r in journal.records(kind)), key=lambda r: r.seq):
+        if record.kind == "intervention":
+            _intervene(history, record)
+        elif record.kind == "run_resumed":
+            _take_up(history, record)
+        else:
+            order = (record.body.get("decision") or {}).get("order", "")
+            history.standing = history.standing.with_reached(str(order))
+    return history.standing
 
 
 def _intended(record: Record) -> PastAct:
@@ -226,9 +260,29 @@ def _conclude(history: History, index: dict[str, int], record: Record) -> None:
     history.told.append(number)
 
 
+def _intervene(history: History, record: Record) -> None:
+    said = _model(Intervention, record.body, f"record {record.seq}")
+    try:
+        command = said.parsed()
+    except ValidationError as error:
+        raise _strange("a command", f"record {record.seq}", error.errors()[0]["msg"]) from error
+    retells = history.standing.retells(command)
+    history.standing = history.standing.with_(said)
+    if retells and said.told is not None:
+        history.retellings.append((said.told, record.seq, history.standing))
+    if said.command in ("pause", "emergency_stop"):
+        _made_safe(history, record)
+
+
+def _made_safe(history: History, record: Record) -> None:
+    history.interruptions.append(Interruption(len(history.told), record.time_s, None, safe=True, seq=record.seq))
+
+
 def _take_up(history: History, record: Record) -> None:
     body, where = record.body, f"record {record.seq}"
-    history.config = body.get("config") or history.config
+    config = body.get("config") or history.config
+    history.standing = history.standing.taken_up(other_budget=config.get("budget") != history.config.get("budget"))
+    history.config = config
     state, spent = _model(MicroscopeState, body.get("state"), where), _model(Budget, body.get("spent"), where)
     history.interruptions.append(Interruption(len(history.told), record.time_s, None, state, spent, record.seq))
 

@@ -19,17 +19,20 @@ from typing import NoReturn
 from autoscope.clock import SimClock
 from autoscope.config import config_hash
 from autoscope.engine.acting import Span, came_to, execute, guarded, take_in
-from autoscope.engine.asking import Answer
+from autoscope.engine.asking import Answer, as_decision
 from autoscope.engine.assemble import Job
+from autoscope.engine.boundary import Boundary
 from autoscope.engine.checkpoints import Checkpoint
 from autoscope.engine.desk import Desk, Intent
+from autoscope.engine.directing import settled
 from autoscope.engine.events import Ended, Listener, RunEnd, RunStatus, Silence
 from autoscope.engine.history import History
 from autoscope.engine.overlap import Overlap
 from autoscope.engine.past import Past
 from autoscope.engine.policy_thread import Calls, InLine, PolicyThread
 from autoscope.engine.resuming import TakenUp, Walked, take_up
-from autoscope.engine.steering import Inbox, QueueInbox
+from autoscope.engine.steering import Attended, Inbox, QueueInbox
+from autoscope.engine.urgency import Urgency
 from autoscope.engine.watching import watch
 from autoscope.errors import AutoscopeError, BusError, DataError, GuardViolation, InstrumentError, PluginError
 from autoscope.exposure import Cost
@@ -80,6 +83,10 @@ class Engine:
         self._desk: Desk | None = None
         self._overlap: Overlap | None = None
         self._opened = self._beamless = False
+        self._boundary: Boundary | None = None
+        self._urgency = Urgency(job)
+        if isinstance(self._inbox, Attended):
+            self._inbox.on_urgent(self._urgency.take)
         self._start_s = job.clock.now_s()
         self._calls: Calls = InLine()
         self._taken: TakenUp | None = None
@@ -220,6 +227,9 @@ class Engine:
         )
         try:
             self._recorder.append("run_ended", end)
+            boundary = self._overlap.boundary if self._overlap is not None else self._boundary
+            if boundary is not None:
+                boundary.close(f"the run is over: {reason}")
         finally:
             self._recorder.close()
             environment.close()
@@ -236,7 +246,7 @@ class Engine:
         if alongside and not isinstance(self._job.clock, SimClock):
             self._calls = PolicyThread()
         if ahead:
-            self._overlap = Overlap(desk, self._inbox, self._calls, past)
+            self._overlap = Overlap(desk, self._inbox, self._calls, past, self._urgency)
             self._overlap.walk()
         for intent in past.open:
             self._resolve(desk, intent, past)
@@ -244,16 +254,32 @@ class Engine:
             self._one_step(desk)
 
     def _one_step(self, desk: Desk) -> None:
-        self._heed(desk)
-        state = desk.fit(self._job.environment.read_state(), lambda: self._heed(desk))
+        boundary = self._people(desk)
+        boundary.cross(desk.steps)
+        state = desk.fit(self._job.environment.read_state(), lambda: boundary.cross(desk.steps))
         left = desk.left(state, desk.steps)
         decision, answer = self._decide(desk, state, left)
         intent = desk.intend(desk.steps, decision, state, answer)
+        self._do(desk, intent, state, left)
+
+    def _do(self, desk: Desk, intent: Intent, state: MicroscopeState, left: Budget) -> None:
+        """Do an act that is written down, if people let it be done."""
+        try:
+            overruled = self._people(desk).leave(intent, state, left)
+        except Ended:
+            error = GuardViolation("the act was never started: the run ended before its turn came")
+            never = came_to("refused", intent.act, state, state, error).outcome
+            self._recorder.append("outcome", never, step=intent.step)
+            raise
+        if overruled is not None:
+            self._conclude(desk, intent, left, came_to("refused", intent.act, state, state, overruled), None)
+            return
         self._conclude(desk, intent, left, *self._act(desk, intent, state, left))
 
-    def _heed(self, desk: Desk) -> None:
-        for intervention in self._inbox.take():
-            desk.heed(intervention, desk.steps)
+    def _people(self, desk: Desk) -> Boundary:
+        if self._boundary is None:
+            self._boundary = Boundary(desk, self._inbox, self._calls, aborted=self._urgency.ended)
+        return self._boundary
 
     def _resolve(self, desk: Desk, intent: Intent, past: Past) -> None:
         """Bring the act at which the run was cut off to its outcome: recalled, or begun now if it never was."""
@@ -261,7 +287,7 @@ class Engine:
         state = view.state if view else self._job.environment.read_state()
         left = view.budget if view else desk.left_at(state, intent.step, desk.elapsed_s())
         if known is None:
-            self._conclude(desk, intent, left, *self._act(desk, intent, state, left))
+            self._do(desk, intent, state, left)
             return
         if isinstance(known, Observation):
             known = take_in(self._job, desk.guard, self._recorder, intent.act, intent.step, known)
@@ -278,11 +304,15 @@ class Engine:
         if (ended := desk.count(intent, result.outcome, left)) is not None:
             raise ended
 
-    def _decide(self, desk: Desk, state: MicroscopeState, left: Budget) -> tuple[Decision, Answer]:
+    def _decide(self, desk: Desk, state: MicroscopeState, left: Budget) -> tuple[Decision, Answer | None]:
         view = desk.view(desk.steps, state, left)
         answer = self._calls.submit(lambda: desk.ask(view)).result()
         desk.spend_decision_time()
-        return answer.decision(), answer
+        done = settled(desk, answer, view)
+        if done is answer.what:
+            return answer.decision(), answer
+        desk.leave_unused(answer)
+        return as_decision(done), None
 
     def _act(
         self, desk: Desk, intent: Intent, state: MicroscopeState, left: Budget
@@ -295,10 +325,11 @@ class Engine:
         preparing = self._prepare(desk, intent, state, cost)
         span = Span(self._job.clock.now_s())
         try:
-            observation = execute(self._job, act)
+            with self._urgency.running(act.act_id):
+                observation = execute(self._job, act)
         except (InstrumentError, BusError, PluginError) as error:
-            span = span.until(self._job.clock.now_s())
-            return came_to("failed", act, state, self._job.environment.read_state(), error, span), preparing
+            span, why = span.until(self._job.clock.now_s()), self._urgency.overruled(act.act_id) or error
+            return came_to("failed", act, state, self._job.environment.read_state(), why, span), preparing
         span = span.until(self._job.clock.now_s())
         return take_in(self._job, desk.guard, self._recorder, act, intent.step, observation, span), preparing
 

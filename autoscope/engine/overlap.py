@@ -22,54 +22,28 @@ comes just before the instrument's.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
 
 from autoscope.clock import SimClock
-from autoscope.engine.acting import NEVER, Span, came_to, execute, take_in
-from autoscope.engine.asking import Answer
+from autoscope.engine.acting import Span, came_to, execute, take_in
+from autoscope.engine.asking import Answer, as_decision
+from autoscope.engine.boundary import Boundary
 from autoscope.engine.desk import Desk, Intent
+from autoscope.engine.directing import settled
 from autoscope.engine.events import Ended, RunStatus
 from autoscope.engine.past import Past
 from autoscope.engine.policy_thread import Calls, InLine, PolicyThread
 from autoscope.engine.steering import Inbox
+from autoscope.engine.turn import Done, Turn, before_of
+from autoscope.engine.urgency import Urgency
 from autoscope.errors import BusError, GuardViolation, InstrumentError, JournalError, PluginError
-from autoscope.exposure import Cost
 from autoscope.records import Budget, Decision, MicroscopeState, Observation, Result, Wait
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class _Done:
-    """An act that is over, with what was known before it; not written down yet."""
-
-    intent: Intent
-    state: MicroscopeState
-    left: Budget
-    answer: Observation | Result
-    span: Span = NEVER
-
-
-@dataclass
-class _Turn:
-    """What the policy's thread does while one act runs."""
-
-    running: Intent
-    state: MicroscopeState
-    """When the act began, at ``begun_s`` on the clock of the run."""
-    cost: Cost
-    begun_s: float
-    asked: bool = False
-    overtaken: threading.Event = field(default_factory=threading.Event)
-    """A stand-in was taken; whatever the policy answers is for later."""
-    answered: bool = False
-    future: Future[Intent | None] = field(default_factory=Future)
 
 
 class Overlap:
@@ -87,16 +61,22 @@ class Overlap:
         What went before, of a run that is taken up again.
     """
 
-    def __init__(self, desk: Desk, inbox: Inbox, calls: Calls, past: Past | None = None) -> None:
-        self._desk, self._inbox, self._calls = desk, inbox, calls
+    def __init__(
+        self, desk: Desk, inbox: Inbox, calls: Calls, past: Past | None = None, urgency: Urgency | None = None
+    ) -> None:
+        self._desk, self._calls = desk, calls
+        self._urgency = urgency or Urgency(desk.job)
+        self.boundary = Boundary(
+            desk, inbox, calls, before=self._keep_finished, quiet=self._fall_quiet, aborted=self._urgency.ended
+        )
         past = past or Past()
         self._environment = desk.job.environment
         self._deadline_s = desk.job.config.engine.decision_deadline_s
-        self._pen = desk.suspenders.pen = threading.Lock()
+        self._pen = desk.pen
         self._stand_ins = past.stand_ins
         self._reopened = deque(past.open)
         self._known, self._fruitless = dict(past.known), past.fruitless
-        self._finished: deque[_Done] = deque()
+        self._finished: deque[Done] = deque()
         self._untold: deque[tuple[Intent, Result]] = deque()
         self._next: Intent | None = None
         self._intents = desk.decided
@@ -136,59 +116,67 @@ class Overlap:
         """Do an act and return the next one, if it could be decided meanwhile."""
         if intent.step in self._known:
             return self._follow(self._begin_turn(self._known_turn(intent)), self._recalled(intent))
-        state = self._state = self._desk.fit(self._environment.read_state(), self._heed)
+        state = self._state = self._desk.fit(
+            self._environment.read_state(), lambda: self.boundary.cross(intent.step, intent)
+        )
         left = self._desk.left(state, intent.step)
+        if (overruled := self.boundary.leave(intent, state, left)) is not None:
+            self._refuse(intent, state, left, overruled)
+            return None
         try:
             cost = self._desk.permit(intent.act.action, state, left)
         except (GuardViolation, InstrumentError) as error:
-            self._next = None
-            self._finished.append(_Done(intent, state, left, came_to("refused", intent.act, state, state, error)))
+            self._refuse(intent, state, left, error)
             return None
-        turn = self._begin_turn(_Turn(intent, state, cost, self._desk.elapsed_s()))
+        turn = self._begin_turn(Turn(intent, state, cost, self._desk.elapsed_s()))
         return self._follow(turn, self._execute(intent, state, left))
 
-    def _follow(self, turn: _Turn, done: _Done) -> Intent | None:
+    def _refuse(self, intent: Intent, state: MicroscopeState, left: Budget, error: Exception) -> None:
+        """Let an act that is decided come to nothing."""
+        self._next = None
+        self._finished.append(Done(intent, state, left, came_to("refused", intent.act, state, state, error)))
+
+    def _follow(self, turn: Turn, done: Done) -> Intent | None:
         self._finished.append(done)
         if turn.asked:  # on a simulated clock, the only one that counts this, the turn is over
             self._desk.spend_decision_time(self._desk.elapsed_s() - turn.begun_s)
-        following = self._await(turn)
-        self._heed()
-        return following
+        return self._heed(self._await(turn))
 
-    def _execute(self, intent: Intent, state: MicroscopeState, left: Budget) -> _Done:
+    def _execute(self, intent: Intent, state: MicroscopeState, left: Budget) -> Done:
         clock = self._desk.job.clock
         span = Span(clock.now_s())
         try:
             try:
-                answer: Observation | Result = execute(self._desk.job, intent.act)
+                with self._urgency.running(intent.act.act_id):
+                    answer: Observation | Result = execute(self._desk.job, intent.act)
                 span = span.until(clock.now_s())
             except (InstrumentError, BusError, PluginError) as error:
-                span = span.until(clock.now_s())
-                answer = came_to("failed", intent.act, state, self._environment.read_state(), error, span)
+                span, why = span.until(clock.now_s()), self._urgency.overruled(intent.act.act_id) or error
+                answer = came_to("failed", intent.act, state, self._environment.read_state(), why, span)
         except Exception as error:  # beyond what an act may run into: the run ends, but the act has its outcome
             failed = came_to("failed", intent.act, state, state, error, span)
             self._desk.spend(intent.act.action, failed)
-            self._finished.append(_Done(intent, state, left, failed))
+            self._finished.append(Done(intent, state, left, failed))
             raise
         self._state = answer.state if isinstance(answer, Observation) else answer.outcome.state
         self._desk.spend(intent.act.action, answer)
-        return _Done(intent, state, left, answer, span)
+        return Done(intent, state, left, answer, span)
 
-    def _known_turn(self, intent: Intent) -> _Turn:
-        state, now_s = _before(self._known[intent.step]), self._desk.elapsed_s()
+    def _known_turn(self, intent: Intent) -> Turn:
+        state, now_s = before_of(self._known[intent.step]), self._desk.elapsed_s()
         if isinstance(self._desk.job.clock, SimClock):  # the instrument's too: what was decided meanwhile had its time
             now_s = min(now_s, state.time_s - self._desk.start_s)
-        return _Turn(intent, state, intent.cost, now_s)
+        return Turn(intent, state, intent.cost, now_s)
 
-    def _recalled(self, intent: Intent) -> _Done:
+    def _recalled(self, intent: Intent) -> Done:
         """Return the answer of an act that the instrument remembers from before the run was cut off."""
         answer = self._known.pop(intent.step)
         self._state = answer.state if isinstance(answer, Observation) else answer.outcome.state
-        left = self._desk.left_at(_before(answer), intent.step, self._desk.elapsed_s())
+        left = self._desk.left_at(before_of(answer), intent.step, self._desk.elapsed_s())
         self._desk.spend(intent.act.action, answer)
-        return _Done(intent, _before(answer), left, answer)
+        return Done(intent, before_of(answer), left, answer)
 
-    def _begin_turn(self, turn: _Turn) -> _Turn:
+    def _begin_turn(self, turn: Turn) -> Turn:
         self._next = None
         if self._reopened:  # what follows was decided before the run was cut off
             turn.asked = True
@@ -205,7 +193,7 @@ class Overlap:
         self._call = future = self._calls.submit(call)
         return future
 
-    def _await(self, turn: _Turn) -> Intent | None:
+    def _await(self, turn: Turn) -> Intent | None:
         """Return what is decided, waiting for it no longer than the deadline if there is a stand-in."""
         if self._deadline_s is None:
             return turn.future.result()
@@ -233,11 +221,22 @@ class Overlap:
             except Exception as error:
                 self._broken = self._broken or error
 
-    def _heed(self) -> None:
-        for intervention in self._inbox.take():
+    def _heed(self, following: Intent | None = None) -> Intent | None:
+        """Hear people, and return what was decided to follow if they leave it at that."""
+        self.boundary.cross(following.step if following else self._intents, following)
+        if following is not None and (overruled := self.boundary.overruled(following, self._state)) is not None:
+            left = self._desk.left_at(self._state, following.step, self._desk.elapsed_s())
+            self._refuse(following, self._state, left, overruled)
+            return None
+        return following
+
+    def _fall_quiet(self) -> None:
+        """Return when the policy has been told all that is over; an answer that is late is not used any more."""
+        self._submit(self._settle).result()
+        late, self._late = self._late, None
+        if late is not None:
             with self._pen:
-                self._keep_finished()
-                self._desk.heed(intervention, self._next.step if self._next else self._intents)
+                self._desk.leave_unused(late)
 
     def _decide_now(self) -> Intent:
         """Return an act decided with nothing pending."""
@@ -247,9 +246,12 @@ class Overlap:
         view = self._desk.view(self._intents, state, self._desk.left(state, self._intents))
         answer = self._submit(lambda: self._desk.ask(view)).result()
         self._desk.spend_decision_time()
-        decision = answer.decision()
+        done = settled(self._desk, answer, view)
         with self._pen:
-            return self._intend(decision, state, answer)
+            if done is answer.what:
+                return self._intend(answer.decision(), state, answer)
+            self._desk.leave_unused(answer)
+            return self._intend(as_decision(done), state)
 
     def wind_up(self, status: RunStatus, reason: str) -> tuple[RunStatus, str]:
         """Write down what came of every act that is over, and that an act decided ahead was never started.
@@ -293,7 +295,7 @@ class Overlap:
 
     # --- the policy's thread ------------------------------------------------------------------------
 
-    def _take_turn(self, turn: _Turn) -> Intent | None:
+    def _take_turn(self, turn: Turn) -> Intent | None:
         try:
             self._settle(before=turn.running.step)
             return self._look_ahead(turn)
@@ -318,7 +320,7 @@ class Overlap:
             done = self._finished.popleft()
             self._untold.append((done.intent, self._keep(done)))
 
-    def _keep(self, done: _Done) -> Result:
+    def _keep(self, done: Done) -> Result:
         if isinstance(done.answer, Result):
             return self._conclude(done, done.answer)
         desk, act, seen = self._desk, done.intent.act, done.answer
@@ -330,16 +332,17 @@ class Overlap:
             raise
         return self._conclude(done, result)
 
-    def _conclude(self, done: _Done, result: Result) -> Result:
+    def _conclude(self, done: Done, result: Result) -> Result:
         self._desk.recorder.append("outcome", result.outcome, step=done.intent.step)
-        self._ended = self._ended or self._desk.count(done.intent, result.outcome, done.left)
+        ended = self._desk.count(done.intent, result.outcome, done.left)  # of each act, also after the first end
+        self._ended = self._ended or ended
         return result
 
     def _tell_kept(self) -> None:
         while self._untold:
             self._desk.tell(*self._untold.popleft())
 
-    def _look_ahead(self, turn: _Turn) -> Intent | None:
+    def _look_ahead(self, turn: Turn) -> Intent | None:
         if turn.overtaken.is_set():
             return None
         try:
@@ -348,9 +351,13 @@ class Overlap:
             return None  # nothing will be left; whether that is true is seen when the act is done
         turn.asked = True
         answer = self._take_late() or self._desk.ask(view)
-        decision = answer.what
+        decision = settled(self._desk, answer, view)
         with self._pen:
             turn.answered = True
+            if decision is not answer.what and not (turn.overtaken.is_set() or self._over):
+                self._desk.leave_unused(answer)
+                return self._intend(as_decision(decision), view.state)
+            decision = answer.what
             if not isinstance(decision, Decision) or isinstance(decision.action, Wait):
                 self._desk.leave_unused(answer)
                 return None
@@ -383,10 +390,6 @@ class Overlap:
         self._purpose = decision.purpose
         self._stand_ins.note(decision, intent.step)
         return intent
-
-
-def _before(answer: Observation | Result) -> MicroscopeState:
-    return answer.state_before if isinstance(answer, Observation) else answer.outcome.state_before
 
 
 def _worse(status: RunStatus, reason: str, error: Exception) -> tuple[RunStatus, str]:

@@ -38,6 +38,8 @@ class Stored:
         The run's journal.
     """
 
+    recorded = True
+
     def __init__(self, journal: Readable) -> None:
         self._journal = journal
 
@@ -58,6 +60,10 @@ class Stored:
         """
         return Result(outcome, tuple(self._journal.load_frame(ref) for ref in outcome.frames))
 
+    def again(self, past: PastAct, outcome: Outcome) -> Result:
+        """Return what came of an act a second time."""
+        return self.result(past, outcome)
+
 
 class Rebuilt:
     """Results of a simulated instrument that died with its process: made anew, it does the recorded acts again.
@@ -76,6 +82,8 @@ class Rebuilt:
         Whether frames and states must be those recorded; not so on a real clock, whose instants never come again: then
         the policy is told the recorded frames.
     """
+
+    recorded = True
 
     def __init__(self, job: Job, history: History, stored: Stored, *, exact: bool) -> None:
         self._job, self._stored, self._exact = job, stored, exact
@@ -123,6 +131,10 @@ class Rebuilt:
         self._done += 1
         return Result(outcome, frames) if self._exact else self._stored.result(past, outcome)
 
+    def again(self, past: PastAct, outcome: Outcome) -> Result:
+        """Return what came of an act that was done again already, from the disk."""
+        return self._stored.result(past, outcome)
+
     def finish(self, last_s: float) -> None:
         """Bring the instrument to the end of the record."""
         self._interrupt(last_s)
@@ -165,10 +177,10 @@ class Rebuilt:
             raise _differs(where, now, recorded)
 
     def _interrupt(self, time_s: float) -> None:
-        """Make the instrument safe where a run ended before it was taken up again."""
+        """Make the instrument safe where a run ended before it was taken up again, or waited for a person."""
         while self._interruptions and self._due(self._interruptions[0], time_s):
             end = self._interruptions.popleft()
-            if end.ended is not None:
+            if end.ended is not None or end.safe:
                 self._go_to(end.time_s)
                 self._job.environment.make_safe()
                 self._job.environment.read_state()

@@ -11,7 +11,7 @@ from autoscope.engine.asking import Asked
 from autoscope.engine.comparing import Difference, cause, compare
 from autoscope.engine.history import History, PastAct
 from autoscope.engine.rebuilding import Stored
-from autoscope.engine.walking import Said, Told, stand_ins, walk
+from autoscope.engine.walking import Retold, Said, Told, stand_ins, walk
 from autoscope.protocols import Policy, Scalarizer
 from autoscope.records import Decision, Finish, Outcome, Result
 
@@ -114,6 +114,8 @@ def replay(
                 found.checkpoints += 1
                 found.same_state += event.state_sha256 == states[event.evidence.told]
             continue
+        if isinstance(event, Retold):
+            continue
         _judge(found, event, tolerance, made_differently or [], others=others)
     if not others:
         _judge_stand_ins(found, history)
@@ -176,8 +178,11 @@ class Rescored(Stored):
         Target name to scalarizer.
     """
 
+    recorded = False
+
     def __init__(self, source: Stored, scalarizers: Mapping[str, Scalarizer]) -> None:
         self._source, self._scalarizers = source, scalarizers
+        self._seen: set[str] = set()
         self.changed = 0
 
     def before(self, asked: Asked) -> None:
@@ -191,6 +196,8 @@ class Rescored(Stored):
         values, fault = scalarize(self._scalarizers, recorded.frames)
         before = {v.name: v.value for v in outcome.values}
         after = {v.name: v.value for v in values}
-        self.changed += sum(before.get(name) != after.get(name) for name in {*before, *after})
+        if outcome.act_id not in self._seen:
+            self.changed += sum(before.get(name) != after.get(name) for name in {*before, *after})
+        self._seen.add(outcome.act_id)
         status = "done" if fault is None else "rejected"
         return Result(outcome.replace(values=values, fault=fault, status=status), recorded.frames)

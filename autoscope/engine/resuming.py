@@ -19,13 +19,13 @@ from autoscope.engine.history import History, PastAct
 from autoscope.engine.past import Past
 from autoscope.engine.rebuilding import Rebuilt, Stored
 from autoscope.engine.stand_in import StandIns
-from autoscope.engine.walking import Said, Told, walk
+from autoscope.engine.walking import Retold, Said, Told, walk
 from autoscope.errors import AutoscopeError, BusError, NotRepeatable, OutcomeUnknown
 from autoscope.journal import Readable
 from autoscope.protocols import Remembering, Reproducible
 from autoscope.records import Budget, MicroscopeState, Observation, Outcome, Result, View
 
-Walked = Callable[[Said | Told], None]
+Walked = Callable[[Said | Told | Retold], None]
 
 IGNORED = frozenset({"time_s", "dose_e"})
 """Fields of a state that go on while nobody looks; electrons are counted elsewhere."""
@@ -107,6 +107,8 @@ def take_up(
     state = environment.read_state()
     start_dose_e, restarted = _start_dose(history, state, rebuilt=rebuilt)
     counted.finish(start_dose_e)
+    other_budget = job.resolved.plain()["budget"] != (history.config.get("budget") or {})
+    desk.adopt(history.standing.taken_up(other_budget=other_budget))
     known = {} if rebuilt else {act.intent.step: _recall(job, history, act) for act in history.open}
     if not rebuilt:
         state = environment.read_state()  # what was asked may have settled meanwhile
@@ -136,7 +138,10 @@ class _Counted:
         self.decisions = 0
         self.ended: Ended | None = None
 
-    def take(self, event: Said | Told) -> None:
+    def take(self, event: Said | Told | Retold) -> None:
+        if isinstance(event, Retold):
+            self._evidence = event.evidence
+            return
         if isinstance(event, Told):
             self._evidence = event.evidence
             self._outcomes.append((event.past, event.result.outcome))
@@ -228,7 +233,10 @@ def _past(history: History, counted: _Counted, known: dict[int, Observation | Re
     capabilities, actions = history.capabilities, history.actions()
     views: dict[int, View] = {}
     if rebuilt:
-        views = {a.intent.step: a.asked.again(capabilities, actions) for a in history.open if a.asked is not None}
+        standing = history.standing
+        views = {
+            a.intent.step: a.asked.again(capabilities, actions, standing) for a in history.open if a.asked is not None
+        }
     return Past(
         open=tuple(act.intent for act in history.open),
         known=known,

@@ -58,6 +58,8 @@ class Accounts:
             case "run_resumed":
                 self._take_budget(record)  # it may have been changed when the run was resumed
                 self._resumed = True
+            case "intervention":
+                self._change_budget(record)
             case "note" | "fault":
                 self._resumed = self._resumed or "resum" in f"{record.kind} {record.body.get('event', '')}"
 
@@ -77,6 +79,14 @@ class Accounts:
             self._decision_s = EngineConfig.model_validate(parts.get("engine") or {}).decision_time_s
         except ValidationError:
             self._say(record, "its budget cannot be understood, so nothing is counted against it")
+
+    def _change_budget(self, record: Record) -> None:
+        changed = (record.body.get("effect") or {}).get("budget")
+        if changed is not None:
+            try:
+                self._budget = BudgetConfig.model_validate(changed)
+            except ValidationError:
+                self._say(record, "the budget it sets cannot be understood; the one before is counted against")
 
     def _count(self, record: Record) -> None:
         body, act_id = record.body, str(record.body.get("act_id"))

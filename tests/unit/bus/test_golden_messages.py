@@ -167,7 +167,12 @@ def test_what_is_written_out_is_what_the_model_says_whatever_the_identifier_and_
 
 
 def test_every_verb_but_those_of_streams_has_a_golden_request():
-    assert {ask.verb for ask in ASKS.values()} == {verb.value for verb in Verb} - {"subscribe", "fetch"}
+    assert {ask.verb for ask in ASKS.values()} == {verb.value for verb in Verb} - {
+        "subscribe",
+        "fetch",
+        "watch",
+        "steer",
+    }
 
 
 def test_an_observation_survives_the_wire_to_the_bit():
