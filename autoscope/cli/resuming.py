@@ -212,7 +212,7 @@ def _warn_of_versions(console: Console, history: History, plugins: tuple[object,
 @contextmanager
 def _walking(
     console: Console, history: History, listener: Listener, begin: Checkpoint | None, *, quiet: bool
-) -> Iterator[Callable[[Said | Told], None]]:
+) -> Iterator[Walked]:
     """Show how far the walk has come, and let the listener see the past."""
     columns = (TextColumn("telling the policy everything again"), BarColumn(40), MofNCompleteColumn())
     bar = Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal)
