@@ -100,6 +100,13 @@ class Blank(Value):
     blanked: bool = True
 
 
+class SetValves(Value):
+    """Open (True) or close (False) the valves between gun and sample; closing also blanks the beam."""
+
+    kind: Literal["set_valves"] = "set_valves"
+    valves_open: bool
+
+
 class Wait(Value):
     """Do nothing for a while, e.g. until drift has settled."""
 
@@ -108,6 +115,6 @@ class Wait(Value):
 
 
 Action = Annotated[
-    MoveStage | SetOptics | Scan | Measure | SpectrumImage | SetStimulus | LoadSample | Blank | Wait,
+    MoveStage | SetOptics | Scan | Measure | SpectrumImage | SetStimulus | LoadSample | Blank | SetValves | Wait,
     Field(discriminator="kind"),
 ]

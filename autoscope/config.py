@@ -88,6 +88,22 @@ class LimitsConfig(ConfigModel):
     """Fluence a place may receive in one act."""
 
 
+class ParkConfig(ConfigModel):
+    """Where the stage is left; what is absent stays."""
+
+    x_m: Length | None = 0.0
+    y_m: Length | None = 0.0
+    z_m: Length | None = None
+
+
+class EndConfig(ConfigModel):
+    """How the instrument is left at the end of a run, whatever its end: the beam is always blanked first."""
+
+    park: ParkConfig | None = ParkConfig()
+    close_valves: bool = True
+    """Where the instrument has valves that software closes."""
+
+
 class EngineConfig(ConfigModel):
     """How the loop behaves."""
 
@@ -137,6 +153,10 @@ class RunConfig(ConfigModel):
     budget: BudgetConfig = BudgetConfig()
     limits: LimitsConfig = LimitsConfig()
     engine: EngineConfig = EngineConfig()
+    sample_slot: NonNegativeInt | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Slot of the carousel whose sample is loaded before anything else; absent: whatever is loaded."""
+    end: EndConfig | None = Field(default=None, exclude_if=lambda value: value is None)
+    """What is done at the end besides blanking the beam; absent: nothing."""
     exports: tuple[ExportFormat, ...] = Field(default=(), exclude_if=lambda formats: not formats)
     """Written into the run folder at the end, after the report; a failure is told and does not fail the run."""
 

@@ -26,6 +26,7 @@
     │   ├── JournalCorrupt     the hash chain or a frame does not verify
     │   ├── JournalFull        no space to write what must be written
     │   └── NotRepeatable      doing or deciding again what is recorded gives something else
+    ├── QueueError             the queue of experiments
     ├── IdentityError          the key of this installation
     ├── ExportError            an export cannot be written as asked
     ├── ModelError             a surrogate
@@ -167,6 +168,10 @@ class JournalFull(JournalError):
 
 class NotRepeatable(JournalError):
     """Doing or deciding again what a record tells gives something else than it tells."""
+
+
+class QueueError(AutoscopeError):
+    """The queue of experiments cannot be read, changed or run as asked."""
 
 
 class IdentityError(AutoscopeError):

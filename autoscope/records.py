@@ -28,6 +28,7 @@ from autoscope.actions import MoveStage as MoveStage
 from autoscope.actions import Scan as Scan
 from autoscope.actions import SetOptics as SetOptics
 from autoscope.actions import SetStimulus as SetStimulus
+from autoscope.actions import SetValves as SetValves
 from autoscope.actions import SpectrumImage as SpectrumImage
 from autoscope.actions import Value as Value
 from autoscope.actions import Wait as Wait
@@ -69,6 +70,8 @@ class MicroscopeState(Value):
     vacuum_pa: PositiveFloat | None = Field(default=None, exclude_if=lambda value: value is None)
     """Pressure at the sample, where there is a gauge."""
     blanked: bool = True
+    valves_open: bool | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Whether the valves between gun and sample are open; None where software cannot tell."""
     dose_e: NonNegativeFloat = 0.0
     """Electrons that have reached the sample since the instrument was started."""
 
@@ -405,24 +408,6 @@ class Stage(Value):
     note: str = ""
     examples: tuple[Action, ...] = ()
     """Acts like those of the stage, for the guard to try before any beam."""
-
-
-class Best(Value):
-    """The highest value of a target so far, and where it was measured."""
-
-    name: str
-    """The target."""
-    value: float
-    std: NonNegativeFloat
-    unit: str
-    step: int
-    act_id: str
-    target: str
-    """What was measured, e.g. ``particle 340``."""
-    sample_slot: int
-    x_m: float
-    """In the stage frame, with the offset of the probe."""
-    y_m: float
 
 
 class Intervention(Value):

@@ -50,6 +50,8 @@ def _smoke(path: Path) -> str:
         return _night(path, ROOT / "configs" / "instrument" / f"{NIGHTS[path.stem]}.yaml")
     if document.get("job") == "bench":
         return _bench(path, document)
+    if document.get("job") == "queue":
+        return _queue(path)
     if document.get("job") == "serve":
         return _serve_for_a_moment(path)
     options = document.get("environment", {}).get("options", {})
@@ -78,6 +80,27 @@ def _over_the_bus(path: Path) -> str:
         if not said:
             return "FAILED: serve"
         return _run(path, {}, "--set", f"environment.options.instrument.options.address={address}")
+
+
+def _queue(path: Path) -> str:
+    """Add all experiments of a file to a queue, run it, and verify every run."""
+    with tempfile.TemporaryDirectory() as folder:
+        queue = ("--queue", str(Path(folder) / "queue.sqlite"))
+        for command in (("add", str(path), *queue), ("run", "--smoke", "--quiet", "--runs", folder, *queue)):
+            done = subprocess.run([AUTOSCOPE, "queue", *command], cwd=ROOT, capture_output=True, text=True, timeout=300)
+            if done.returncode:
+                print(done.stdout[-2000:], done.stderr[-2000:])
+                return f"FAILED: queue {command[0]}"
+        runs = [run.parent for run in Path(folder).glob("*/journal.sqlite")]
+        verified = [subprocess.run([AUTOSCOPE, "verify", str(run)], capture_output=True, timeout=300) for run in runs]
+        wanted = len(yaml.safe_load(path.read_text())["experiments"])
+        if (
+            len(runs) != wanted
+            or any(v.returncode for v in verified)
+            or not (Path(folder) / "queue_report.html").is_file()
+        ):
+            return "FAILED: verify"
+    return "passed"
 
 
 def _night(path: Path, instrument: Path) -> str:

@@ -25,7 +25,18 @@ from autoscope.errors import (
 from autoscope.exposure import Cost
 from autoscope.guard import AreaDose, Guard
 from autoscope.protocols import Clock, Instrument
-from autoscope.records import Act, Action, Blank, Budget, LoadSample, MicroscopeState, MoveStage, Observation, SetOptics
+from autoscope.records import (
+    Act,
+    Action,
+    Blank,
+    Budget,
+    LoadSample,
+    MicroscopeState,
+    MoveStage,
+    Observation,
+    SetOptics,
+    SetValves,
+)
 
 T = TypeVar("T")
 Respond = Callable[[Answer, list[Buffer]], None]
@@ -316,6 +327,8 @@ def confirm(action: Action, state: MicroscopeState, tolerances: dict[str, float]
             asked = {"blanked": action.blanked}
         case LoadSample():
             asked = {"sample_slot": action.slot}
+        case SetValves():
+            asked = {"valves_open": action.valves_open}
         case _:
             return False
     for name, value in asked.items():

@@ -17,6 +17,7 @@ from autoscope.cli import (
     export_commands,
     keys_commands,
     night_commands,
+    queue_commands,
     record_commands,
     resume_commands,
     runs_commands,
@@ -44,6 +45,7 @@ A run is described by one YAML file (see configs/). Everything that happens is w
   autoscope export runs/RUN --format nexus          hand it on: nexus, rocrate, prov, csv, parquet, zarr
   autoscope resume runs/RUN                         go on after a crash, a full disk or a stop
   autoscope replay runs/RUN                         make every decision again and compare
+  autoscope queue add CONFIG; autoscope queue run   several experiments and samples in one night
   autoscope runs --sample "Pt/C"                    find runs again
   autoscope bench configs/bench_quick.yaml          compare policies offline
   autoscope status runs/RUN                         how it stands, in a few words
@@ -56,6 +58,7 @@ bench_commands.register(app)
 bus_commands.register(app)
 doctor_commands.register(app)
 night_commands.register(app)
+queue_commands.register(app)
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file that describes the run (see configs/).")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, e.g. runs/20260101T200000Z-my_run.")]

@@ -8,13 +8,13 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from autoscope.chance import stream
 from autoscope.cli.resuming import resolved_config
 from autoscope.cli.running import require_run
 from autoscope.config import Document
-from autoscope.engine.assemble import Resolved
+from autoscope.engine.assemble import Resolved, make_policy
 from autoscope.engine.history import History, read_history
 from autoscope.engine.loop import describe_action
+from autoscope.engine.preparing import decider
 from autoscope.engine.rebuilding import Stored
 from autoscope.engine.replaying import Replayed, Rescored, replay
 from autoscope.journal import JournalReader
@@ -36,10 +36,10 @@ def replay_run(folder: Path, policy: Path | None, scalarizer: Path | None, *, to
     source = Stored(reader)
     if scalarizer is not None:
         source = Rescored(source, {name: c.plugin(c.options) for name, c in resolved.scalarizers.items()})
-    chosen = resolved.policy.plugin(resolved.policy.options, rng=stream(resolved.config.seed, "policy"))
+    chosen = make_policy(resolved)
     made = differences(
         _comparable(history.started.get("made_by") or {}),
-        _comparable(provenance([chosen, *(c.plugin for c in resolved.scalarizers.values())])),
+        _comparable(provenance([decider(chosen), *(c.plugin for c in resolved.scalarizers.values())])),
     )
     for text in made:
         console.print(f"[yellow]made otherwise:[/] {text}", highlight=False)

@@ -77,11 +77,7 @@ def _resume(
     with_report: bool,
     from_beginning: bool,
 ) -> int:
-    if Journal.is_blank(folder):
-        end = _begin(folder, overrides, console, quiet=quiet)
-    else:
-        require_run(folder)
-        end = _go_on(folder, overrides, console, quiet=quiet, from_beginning=from_beginning)
+    end = resume_to_end(folder, overrides, QueueInbox(), console, quiet=quiet, from_beginning=from_beginning)
     ended(end)
     tell_end(console, end, folder)
     if with_report:
@@ -90,12 +86,28 @@ def _resume(
     return 1 if end.status is RunStatus.FAILED else 0
 
 
-def _begin(folder: Path, overrides: list[str], console: Console, *, quiet: bool) -> RunEnd:
+def resume_to_end(
+    folder: Path,
+    overrides: list[str],
+    inbox: QueueInbox,
+    console: Console,
+    *,
+    quiet: bool,
+    from_beginning: bool = False,
+) -> RunEnd:
+    """Go on with a run, or begin one that was killed before its first record, and return how it ended."""
+    if Journal.is_blank(folder):
+        return _begin(folder, overrides, inbox, console, quiet=quiet)
+    require_run(folder)
+    return _go_on(folder, overrides, inbox, console, quiet=quiet, from_beginning=from_beginning)
+
+
+def _begin(folder: Path, overrides: list[str], inbox: QueueInbox, console: Console, *, quiet: bool) -> RunEnd:
     """Begin a run that was killed before its first record."""
     resolved = resolved_config(yaml.safe_load((folder / CONFIG).read_bytes()), overrides, str(folder / CONFIG))
     job = assemble(resolved)
     console.print("the run was killed before its first record: it begins now", highlight=False)
-    inbox, progress = QueueInbox(), _progress(resolved, console, quiet=quiet)
+    progress = _progress(resolved, console, quiet=quiet)
     journal = Journal.begin_again(folder, clock=job.clock, signer=load_or_make())
     run_id, watched = run_id_of(folder), MapsForWatchers(progress, job.policy, folder)
     with (
@@ -106,20 +118,24 @@ def _begin(folder: Path, overrides: list[str], console: Console, *, quiet: bool)
         return Engine(job, journal, run_id=run_id, inbox=inbox, listener=watched).run()
 
 
-def _go_on(folder: Path, overrides: list[str], console: Console, *, quiet: bool, from_beginning: bool) -> RunEnd:
+def _go_on(
+    folder: Path, overrides: list[str], inbox: QueueInbox, console: Console, *, quiet: bool, from_beginning: bool
+) -> RunEnd:
     if not from_beginning:
         try:
-            return _attempt(folder, overrides, console, quiet=quiet, from_beginning=False)
+            return _attempt(folder, overrides, inbox, console, quiet=quiet, from_beginning=False)
         except _Misled as error:
             console.print(f"[yellow]the checkpoint leads elsewhere than the record; told all again:[/] {error}")
-    return _attempt(folder, overrides, console, quiet=quiet, from_beginning=True)
+    return _attempt(folder, overrides, inbox, console, quiet=quiet, from_beginning=True)
 
 
 class _Misled(Exception):
     """From a checkpoint on, the policy does not decide as recorded."""
 
 
-def _attempt(folder: Path, overrides: list[str], console: Console, *, quiet: bool, from_beginning: bool) -> RunEnd:
+def _attempt(
+    folder: Path, overrides: list[str], inbox: QueueInbox, console: Console, *, quiet: bool, from_beginning: bool
+) -> RunEnd:
     reader = JournalReader.open(folder)
     simulated = (reader.started().get("config") or {}).get("clock", "simulated") == "simulated"
     clock = SimClock() if simulated else ResumedClock(SystemClock())
@@ -128,7 +144,7 @@ def _attempt(folder: Path, overrides: list[str], console: Console, *, quiet: boo
         history = read_history(reader)
         resolved = resolved_config(history.config, overrides, f"{folder}: recorded configuration")
         _refuse_if_over(history, resolved, folder)
-        inbox, progress = QueueInbox(), _progress(resolved, console, quiet=quiet)
+        progress = _progress(resolved, console, quiet=quiet)
         job = assemble(resolved, clock)
         _warn_of_versions(console, history, job.plugins())
         engine = Engine(

@@ -70,21 +70,9 @@ def run_config(
     console = Console(stderr=False)
     resolved = read_config(path, overrides)
     if smoke:
-        resolved = _shortened(resolved)
-    signer = load_or_make()  # before any beam: a key that cannot be used is no reason to stop later
-    job = assemble(resolved)
-    folder = _new_folder(runs, resolved.config.name)
-    text = yaml.safe_dump(resolved.plain(), sort_keys=False, allow_unicode=True)
-    journal = Journal.create(folder, clock=job.clock, config=text, signer=signer)
-    inbox, run_id = QueueInbox(), run_id_of(folder)
-    progress = Silence() if quiet else LiveProgress(resolved.config, console)
-    watched = MapsForWatchers(progress, job.policy, folder)
-    with (
-        stop_on_interrupt(inbox, who="terminal"),
-        steered(folder, inbox, console, door),
-        progress if isinstance(progress, LiveProgress) else nullcontext(),
-    ):
-        end = Engine(job, journal, run_id=run_id, inbox=inbox, listener=watched).run()
+        resolved = shortened(resolved)
+    folder = new_folder(runs, resolved.config.name)
+    end = run_into(folder, resolved, QueueInbox(), console, quiet=quiet, door=door)
     ended(end)
     tell_end(console, end, folder)
     if with_report:
@@ -116,14 +104,35 @@ def steered(folder: Path, inbox: QueueInbox, console: Console, door: Door | None
         yield
 
 
-def _shortened(resolved: Resolved) -> Resolved:
+def run_into(
+    folder: Path, resolved: Resolved, inbox: QueueInbox, console: Console, *, quiet: bool, door: Door | None = None
+) -> RunEnd:
+    """Run a configuration into a new folder and return how it ended."""
+    signer = load_or_make()  # before any beam: a key that cannot be used is no reason to stop later
+    job = assemble(resolved)
+    text = yaml.safe_dump(resolved.plain(), sort_keys=False, allow_unicode=True)
+    journal = Journal.create(folder, clock=job.clock, config=text, signer=signer)
+    run_id = run_id_of(folder)
+    progress = Silence() if quiet else LiveProgress(resolved.config, console)
+    watched = MapsForWatchers(progress, job.policy, folder)
+    with (
+        stop_on_interrupt(inbox, who="terminal"),
+        steered(folder, inbox, console, door),
+        progress if isinstance(progress, LiveProgress) else nullcontext(),
+    ):
+        return Engine(job, journal, run_id=run_id, inbox=inbox, listener=watched).run()
+
+
+def shortened(resolved: Resolved) -> Resolved:
+    """Return a configuration cut to its first acts, to try it."""
     budget = resolved.config.budget
     steps = min(budget.steps or SMOKE_STEPS, SMOKE_STEPS)
     config = resolved.config.replace(budget=budget.replace(steps=steps))
     return Resolved(config, resolved.environment, resolved.policy, resolved.scalarizers)
 
 
-def _new_folder(runs: Path, name: str) -> Path:
+def new_folder(runs: Path, name: str) -> Path:
+    """Return a folder for a run that begins now, of a name that no other in ``runs`` has."""
     stamp = re.sub(r"[^0-9T]", "", SystemClock().wall()[:19])
     base = f"{stamp}Z-{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}"
     taken = {p.name for p in runs.glob(f"{base}*")}

@@ -11,6 +11,7 @@ import yaml
 from autoscope.chance import stream
 from autoscope.clock import SimClock, SystemClock
 from autoscope.config import ConfigModel, Document, PluginConfig, RunConfig
+from autoscope.engine.preparing import decider, prepared
 from autoscope.errors import ConfigError, PluginError
 from autoscope.interventions import SetScalarizer
 from autoscope.protocols import Clock, Environment, Policy, Scalarizer
@@ -66,7 +67,7 @@ class Job:
 
     def plugins(self) -> tuple[Any, ...]:
         """Return the living plug-ins: environment, policy, scalarizers."""
-        return (self.environment, self.policy, *self.scalarizers.values())
+        return (self.environment, decider(self.policy), *self.scalarizers.values())
 
 
 def resolve(document: Document) -> Resolved:
@@ -129,6 +130,12 @@ def _check_lookahead(document: Document, resolved: Resolved) -> None:
         )
 
 
+def make_policy(resolved: Resolved) -> Policy:
+    """Return the policy of a run with its random stream, behind what prepares the instrument for it."""
+    policy = resolved.policy.plugin(resolved.policy.options, rng=stream(resolved.config.seed, "policy"))
+    return prepared(policy, resolved.config)
+
+
 def assemble(resolved: Resolved, clock: Clock | None = None) -> Job:
     """Make the parts of a run, each with its own random stream from the run's seed.
 
@@ -142,7 +149,7 @@ def assemble(resolved: Resolved, clock: Clock | None = None) -> Job:
     config = resolved.config
     clock = clock or (SimClock() if config.clock == "simulated" else SystemClock())
     environment = resolved.environment.plugin(resolved.environment.options, clock=clock, seed=config.seed)
-    policy = resolved.policy.plugin(resolved.policy.options, rng=stream(config.seed, "policy"))
+    policy = make_policy(resolved)
     scalarizers = {name: choice.plugin(choice.options) for name, choice in resolved.scalarizers.items()}
     return Job(resolved, environment, policy, scalarizers, clock)
 

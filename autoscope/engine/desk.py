@@ -18,7 +18,7 @@ from autoscope.engine.asking import Answer, Asked, Evidence
 from autoscope.engine.assemble import Job, blank_state, scalarizers_of
 from autoscope.engine.events import Ended, Listener, RunStatus, StepEvent
 from autoscope.engine.foresight import expected_state
-from autoscope.engine.incumbent import Incumbents
+from autoscope.engine.incumbent import Best, Incumbents
 from autoscope.engine.intent import Intent as Intent
 from autoscope.engine.standing import Standing
 from autoscope.engine.suspenders import Suspenders
@@ -29,7 +29,6 @@ from autoscope.journal import Recorder
 from autoscope.records import (
     Act,
     Action,
-    Best,
     Budget,
     Decision,
     Finish,

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from pydantic import Field
 
-from autoscope.records import Best, Budget, Decision, Outcome, Value
+from autoscope.engine.incumbent import Best
+from autoscope.records import Budget, Decision, Outcome, Value
 
 
 class RunStatus(enum.StrEnum):

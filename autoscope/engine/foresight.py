@@ -11,6 +11,7 @@ from autoscope.records import (
     MoveStage,
     SetOptics,
     SetStimulus,
+    SetValves,
 )
 
 
@@ -31,4 +32,6 @@ def expected_state(action: Action, state: MicroscopeState, cost: Cost) -> Micros
             changes = {name: value for name, value in fields.items() if name in type(state).model_fields}
         case LoadSample():
             changes = {"sample_slot": action.slot}
+        case SetValves():
+            changes = {"valves_open": action.valves_open, "blanked": state.blanked or not action.valves_open}
     return state.replace(**changes, time_s=state.time_s + cost.time_s, dose_e=state.dose_e + cost.dose_e)

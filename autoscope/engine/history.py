@@ -12,14 +12,14 @@ from pydantic import BaseModel, ValidationError
 from autoscope.engine.asking import Asked
 from autoscope.engine.checkpoints import Noted
 from autoscope.engine.desk import Intent
-from autoscope.engine.incumbent import Incumbents
+from autoscope.engine.incumbent import Best, Incumbents
 from autoscope.engine.standing import Standing
 from autoscope.engine.suspenders import SUSPENDED
 from autoscope.errors import JournalCorrupt, JournalError
 from autoscope.exposure import Cost
 from autoscope.journal import Readable, Record, RecordKind
 from autoscope.journal.checkpoints import EVENT
-from autoscope.records import Act, Action, Best, Budget, Capabilities, Decision, Intervention, MicroscopeState, Outcome
+from autoscope.records import Act, Action, Budget, Capabilities, Decision, Intervention, MicroscopeState, Outcome
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -90,6 +90,8 @@ class History:
     begun_s: float = 0.0
     last_s: float = 0.0
     records: int = 0
+    left: bool = False
+    """Whether it did closing actions after its last act."""
 
     @property
     def begun(self) -> bool:
@@ -195,7 +197,10 @@ def read_history(journal: Readable) -> History:
                 history.ended = record.body
                 how = str(record.body.get("status", ""))
                 history.interruptions.append(Interruption(len(history.told), record.time_s, how, seq=record.seq))
+            case "closing":
+                history.left = True
             case "run_resumed":
+                history.left = False
                 _take_up(history, record)
                 if "finish_by" in record.body:
                     history.new_deadline = {"finish_by": record.body["finish_by"]}

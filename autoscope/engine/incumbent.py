@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
-from autoscope.records import Best, Decision, Measure, Outcome, Scalar, Scan, SpectrumImage
+from pydantic import NonNegativeFloat
+
+from autoscope.records import Decision, Measure, Outcome, Scalar, Scan, SpectrumImage, Value
+
+
+class Best(Value):
+    """The highest value of a target so far, and where it was measured."""
+
+    name: str
+    """The target."""
+    value: float
+    std: NonNegativeFloat
+    unit: str
+    step: int
+    act_id: str
+    target: str
+    """What was measured, e.g. ``particle 340``."""
+    sample_slot: int
+    x_m: float
+    """In the stage frame, with the offset of the probe."""
+    y_m: float
 
 
 class Incumbents:

@@ -23,6 +23,7 @@ from autoscope.engine.asking import Answer, as_decision
 from autoscope.engine.assemble import Job
 from autoscope.engine.boundary import Boundary
 from autoscope.engine.checkpoints import Checkpoint
+from autoscope.engine.closing import closing_actions, do_all, returning_actions
 from autoscope.engine.desk import Desk, Intent
 from autoscope.engine.directing import settled
 from autoscope.engine.events import Ended, Listener, RunEnd, RunStatus, Silence
@@ -153,6 +154,7 @@ class Engine:
         def opened() -> Desk:
             again: dict[str, object] = {"config": changed, "config_sha256": config_hash(changed)} if changed else {}
             made = {"version": _version(), "made_by": provenance(self._job.plugins())}
+            self._return(desk, taken)
             self._recorder.append("run_resumed", taken.plain() | made | again | desk.deadline_changed())
             return desk
 
@@ -206,6 +208,7 @@ class Engine:
         environment.make_safe()
         if self._overlap is not None:
             status, reason = self._overlap.wind_up(status, reason)
+        reason += self._leave()
         safe, dose_e = self._beamless, 0.0  # nothing is known of an instrument that was never reached
         if self._opened:
             try:
@@ -235,6 +238,31 @@ class Engine:
             environment.close()
             self._calls.close()  # last: a policy that is slow to return holds nothing up
         return end
+
+    def _leave(self) -> str:
+        """Leave the instrument as the run asks, whatever its end; return what went wrong, for its reason."""
+        end, desk = self._job.config.end, self._desk
+        if end is None or desk is None:
+            return ""
+        actions = closing_actions(end, desk.capabilities)
+        troubles = do_all("closing", actions, self._job, desk.guard, self._recorder, self._run_id)
+        return "".join(f"; at the end {trouble}" for trouble in troubles)
+
+    def _return(self, desk: Desk, taken: TakenUp) -> None:
+        """Bring an instrument that outlived the run back to where the run had left it.
+
+        Raises
+        ------
+        InstrumentError
+            It does not get there; nothing was measured.
+        """
+        if taken.rebuilt or not taken.left:
+            return
+        actions = returning_actions(taken.last, taken.state)
+        troubles = do_all("returning", actions, self._job, desk.guard, self._recorder, self._run_id)
+        if troubles:
+            remedy = "Look at the instrument, then resume again"
+            raise InstrumentError(f"the instrument could not be brought back: {'; '.join(troubles)}", remedy=remedy)
 
     # --- walking ---
 

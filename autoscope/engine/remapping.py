@@ -9,10 +9,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from autoscope.chance import stream
 from autoscope.config import Document
-from autoscope.engine.assemble import resolve
+from autoscope.engine.assemble import make_policy, resolve
 from autoscope.engine.history import read_history
+from autoscope.engine.preparing import decider
 from autoscope.engine.rebuilding import Stored
 from autoscope.engine.walking import Said, walk
 from autoscope.errors import AutoscopeError, DataError
@@ -36,8 +36,9 @@ def maps_before(folder: Path, step: int) -> ModelMaps:
     reader = JournalReader.open(folder)
     history = read_history(reader)
     resolved = resolve(Document(yaml.safe_dump(history.config), str(reader)))
-    policy: Policy = resolved.policy.plugin(resolved.policy.options, rng=stream(resolved.config.seed, "policy"))
-    painter = policy if isinstance(policy, Pictorial) else None
+    policy: Policy = make_policy(resolved)
+    within = decider(policy)
+    painter = within if isinstance(within, Pictorial) else None
     if painter is None:
         raise DataError(f"the policy {resolved.policy.name} draws no maps", remedy="Those with a model of a field do")
     for event in walk(history, policy, Stored(reader)):

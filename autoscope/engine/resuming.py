@@ -61,6 +61,10 @@ class TakenUp:
     decisions: int = 0
     checkpoint: int = 0
     """Outcomes that the policy was not told again, since it took up its state after them."""
+    last: MicroscopeState = field(default_factory=lambda: MicroscopeState(time_s=0.0))
+    """As last recorded by an act of the run."""
+    left: bool = False
+    """Whether the run had ended with closing actions since."""
 
     def plain(self) -> dict[str, Any]:
         """Return what is written down of it."""
@@ -124,6 +128,8 @@ def take_up(
         unlike=source.unlike if isinstance(source, Rebuilt) else 0,
         decisions=counted.decisions,
         checkpoint=begin.evidence.told if begin else 0,
+        last=history.last_state(),
+        left=history.left,
     )
 
 

@@ -17,6 +17,7 @@ from autoscope.actions import (
     Scan,
     SetOptics,
     SetStimulus,
+    SetValves,
     SpectrumImage,
     Wait,
 )
@@ -25,7 +26,7 @@ from autoscope.records import MicroscopeState, Scalar
 
 Kind = Literal["int", "float", "bool", "text", "texts"]
 Cell = int | float | bool | str | list[str] | None
-ACTIONS = (MoveStage, SetOptics, Scan, Measure, SpectrumImage, SetStimulus, LoadSample, Blank, Wait)
+ACTIONS = (MoveStage, SetOptics, Scan, Measure, SpectrumImage, SetStimulus, LoadSample, Blank, SetValves, Wait)
 
 UNITS = {"m": "m", "s": "s", "rad": "rad", "a": "A", "v": "V", "k": "K", "e": "e", "px": "px", "utc": "ISO 8601"}
 """What the last part of a name says about its unit."""

@@ -28,6 +28,7 @@ from autoscope.records import (
     Scan,
     SetOptics,
     SetStimulus,
+    SetValves,
     SpectrumImage,
     Wait,
 )
@@ -65,8 +66,8 @@ class Guard:
     def permit(self, action: Action, state: MicroscopeState, left: Budget, area: AreaDose | None = None) -> Cost:
         """Return what the action will cost, if it may be done from this state with what is left to spend.
 
-        Blanking the beam is always permitted where the instrument can do it. ``area`` knows what every place has
-        received, where the run has a dose for every area.
+        Blanking the beam and closing the valves are always permitted where the instrument can do it. ``area`` knows
+        what every place has received, where the run has a dose for every area.
 
         Raises
         ------
@@ -80,7 +81,7 @@ class Guard:
         """
         if action.kind not in self._capabilities.actions:
             raise self._unsupported("action", action.kind, self._capabilities.actions, action)
-        if isinstance(action, Blank) and action.blanked:
+        if (isinstance(action, Blank) and action.blanked) or (isinstance(action, SetValves) and not action.valves_open):
             return Cost()
         self._check_values(action, state)
         cost = self._cost(action, state)
@@ -146,7 +147,7 @@ class Guard:
                     raise self._unsupported("slot", action.slot, range(self._capabilities.slots), action)
             case Wait():
                 self._check_fields(action, ("duration_s",))
-            case Blank():
+            case Blank() | SetValves():
                 self._check_current(action, state)
             case _:
                 assert_never(action)  # a kind of action that nobody taught the guard goes nowhere

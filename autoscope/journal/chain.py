@@ -34,6 +34,8 @@ RecordKind = Literal[
     "intervention",
     "note",
     "fault",
+    "closing",
+    "returning",
     "run_ended",
     "annotation",
 ]

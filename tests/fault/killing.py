@@ -104,7 +104,7 @@ def warm(config: Path, *, reset: bool = True) -> None:
 def run(config: Path, folder: Path, doom: Doom | None = None, run_id: str = "") -> None:
     """Run a configuration into a folder, in this process."""
     _patch(doom, run_id)
-    running._new_folder = lambda runs, name: folder
+    running.new_folder = lambda runs, name: folder
     running.run_config(config, [], folder.parent, smoke=False, quiet=True, with_report=False)
 
 
@@ -112,7 +112,7 @@ def run_on(config: Path, folder: Path, disk: LocalDisk) -> None:
     """Run a configuration into a folder on a disk that may fail, in this process."""
     _patch(None)
     writer.LocalDisk = lambda: disk
-    running._new_folder = lambda runs, name: folder
+    running.new_folder = lambda runs, name: folder
     with suppress(JournalError):
         running.run_config(config, [], folder.parent, smoke=False, quiet=True, with_report=False)
 

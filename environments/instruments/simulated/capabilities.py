@@ -43,7 +43,7 @@ def capabilities(config: MicroscopeConfig, specimens: Sequence[Specimen]) -> Cap
         serial=config.serial,
         simulated=True,
         voltage_v=config.gun.voltage_v,
-        actions=(*ALWAYS, "set_stimulus") if config.holder else ALWAYS,
+        actions=(*ALWAYS, *(("set_stimulus",) if config.holder else ()), *(("set_valves",) if config.valves else ())),
         detectors=tuple(d.name for d in config.detectors),
         signals=_common_signals(specimens),
         ranges={name: Range(low=low, high=high) for name, (low, high) in _bounds(config, len(specimens)).items()},

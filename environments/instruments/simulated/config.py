@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from autoscope.config import ConfigModel
 from autoscope.quantities import (
@@ -172,6 +172,14 @@ class CarouselConfig(ConfigModel):
     """Changing samples."""
 
     load_s: Duration = 120.0
+    will_not_load: tuple[NonNegativeInt, ...] = ()
+    """Slots whose sample jams: the loader tries, gives up and puts the sample back that was loaded before."""
+
+
+class ValvesConfig(ConfigModel):
+    """Valves between gun and sample that software opens and closes."""
+
+    travel_s: Duration = 3.0
 
 
 class MemoryConfig(ConfigModel):
@@ -238,6 +246,8 @@ class MicroscopeConfig(ConfigModel):
     carousel: CarouselConfig = CarouselConfig()
     holder: HolderConfig | None = None
     """None: no in-situ holder, and stimuli are unsupported."""
+    valves: ValvesConfig | None = None
+    """None: no valves that software moves."""
     memory: MemoryConfig = MemoryConfig()
     faults: FaultsConfig = Field(default=FaultsConfig(), exclude_if=lambda value: value == FaultsConfig())
     """What goes wrong on purpose, to rehearse it."""

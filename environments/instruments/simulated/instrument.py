@@ -11,7 +11,7 @@ from pydantic import Field, TypeAdapter
 
 from autoscope.chance import chance_to_plain, restore_chance, stream
 from autoscope.delivery import NoSink
-from autoscope.errors import AutoscopeError
+from autoscope.errors import AutoscopeError, InstrumentError
 from autoscope.protocols import Clock, FrameSink
 from autoscope.records import (
     Act,
@@ -29,6 +29,7 @@ from autoscope.records import (
     Scan,
     SetOptics,
     SetStimulus,
+    SetValves,
     SpectrumImage,
     SpectrumSignal,
     Wait,
@@ -117,7 +118,7 @@ class SimulatedInstrument:
     def _assemble(self, config: MicroscopeConfig, specimens: Sequence[Specimen], clock: Clock, seed: int) -> None:
         self._config, self._clock = config, clock
         self._born_s = clock.now_s()
-        self._carousel = Carousel(specimens, config.dose)
+        self._carousel = Carousel(specimens, config.dose, config.carousel.will_not_load)
         self._can = capabilities(config, specimens)
         self._stage = Stage(config.stage, stream(seed, "stage"))
         self._drift = Drift(config.drift, stream(seed, "drift"))
@@ -126,6 +127,7 @@ class SimulatedInstrument:
         # the fastest of numpy's generators: noise is most of the work of an image
         self._noise = np.random.Generator(np.random.SFC64(stream(seed, "noise").integers(2**63, size=2).tolist()))
         self._beam = Beam(self._born_s)
+        self._valves_open = True if config.valves else None
         self._heater = Heater(config.holder, self._born_s) if config.holder else None
         self._optics = SetOptics(
             defocus_m=0.0,
@@ -160,6 +162,7 @@ class SimulatedInstrument:
             voltage_v=self._config.gun.voltage_v,
             temperature_k=self._heater.temperature_k(now_s) if self._heater else None,
             blanked=self._beam.blanked,
+            valves_open=self._valves_open,
             dose_e=self._beam.dose_e,
         )
 
@@ -175,7 +178,7 @@ class SimulatedInstrument:
         Unsupported
             No such action, detector, signal or stimulus; nothing was done.
         InstrumentError
-            The act was done so long ago that its answer is no longer kept.
+            A sample jammed, the valves are closed, or the act was done so long ago that its answer is no longer kept.
         """
         return self.execute_into(act, NoSink())
 
@@ -217,7 +220,7 @@ class SimulatedInstrument:
         NotReached
             The act failed so.
         InstrumentError
-            The act was done so long ago that its answer is no longer kept.
+            It failed so, or was done so long ago that its answer is no longer kept.
         """
         return self._memory.recall(act_id)
 
@@ -240,6 +243,7 @@ class SimulatedInstrument:
             "heater": self._heater.snapshot() if self._heater else None,
             "optics": self._optics.model_dump(exclude={"kind"}),
             "parked_m": list(self._parked_m),
+            "valves_open": self._valves_open,
             "noise": chance_to_plain(self._noise),
         }
 
@@ -254,6 +258,7 @@ class SimulatedInstrument:
         self._optics = SetOptics(**snapshot["optics"])
         self._probe = self._form_probe()
         self._parked_m = (snapshot["parked_m"][0], snapshot["parked_m"][1])
+        self._valves_open = snapshot["valves_open"]
         restore_chance(self._noise, snapshot["noise"])
 
     # --- what only a simulation can tell ------------------------------------------------------------
@@ -305,6 +310,7 @@ class SimulatedInstrument:
             case SetOptics():
                 self._set_optics(action)
             case Scan() | Measure() | SpectrumImage():
+                self._require_open_valves(action)
                 return self._expose(action, before, sink)
             case LoadSample():
                 self._load(action.slot, before.time_s)
@@ -312,7 +318,11 @@ class SimulatedInstrument:
                 if self._heater and action.temperature_k is not None:
                     self._heater.heat_to(action.temperature_k, before.time_s)
             case Blank():
+                if not action.blanked:
+                    self._require_open_valves(action)
                 self._beam.blanked = action.blanked
+            case SetValves():
+                self._set_valves(action.valves_open)
             case Wait():
                 self._clock.wait(action.duration_s)
         return ()
@@ -344,9 +354,20 @@ class SimulatedInstrument:
         end_s = start_s + self._config.carousel.load_s
         self._beam.skip_time(end_s)
         self._wait_until(end_s)
-        self._carousel.slot = slot
+        self._carousel.load(slot)
         self._parked_m = (0.0, 0.0)
         self._drift.loaded(end_s - self._born_s)
+
+    def _set_valves(self, open_: bool) -> None:
+        self._beam.blanked = self._beam.blanked or not open_
+        if self._config.valves and open_ != self._valves_open:
+            self._clock.wait(self._config.valves.travel_s)
+            self._valves_open = open_
+
+    def _require_open_valves(self, action: Action) -> None:
+        if self._valves_open is False:
+            remedy = "Open the valves first"
+            raise InstrumentError("the valves are closed: no beam reaches the sample", where=action.kind, remedy=remedy)
 
     def _expose(self, action: Exposing, before: MicroscopeState, sink: FrameSink) -> tuple[Frame, ...]:
         coils = self._config.scan
