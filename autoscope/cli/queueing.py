@@ -17,8 +17,9 @@ from autoscope.clock import SystemClock
 from autoscope.config import Document
 from autoscope.engine.events import RunEnd, RunStatus
 from autoscope.engine.history import read_history
-from autoscope.engine.steering import QueueInbox
+from autoscope.engine.steering import HERE, Answer, QueueInbox, unheard
 from autoscope.errors import AutoscopeError
+from autoscope.interventions import Order
 from autoscope.journal import Journal, JournalReader
 from autoscope.queue import Entry, EntryStatus, QueueRunner, QueueStore
 from autoscope.queue.listing import is_listing, wanted
@@ -150,9 +151,10 @@ class _Inbox(QueueInbox):
         super().__init__()
         self.interrupted = False
 
-    def post(self, intervention: Intervention) -> None:
-        self.interrupted = self.interrupted or intervention.command == "stop"
-        super().post(intervention)
+    def post(self, said: Order | Intervention, *, through: str = HERE, answer: Answer = unheard) -> None:
+        """Leave what was said for the next step; only signals of this terminal are no orders of somebody."""
+        self.interrupted = self.interrupted or isinstance(said, Intervention)
+        super().post(said, through=through, answer=answer)
 
 
 def _ended(folder: Path) -> RunEnd | None:

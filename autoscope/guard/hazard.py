@@ -16,6 +16,7 @@ from autoscope.records import (
     Scan,
     SetOptics,
     SetStimulus,
+    SetValves,
     SpectrumImage,
     Wait,
 )
@@ -54,7 +55,7 @@ def hazard(action: Action, state: MicroscopeState, cost: Cost, left: Budget) -> 
             left.dose_e is not None and cost.dose_e > LARGE_SHARE * left.dose_e
         ):
             return f"it takes {cost.dose_e / left.dose_e:.0%} of the dose that is left"
-        case SetOptics() | Blank() | Scan() | SpectrumImage() | Measure() | Wait():
+        case SetOptics() | Blank() | SetValves() | Scan() | SpectrumImage() | Measure() | Wait():
             return ""
 
 
