@@ -1,1 +1,0 @@
-"""Stands in for torchvision, which AtomAI imports at its top level and its deep kernel never uses."""
