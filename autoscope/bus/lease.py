@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autoscope.errors import Refused
 from autoscope.protocols import Clock
@@ -18,6 +18,8 @@ class Hold:
     session: str
     lease: str
     until_s: float
+    asked: str = ""
+    """The request it was granted to: one that comes twice, because its answer was slow, is granted the same."""
 
 
 class Lease:
@@ -46,8 +48,8 @@ class Lease:
         self._lock = threading.Lock()
         self._hold: Hold | None = None
 
-    def acquire(self, user: str, session: str) -> Hold:
-        """Return the lease where nobody else holds it; a session that holds it gets a new one.
+    def acquire(self, user: str, session: str, asked: str = "") -> Hold:
+        """Return the lease where nobody else holds it; a session that holds it gets a new one for a new request.
 
         Raises
         ------
@@ -64,13 +66,13 @@ class Lease:
                     limit="one controller at a time",
                     remedy="Wait until it is given back or lapses; an operator can take over",
                 )
-            return self._grant(user, session)
+            return self._granted(session, asked) or self._grant(user, session, asked)
 
-    def take_over(self, user: str, session: str) -> tuple[Hold, Hold | None]:
-        """Return the lease, whoever holds it, and from whom it was taken."""
+    def take_over(self, user: str, session: str, asked: str = "") -> tuple[Hold, Hold | None]:
+        """Return the lease, whoever holds it, and from whom it was taken; itself, where the request comes again."""
         with self._lock:
             before = self._live()
-            return self._grant(user, session), before
+            return self._granted(session, asked) or self._grant(user, session, asked), before
 
     def renew(self, lease: str) -> Hold:
         """Return the lease, lasting from now.
@@ -82,7 +84,7 @@ class Lease:
         """
         with self._lock:
             held = self._require(lease)
-            self._hold = Hold(held.user, held.session, held.lease, self._clock.now_s() + self.duration_s)
+            self._hold = replace(held, until_s=self._clock.now_s() + self.duration_s)
             return self._hold
 
     def release(self, lease: str) -> Hold:
@@ -136,9 +138,14 @@ class Lease:
             self._hold = None
             return held
 
-    def _grant(self, user: str, session: str) -> Hold:
-        self._hold = Hold(user, session, secrets.token_hex(12), self._clock.now_s() + self.duration_s)
+    def _grant(self, user: str, session: str, asked: str) -> Hold:
+        self._hold = Hold(user, session, secrets.token_hex(12), self._clock.now_s() + self.duration_s, asked)
         return self._hold
+
+    def _granted(self, session: str, asked: str) -> Hold | None:
+        held = self._live()
+        again = held is not None and asked != "" and (held.session, held.asked) == (session, asked)
+        return held if again else None
 
     def _live(self) -> Hold | None:
         # a lease that has run out stays until `lapsed` has told of it, but is nobody's any more

@@ -231,7 +231,7 @@ class Service:
     def _acquire(self, ask: say.Acquire, request: say.Request, peer: Peer) -> say.Answer:
         self._overseer.watch()  # a lease that has just lapsed must make safe before it is granted again
         self._acts.session(ask.session, peer)
-        hold = self.lease.acquire(peer.user, ask.session)
+        hold = self.lease.acquire(peer.user, ask.session, request.id)
         self._overseer.note("lease", f"{peer.user} holds the lease")
         return self._leased(hold)
 
@@ -251,7 +251,9 @@ class Service:
 
     def _take_over(self, ask: say.TakeOver, request: say.Request, peer: Peer) -> say.Answer:
         self._acts.session(ask.session, peer)
-        hold, before = self.lease.take_over(peer.user, ask.session)
+        hold, before = self.lease.take_over(peer.user, ask.session, request.id)
+        if hold == before:
+            return self._leased(hold)  # the same request again
         self._overseer.overrule(f"{peer.user} took over from {before.user if before else 'nobody'}: {ask.why}")
         return self._leased(hold)
 

@@ -15,7 +15,8 @@ from autoscope.clock import SystemClock
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = ROOT / "docs" / "faults.md"
-TESTS = ("tests/fault/test_bus_faults.py", "tests/fault/test_bus_processes.py", "tests/unit/bus/test_at_most_once.py")
+TESTS = ("tests/fault/test_bus_faults.py", "tests/fault/test_bus_processes.py", "tests/unit/bus/test_at_most_once.py",
+         "tests/fault/test_bus_network.py", "tests/fault/test_live_frames.py")  # fmt: skip
 COUNTED = {
     "tests/unit/bus/test_golden_messages.py": ("F15", "malformed messages taken for good ones"),
     "tests/property/test_bus_array_laws.py": ("F15", "laws of arrays that did not hold"),

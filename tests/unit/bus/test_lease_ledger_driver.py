@@ -76,6 +76,20 @@ def test_a_lease_is_good_for_its_own_session_only(clock):
         lease.require(held.lease, "s2")
 
 
+def test_a_request_that_comes_twice_is_granted_the_same_lease_so_that_the_first_answer_holds(clock):
+    lease = Lease(clock, 5.0)
+    first = lease.acquire("anna", "s1", "a-1")
+    clock.wait(1.0)
+    lease.renew(first.lease)
+    assert lease.acquire("anna", "s1", "a-1").lease == first.lease
+    assert lease.acquire("anna", "s1", "a-2").lease != first.lease
+    taken, before = lease.take_over("bert", "s2", "b-1")
+    assert before.session == "s1"
+    assert lease.take_over("bert", "s2", "b-1") == (taken, taken)
+    clock.wait(6.0)
+    assert lease.acquire("bert", "s2", "b-1").lease != taken.lease  # what has lapsed never lives again
+
+
 def test_a_takeover_ends_the_lease_of_the_other_at_once(clock):
     lease = Lease(clock, 5.0)
     held = lease.acquire("anna", "s1")
