@@ -35,6 +35,7 @@ from autoscope.quantities import (
     PositiveFluence,
     PositiveLength,
 )
+from autoscope.sample_facts import ChemicalSymbol, IsoTime
 
 Model = TypeVar("Model", bound="ConfigModel")
 Path_ = tuple[str | int, ...]
@@ -145,6 +146,10 @@ class RunConfig(ConfigModel):
     """"simulated": time jumps to the next event; "system": real time, for real instruments."""
     operator: str = ""
     sample: str = ""
+    elements: tuple[ChemicalSymbol, ...] = Field(default=(), exclude_if=lambda known: not known)
+    """Chemical elements known to be in the sample; exports say them."""
+    prepared: IsoTime = Field(default="", exclude_if=lambda known: not known)
+    """When the sample was prepared, ISO 8601, e.g. ``2026-03-01`` or ``2026-03-01T10:00:00+01:00``."""
     notes: str = ""
     environment: PluginConfig
     policy: PluginConfig

@@ -31,6 +31,10 @@ class Facts:
     export_version: str
     config: dict[str, Any]
     config_sha256: str
+    elements: tuple[str, ...]
+    """Known to be in the sample, by the configuration."""
+    prepared: str
+    """When the sample was prepared, by the configuration; a simulated one comes to be when its run begins."""
     tags: tuple[str, ...]
     original: dict[str, Any]
     """What corrections replaced."""
@@ -68,6 +72,8 @@ class Facts:
             export_version=__version__,
             config=config,
             config_sha256=str(started.get("config_sha256") or ""),
+            elements=tuple(config.get("elements") or ()),
+            prepared=str(config.get("prepared") or (snapshot.first_utc if scope.get("simulated") else "")),
             tags=snapshot.tags,
             original=started.get("original") or {},
             made_by=started.get("made_by") or {},

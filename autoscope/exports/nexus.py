@@ -28,6 +28,11 @@ JSON_COLUMNS = frozenset({"runners_up", "acquisition_parameters", "model_hyperpa
 """Left out of the table in a NeXus file, where the records hold them as they were written."""
 
 
+KNOWN_BY_PEOPLE = (
+    "write 'elements' and 'prepared' into the configuration of a run, or give --elements and --prepared here"
+)
+
+
 def write(snapshot: Snapshot, path: Path, options: Options, progress: Progress) -> list[str]:
     """Write the file and return what its reader must know.
 
@@ -58,6 +63,8 @@ def _write_file(disk: CalmFile, snapshot: Snapshot, options: Options, progress: 
             _write_records(entry, snapshot, options)
         if notes:
             put(entry["journal"], "left_out", np.array(notes, dtype=object))
+        if missing := [name for name in ("atom_types", "preparation_date") if name not in entry["sample1"]]:
+            notes.append(f"NXem also wants {' and '.join(missing)} of the sample: {KNOWN_BY_PEOPLE}")
     return notes
 
 

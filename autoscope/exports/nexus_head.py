@@ -102,8 +102,8 @@ def _write_sample(entry: h5py.Group, facts: Facts, options: Options) -> None:
     sample = section(entry, "sample1", "NXsample")
     put(sample, "name", facts.sample or "not recorded")
     put(sample, "is_simulation", facts.simulated)
-    put(sample, "atom_types", ",".join(options.elements))
-    put(sample, "preparation_date", options.prepared)
+    put(sample, "atom_types", ",".join(options.elements or facts.elements))
+    put(sample, "preparation_date", options.prepared or facts.prepared)
     put(sample, "description", facts.notes)
 
 

@@ -82,6 +82,14 @@ def test_a_nexus_file_is_valid_nxem_where_elements_and_preparation_are_given(tmp
     assert "is valid according to the `NXem` application definition" in told, told
 
 
+def test_a_nexus_file_of_a_shipped_configuration_is_valid_nxem_without_further_words(tmp_path):
+    command = [ROOT / ".venv" / "bin" / "autoscope", "run", ROOT / "configs" / "nanoparticles.yaml", "--smoke", "-q"]
+    subprocess.run([*command, "--no-report"], cwd=tmp_path, check=True, capture_output=True, timeout=110)
+    (run,) = (tmp_path / "runs").iterdir()
+    told = said_of_nexus(export(run, "nexus").path)
+    assert "is valid according to the `NXem` application definition" in told, told
+
+
 def test_a_nexus_file_of_an_unfinished_run_is_valid_too(tmp_path):
     going = Lab(tmp_path / "going").overview().measure(1)
     told = said_of_nexus(export(going.folder, "nexus", options=COMPLETE).path)

@@ -111,3 +111,13 @@ def test_any_yaml_is_accepted_or_refused_as_a_config_error(value):
     else:
         told = "any.yaml accepted"
     assert "any.yaml" in told
+
+
+def test_what_is_known_of_the_sample_is_checked_and_kept_as_text():
+    base = "name: a\nenvironment: {name: simulated}\npolicy: {name: random}\n"
+    known = Document(base + "elements: [Pt, C]\nprepared: 2026-03-01\n", "test").validate(RunConfig)
+    assert (known.elements, known.prepared) == (("Pt", "C"), "2026-03-01")
+    assert "elements" not in Document(base, "test").validate(RunConfig).plain()
+    for wrong in ("elements: [platinum]", "prepared: last week"):
+        with pytest.raises(ConfigError, match=r"test:4"):
+            Document(base + wrong + "\n", "test").validate(RunConfig)

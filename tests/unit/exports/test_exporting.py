@@ -101,8 +101,7 @@ def test_a_damaged_frame_is_named_and_refused(run, tmp_path, name):
 def test_a_damaged_frame_is_left_out_and_named_when_asked_so(run, tmp_path, name):
     frame = damage(run)
     done = export(run, name, tmp_path / "out.zip", options=Options(skip_damaged=True))
-    assert len(done.notes) == 1
-    assert frame in done.notes[0]
+    assert [frame in note for note in done.notes if "NXem also wants" not in note] == [True]
     if name == "nexus":
         with h5py.File(done.path) as file:
             assert frame not in list(file["entry/EELS_96/file"].asstr()[()])

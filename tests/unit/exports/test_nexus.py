@@ -12,7 +12,7 @@ from autoscope.exports.nexus import read_records
 from autoscope.exports.options import Options
 from autoscope.journal import JournalReader
 from tests.golden.exports.write import LISTING, OPTIONS, listing
-from tests.unit.exports.lab import Lab
+from tests.unit.exports.lab import CONFIG, Lab
 
 
 @pytest.fixture(scope="module")
@@ -190,3 +190,22 @@ def test_parts_can_be_left_out(lab, tmp_path):
         assert "runners_up" in file["entry/decisions"]
         assert not {"EELS_96", "note_config"} & set(file["entry"])
         assert "lines" not in file["entry/journal"]
+
+
+def test_elements_and_preparation_are_taken_from_the_configuration(tmp_path, monkeypatch):
+    monkeypatch.setitem(CONFIG, "elements", ["Pt", "C"])
+    run = Lab(tmp_path / "run").overview().end()
+    done = export(run, "nexus")
+    with h5py.File(done.path) as file:
+        assert file["entry/sample1/atom_types"].asstr()[()] == "Pt,C"
+        assert file["entry/sample1/preparation_date"].asstr()[()] == file["entry/start_time"].asstr()[()]  # simulated
+    assert not any("NXem also wants" in note for note in done.notes)
+    options = Options(elements=("Au",), prepared="2026-03-01")
+    with h5py.File(export(run, "nexus", tmp_path / "other.nxs", options=options).path) as file:
+        assert file["entry/sample1/atom_types"].asstr()[()] == "Au"
+        assert file["entry/sample1/preparation_date"].asstr()[()] == "2026-03-01"
+
+
+def test_what_nxem_wants_and_nobody_has_said_is_told(tmp_path):
+    done = export(Lab(tmp_path / "run").overview().end(), "nexus")
+    assert any("atom_types" in note and "--elements" in note for note in done.notes)
