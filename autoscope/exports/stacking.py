@@ -78,6 +78,7 @@ FRAME_COLUMNS: tuple[FrameColumn, ...] = (
     _column("stage_beta_rad", "rad", "Stage tilt beta, read back", _state("beta_rad")),
     _column("temperature_k", "K", "Temperature of the holder, where it has one", _state("temperature_k")),
     _column("bias_v", "V", "Bias of the holder, where it has one", _state("bias_v")),
+    _column("vacuum_pa", "Pa", "Pressure in the column, where there is a gauge", _state("vacuum_pa")),
     FrameColumn("file", "text", "", "Name of the frame in the run", lambda act, ref: ref.file),
     FrameColumn("sha256", "text", "", "sha256 of its bytes as .npy", lambda act, ref: ref.sha256),
 )

@@ -28,7 +28,18 @@ Kind = Literal["int", "float", "bool", "text", "texts"]
 Cell = int | float | bool | str | list[str] | None
 ACTIONS = (MoveStage, SetOptics, Scan, Measure, SpectrumImage, SetStimulus, LoadSample, Blank, SetValves, Wait)
 
-UNITS = {"m": "m", "s": "s", "rad": "rad", "a": "A", "v": "V", "k": "K", "e": "e", "px": "px", "utc": "ISO 8601"}
+UNITS = {
+    "m": "m",
+    "s": "s",
+    "rad": "rad",
+    "a": "A",
+    "v": "V",
+    "k": "K",
+    "pa": "Pa",
+    "e": "e",
+    "px": "px",
+    "utc": "ISO 8601",
+}
 """What the last part of a name says about its unit."""
 
 
