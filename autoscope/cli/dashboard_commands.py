@@ -16,19 +16,36 @@ def register(app: typer.Typer) -> None:
 def dashboard(
     run: Annotated[
         str | None,
-        typer.Argument(metavar="[RUN]", help="A run folder or its name under --runs; absent: the newest run."),
+        typer.Argument(
+            metavar="[RUN|ADDRESS]",
+            help="A run folder, its name under --runs, or tcp://HOST:PORT of 'autoscope run --steer'; "
+            "absent: the newest run.",
+        ),
     ] = None,
     runs: Annotated[Path, typer.Option(help="Folder that holds the run folders.")] = Path("runs"),
+    who: Annotated[str, typer.Option(help="Your name, for the record; your login name if absent.")] = "",
+    key: Annotated[
+        Path | None, typer.Option(help="File of your key, where the run or the bus server wants one.")
+    ] = None,
     light: Annotated[bool, typer.Option("--light", help="Begin with the light theme (l changes it).")] = False,
+    web: Annotated[bool, typer.Option("--web", help="Serve it to browsers instead of this terminal.")] = False,
+    host: Annotated[str, typer.Option(help="Where --web listens; it has no keys: leave it local.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Where --web listens.")] = 8017,
 ) -> None:
-    """Watch a run, live or finished, and look back through it: map, model, decisions, data, log, instrument.
+    """Watch a run, look back through it, and take the wheel.
 
-    Keys are shown at the bottom; the arrow keys go through the past, Ctrl-P lists every command. The run never notices
-    that somebody watches: leaving the dashboard, or losing the line it runs over, changes nothing.
+    Keys are shown at the bottom; arrow keys go through the past, Ctrl-P lists every order. What you order is signed,
+    takes effect between two acts and is written into the record. Leaving, or losing the line, changes nothing.
 
-      autoscope dashboard                     the newest run under runs/
-      autoscope dashboard runs/RUN            this one
+      autoscope dashboard                               the newest run under runs/
+      autoscope dashboard runs/RUN --who anna           this one, live or finished
+      autoscope dashboard tcp://scope-pc:5580 --key K   one on another computer
+      autoscope dashboard --web                         in a browser, at http://127.0.0.1:8017
     """
-    from autoscope.dashboard.starting import watch
+    from autoscope.dashboard.starting import serve, watch
 
-    raise typer.Exit(watch(run, runs, light=light))
+    if web:
+        given = [*([run] if run else []), "--runs", str(runs), *(["--who", who] if who else [])]
+        given += [*(["--key", str(key)] if key else []), *(["--light"] if light else [])]
+        raise typer.Exit(serve(given, host, port))
+    raise typer.Exit(watch(run, runs, who=who, key=key, light=light))

@@ -70,8 +70,6 @@ def _limit(model: RunModel, name: str) -> float | None:
             return model.number("budget", "steps")
         case "spectra":
             return model.number("policy", "options", "points")
-        case "data":
-            return None
         case _:
             return model.number("budget", name)
 
@@ -85,8 +83,8 @@ def _pace(steps: Steps, over: np.ndarray[tuple[int], np.dtype[np.int64]]) -> dic
     if took_s <= 0.0:
         return {"time": 1.0}
     electrons = float(steps.dose_e[recent[-1]] - steps.dose_e[recent[0]])
-    rate = (recent.size - 1) / took_s
-    return {"time": 1.0, "dose": electrons / took_s, "acts": rate, "spectra": rate}
+    rate, volume = (recent.size - 1) / took_s, float(np.nansum(steps.bytes[recent[1:]])) / took_s
+    return {"time": 1.0, "dose": electrons / took_s, "acts": rate, "spectra": rate, "data": volume}
 
 
 def _left_s(spent: float, limit: float | None, pace: float | None) -> float | None:

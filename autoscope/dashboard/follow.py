@@ -135,10 +135,11 @@ class Follower:
         columns = self._columns
         columns.put(step, begun_s=self._last_s, intent_seq=seq, status=STATUSES.index("open"), mean=said.mean)
         columns.put(step, std=said.std, slot=int(self._state.get("sample_slot") or 0), x_m=place[0], y_m=place[1])
+        self._wheel = self._wheel.decided(said.order)
         columns.put_purpose(step, said.purpose or str(said.action.get("kind", "")))
 
     def _conclude(self, step: int, seq: int, said: Concluded) -> None:
-        self._state, columns = said.state, self._columns
+        self._state, columns, self._wheel = said.state, self._columns, self._wheel.concluded()
         columns.put(step, ended_s=self._last_s, outcome_seq=seq, status=STATUSES.index(said.status), bytes=said.bytes)
         columns.put(step, dose_e=float(said.state.get("dose_e") or 0.0), slot=int(said.state.get("sample_slot") or 0))
         columns.put(step, images=said.images, spectra=said.spectra)

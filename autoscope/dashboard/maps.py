@@ -61,7 +61,7 @@ class FolderMaps:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._live: tuple[float, ModelMaps] | None = None
-        self._drafts = tempfile.TemporaryDirectory(prefix="autoscope-maps-")
+        self._drafts: tempfile.TemporaryDirectory[str] | None = None
         self._rebuilding: tuple[int, subprocess.Popen[bytes]] | None = None
         self._rebuilt: dict[int, ModelMaps | str] = {}
         self._why = ""
@@ -81,7 +81,9 @@ class FolderMaps:
     def close(self) -> None:
         """End what is being made."""
         self._stop()
-        self._drafts.cleanup()
+        if self._drafts is not None:
+            self._drafts.cleanup()
+            self._drafts = None
 
     def _of_live(self) -> ModelMaps | None:
         path = self._folder / LIVE / MAPS
@@ -105,6 +107,7 @@ class FolderMaps:
         return found
 
     def _rebuild(self, step: int) -> None:
+        self._drafts = self._drafts or tempfile.TemporaryDirectory(prefix="autoscope-maps-")
         draft = Path(self._drafts.name) / f"{step}.npz"
         if self._rebuilding is None or self._rebuilding[0] != step:
             self._stop()

@@ -15,8 +15,19 @@ from autoscope.dashboard.raster import Mark
 from autoscope.dashboard.sampling import Window, sampled
 from autoscope.dashboard.sight import Sight
 from autoscope.records import MicroscopeState
+from autoscope.wishes import Disc, Region
 
 RUNNER_UP = (255, 255, 255)
+SIGNS = {
+    "excluded": Mark("\N{MULTIPLICATION SIGN}", (255, 112, 67)),
+    "pinned": Mark("\N{WHITE CIRCLE}", (86, 180, 233)),
+    "interesting": Mark("+", (240, 228, 66)),
+    "not interesting": Mark("-", (240, 228, 66)),
+    "queued": Mark("\N{WHITE DIAMOND}", NEXT),
+}
+"""What people said of a place; drawn around it."""
+RING = 64
+"""Points of a border."""
 SMALL = 0.3
 """Images with a field below this share of the widest are details, not ground to stand on."""
 FEWEST_COLUMNS_PER_SITE = 60
@@ -101,17 +112,46 @@ def _sites(pixels: Bytes, steps: Steps, target: str, window: Window) -> tuple[fl
 def _marks(sight: Sight, steps: Steps, window: Window, columns: int, rows: int) -> dict[tuple[int, int], Mark]:
     detail = sight.detail
     if detail is None:
-        return {}
+        return _wished(sight, window, columns, rows)
     decision, before = detail.decision, detail.outcome.state_before if detail.outcome else _stage(sight)
+    marks = _wished(sight, window, columns, rows)
     places = [(c.action, Mark(str(k + 1), RUNNER_UP)) for k, c in enumerate(decision.runners_up[:9])][::-1]
     places.append((decision.action, Mark("\N{BLACK DIAMOND}" if isinstance(decision.action, Measure) else "+", NEXT)))
-    marks = {}
     for action, mark in places:
         place = place_m(action, before)
         if place is not None:
             row, column = (int(v[0]) for v in window.pixels(np.array(place[:1]), np.array(place[1:]), columns, rows))
             if row >= 0:
                 marks[row // 2, column] = mark
+    return marks
+
+
+def ring(place: Region, window: Window, columns: int, rows: int, mark: Mark) -> dict[tuple[int, int], Mark]:
+    """Return the border of a region as marks on a map; its middle where it is smaller than a cell."""
+    turn = np.linspace(0.0, 2 * np.pi, RING, endpoint=False)
+    if isinstance(place, Disc):
+        x_m, y_m = place.x_m + place.radius_m * np.cos(turn), place.y_m + place.radius_m * np.sin(turn)
+    else:
+        share = np.linspace(0.0, 1.0, RING // 4)
+        (x0, x1), (y0, y1) = place.x_m, place.y_m
+        along_x, along_y, one = x0 + share * (x1 - x0), y0 + share * (y1 - y0), np.ones(len(share))
+        x_m, y_m = (
+            np.concatenate([along_x, along_x, one * x0, one * x1]),
+            np.concatenate([one * y0, one * y1, along_y, along_y]),
+        )
+    row, column = window.pixels(x_m, y_m, columns, rows)
+    return {(int(r) // 2, int(c)): mark for r, c in zip(row, column, strict=True) if r >= 0}
+
+
+def _wished(sight: Sight, window: Window, columns: int, rows: int) -> dict[tuple[int, int], Mark]:
+    """Return what people want of places, as marks."""
+    wheel, marks = sight.model.wheel, dict[tuple[int, int], Mark]()
+    wishes = wheel.wishes
+    said = [(place, "excluded") for place in wishes.excluded] + [(place, "pinned") for place in wishes.pinned]
+    said += [(m.place, "interesting" if m.interesting else "not interesting") for m in wishes.marked]
+    said += [(one.place, "queued") for one in wheel.queue]
+    for place, what in said:
+        marks |= ring(place, window, columns, rows, SIGNS[what])
     return marks
 
 

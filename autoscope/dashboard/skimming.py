@@ -16,6 +16,7 @@ from pydantic_core import from_json
 
 _ACTION = re.compile(rb'"action":(\{[^{}]*\})')
 _PREDICTED = re.compile(rb'"predicted_mean":([^,]*),"predicted_std":([^,]*),"purpose":("(?:[^"\\]|\\.)*")')
+_ORDER = re.compile(rb'"order":"([0-9a-f]{32})"')
 _STATE = re.compile(rb'"state":(\{[^{}]*\})')
 _STATUS = re.compile(rb'"status":"(\w+)"')
 _VALUES = b'"values":['
@@ -30,6 +31,8 @@ class Intended:
     purpose: str
     mean: float
     std: float
+    order: str
+    """The order of a person that the act carries out; mostly empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,9 @@ def skim_intent(body: bytes) -> Intended:
     if action is None or predicted is None:
         return _read_intent(from_json(body))
     mean, std, purpose = predicted.groups()
-    return Intended(from_json(action[1]), from_json(purpose), _number(from_json(mean)), _number(from_json(std)))
+    order = _ORDER.search(body)
+    numbers = (_number(from_json(mean)), _number(from_json(std)))
+    return Intended(from_json(action[1]), from_json(purpose), *numbers, order[1].decode("ascii") if order else "")
 
 
 def skim_outcome(body: bytes) -> Concluded:
@@ -82,7 +87,8 @@ def _read_intent(body: Any) -> Intended:
     try:
         decision = body["decision"]
         mean, std = _number(decision.get("predicted_mean")), _number(decision.get("predicted_std"))
-        return Intended(decision["action"], str(decision.get("purpose") or ""), mean, std)
+        order = str(decision.get("order") or "")
+        return Intended(decision["action"], str(decision.get("purpose") or ""), mean, std, order)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"is no intent: {error!r}") from error
 

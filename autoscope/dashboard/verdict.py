@@ -61,7 +61,7 @@ def _doing(model: RunModel) -> str:
 
 
 def _troubles(model: RunModel, unreachable: str) -> list[str]:
-    found = [f"no answer: {unreachable}"] if unreachable else []
+    found = [f"no answer: {unreachable}"] if unreachable and model.ended is None else []
     if model.damage:
         found.append(f"record damaged: {model.damage}")
     if not model.whole:
@@ -82,7 +82,8 @@ def _troubles(model: RunModel, unreachable: str) -> list[str]:
 def _needs(model: RunModel) -> list[str]:
     if not model.whole or model.ended is not None:
         return []
-    found = [f"act {model.wheel.waiting_act} waits for your word"] if model.wheel.waiting_act else []
+    because = f" ({model.wheel.because})" if model.wheel.because else ""
+    found = [f"an act waits for your word{because}: y approves, v vetoes"] if model.wheel.waiting_act else []
     if model.wheel.paused:
         found.append(f"paused by {model.wheel.paused}")
     bad = recent_faults(model)

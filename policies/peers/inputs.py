@@ -33,7 +33,7 @@ def patches(image: Array, pixels: Indices, side_px: int) -> Array:
     """
     scaled = (image - image.min()) / (float(np.ptp(image)) or 1.0)
     half = side_px // 2
-    padded = np.pad(scaled, half, mode="reflect")
+    padded = np.pad(scaled, half, mode="symmetric")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * half + 1, 2 * half + 1))
     rows, columns = np.divmod(pixels, image.shape[1])
     return np.ascontiguousarray(windows[rows, columns].reshape(len(pixels), -1))

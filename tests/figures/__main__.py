@@ -8,7 +8,6 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 
 from tests.figures import (
-    arena_statistics,
     bus_arrays,
     bus_latency,
     durable_exports,
@@ -45,17 +44,14 @@ DURABLE: dict[str, Group] = {
     "durable_store": durable_store.figures,
 }
 """What is measured of the record."""
-ARENA: dict[str, Group] = {"arena_statistics": arena_statistics.figures}
-"""What is measured of the benchmark."""
 GROUPS: dict[str, tuple[str, ...]] = {
     "main_job": ("main_job",),
     "decision": tuple(DECISION),
     "bus": tuple(BUS),
     "durable": tuple(DURABLE),
-    "arena": tuple(ARENA),
 }
 """Measured by default."""
-PARTS: dict[str, Group] = {"main_job": main_job.figures} | DECISION | BUS | DURABLE | ARENA
+PARTS: dict[str, Group] = {"main_job": main_job.figures} | DECISION | BUS | DURABLE
 
 
 def chosen(only: Sequence[str]) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from tests.figures.latency_world import synthetic
 from tests.figures.peers.recorded import METHODS
 
 COUNTS = (10, 50, 100, 200)
+CLASSES = {"gpytorch_dkl": ("gpytorch_dkl", "GPyTorchDeepKernel"), "vidkl": ("gpax_vidkl", "ViDKL")}
 WORKER = ROOT / "tests" / "figures" / "latency_peer_worker.py"
 
 
@@ -70,7 +70,8 @@ def measure(method: str, side: int) -> PeerCost:
     with tempfile.TemporaryDirectory() as folder:
         job = Path(folder) / "job.npz"
         np.savez(job, image=field.image, rows=rows, columns=columns, measured=measured)
-        words = [sys.executable, "-W", "ignore", str(WORKER), str(job), method, *map(str, COUNTS)]
+        interpreter = METHODS[method].command(method)[0]
+        words = [interpreter, "-W", "ignore", str(WORKER), str(job), *CLASSES[method], *map(str, COUNTS)]
         done = subprocess.run(words, env=os.environ | one, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{method} ended with {done.returncode}: {done.stderr[-2000:]}")

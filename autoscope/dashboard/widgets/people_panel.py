@@ -22,6 +22,10 @@ class PeoplePanel(TextPanel):
             pair("paused", f"by {wheel.paused}" if wheel.paused else "no"),
             pair("operator", str(sight.model.header.get("operator") or "not named")),
         ]
+        wishes = wheel.wishes
+        places = [("excluded", wishes.excluded), ("pinned", wishes.pinned)]
+        lines += [pair(name, "; ".join(p.words() for p in held), 10) for name, held in places if held]
+        lines += [pair("queue", f"{one.place.words()} ({one.who})", 10) for one in wheel.queue]
         told = [r for r in sight.remarks if r.kind == "intervention"][-8:]
         lines += [Content.assemble((f"{r.wall[11:19]} {r.who} ", "$foreground-muted"), r.text) for r in reversed(told)]
         self.update(Content("\n").join(lines))

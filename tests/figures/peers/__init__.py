@@ -1,4 +1,4 @@
-"""Other tools as their documentation shows them, each campaign a process of its own, and what they reached, recorded.
+"""Other tools as their documentation shows them, each a process of its own, and what they reached, recorded.
 
-The models are those of `policies.peers`; the loop and the record are older than `autoscope bench`.
+The workers import nothing of ours but `peer_loop`, so that each can run with an interpreter of its own.
 """

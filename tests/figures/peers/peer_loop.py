@@ -1,6 +1,6 @@
 """The loop every peer runs in: ten random pixels, then one decision after another until enough is measured.
 
-Run as a script beside this file: ``python plain.py job.npz answer.npz seed n NAME``. The job holds the image, the
+Run as a script beside this file: ``python gpytorch_dkl.py job.npz answer.npz seed n``. The job holds the image, the
 candidates and what each would return; a peer is shown the values of measured candidates alone.
 """
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
+PATCH_PX = 11
 INITIAL = 10
 CHECKPOINTS = (50, 100, 200)
 
@@ -36,6 +37,14 @@ class Job(NamedTuple):
         """Return coordinates (m, 2) of the candidates, scaled to the unit square."""
         height, width = self.image.shape
         return np.column_stack([self.rows / (height - 1), self.columns / (width - 1)])
+
+    def patches(self) -> Array:
+        """Return image patches (m, 121) around the candidates, the image scaled to 0..1 and mirrored at its edges."""
+        image = (self.image - self.image.min()) / np.ptp(self.image)
+        half = PATCH_PX // 2
+        padded = np.pad(image, half, mode="reflect")
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (PATCH_PX, PATCH_PX))
+        return np.ascontiguousarray(windows[self.rows, self.columns].reshape(len(self.rows), -1))
 
     def random_order(self) -> Indices:
         """Return the candidates in a random order, the same for every method with this seed."""
@@ -62,7 +71,7 @@ def campaign(peer: Peer, job: Job, returned: Array) -> dict[str, Any]:
     failures = 0
     while True:
         seen = np.array(taken, dtype=np.int64)
-        started = _cpu_s(peer)
+        started = time.process_time()
         try:
             scores = peer.scores(seen, returned[seen])
         except Exception as error:  # each library fails in ways of its own: a random pixel stands in, and is counted
@@ -71,7 +80,7 @@ def campaign(peer: Peer, job: Job, returned: Array) -> dict[str, Any]:
         else:
             if len(taken) in CHECKPOINTS:
                 answer[f"mean_{len(taken)}"], answer[f"std_{len(taken)}"] = peer.belief()
-        seconds.append(_cpu_s(peer) - started)
+        seconds.append(time.process_time() - started)
         if len(taken) >= job.limit:
             break
         scores = np.where(np.isfinite(scores), scores, -np.inf)
@@ -79,12 +88,6 @@ def campaign(peer: Peer, job: Job, returned: Array) -> dict[str, Any]:
         open_ = np.setdiff1d(np.arange(len(returned)), seen) if not np.isfinite(scores).any() else None
         taken.append(int(np.argmax(scores)) if open_ is None else int(open_[0]))
     return answer | {"order": np.array(taken), "seconds": np.array(seconds), "failures": failures}
-
-
-def _cpu_s(peer: Peer) -> float:
-    """Return CPU seconds of this process, and of the peer's own where it has one."""
-    elsewhere: Callable[[], float] = getattr(peer, "cpu_s", lambda: 0.0)
-    return time.process_time() + elsewhere()
 
 
 def main(make: Callable[[Job], Peer], packages: tuple[str, ...]) -> None:

@@ -9,10 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autoscope.errors import PluginError
-from policies.peers.process import interpreter
 from tests.figures.arena.campaign import Campaign, digest, run_peer, score
-from tests.figures.arena.sets import ArenaSet, arena_set
+from tests.figures.arena.sets import ROOT, ArenaSet, arena_set
 
 HERE = Path(__file__).resolve().parent
 FILE = HERE / "recorded.jsonl"
@@ -20,7 +18,7 @@ FILE = HERE / "recorded.jsonl"
 
 @dataclass(frozen=True)
 class Method:
-    """A peer: its script, the environment of its model (empty: ours), and the settings its documentation shows."""
+    """A peer: its worker, the environment it runs in (empty: ours), and the settings its documentation shows."""
 
     script: str
     venv: str = ""
@@ -28,15 +26,13 @@ class Method:
 
     def command(self, name: str) -> list[str]:
         """Return interpreter, script and the name it answers to."""
-        return [sys.executable, str(HERE / self.script), name]
+        python = ROOT / ".venv-peers" / self.venv / "bin" / "python" if self.venv else Path(sys.executable)
+        return [str(python), str(HERE / self.script), name]
 
     @property
     def installed(self) -> bool:
-        """Return whether the interpreter of its model is there (``make peers`` builds it)."""
-        try:
-            return not self.venv or interpreter(self.venv, None).exists()
-        except PluginError:
-            return False
+        """Return whether its interpreter is there (``make peers`` builds it)."""
+        return Path(self.command("")[0]).exists()
 
 
 _START = {"initial": "10 random", "patch_px": 11}
@@ -45,19 +41,19 @@ METHODS: dict[str, Method] = {
     "random": Method("plain.py", settings={"map": "linear, nearest outside the hull"}),
     "grid": Method("plain.py", settings={"map": "linear, nearest outside the hull", "order": "rows"}),
     "sobol": Method("plain.py", settings={"map": "linear, nearest outside the hull"}),
-    "botorch_xy": Method("judged.py", settings={"initial": "10 random", "acquisition": "LogEI"}),
-    "botorch_pca10": Method("judged.py", settings=_START | {"acquisition": "LogEI"}),
+    "botorch_xy": Method("botorch_gp.py", settings={"initial": "10 random", "acquisition": "LogEI"}),
+    "botorch_pca10": Method("botorch_gp.py", settings=_START | {"acquisition": "LogEI"}),
     "gpytorch_dkl": Method(
-        "judged.py",
+        "gpytorch_dkl.py",
         settings=_START | {"network": "1000-500-50-2", "adam": 0.01, "iterations": 60, "acquisition": "EI"},
     ),
     "vidkl": Method(
-        "judged.py",
+        "gpax_vidkl.py",
         "gpax",
         _START | {"num_steps": 1000, "step_size": 0.005, "acquisition": "UCB", "beta": 0.25},
     ),
     "atomai_dklgpr": Method(
-        "judged.py", "atomai", _START | {"training_cycles": 200, "embedim": 2, "lr": 0.01, "acquisition": "EI"}
+        "atomai_dkl.py", "atomai", _START | {"training_cycles": 200, "embedim": 2, "lr": 0.01, "acquisition": "EI"}
     ),
 }
 """Every method, each with the settings its documentation shows."""

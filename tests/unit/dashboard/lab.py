@@ -235,6 +235,11 @@ class Lab:
         self.step += 1
         self.faults += fault is not None
 
+    def intend_next(self):
+        """Write what will be done next, and not do it; return the id of the act."""
+        action = Measure(x_m=1e-8, y_m=-2e-8, dwell_s=0.05)
+        return self.intend(Decision(action=action, purpose="spectrum", target="pixel 1,1", reason="It looks odd."))
+
     def intend(self, decision):
         """Write what will be done next."""
         act_id = f"particles-0badcafe-{self.step:06d}"

@@ -20,7 +20,7 @@ GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "dashboard"
 async def watching(folder, size=(120, 40), **given):
     """Open the app on a run; it looks only when told to."""
     app = Dashboard(Onlooker(FolderSource(folder), lambda: 0.0), period_s=None, **given)
-    async with app.run_test(size=size) as pilot:
+    async with app.run_test(size=size, notifications=True) as pilot:
         await settled(app, pilot)
         yield app, pilot
 

@@ -237,8 +237,8 @@ def test_without_a_name_the_run_being_written_is_shown_then_the_newest(tmp_path)
     lab = Lab(tmp_path / "b").start()
     finished(tmp_path / "c", 1)
     assert newest(tmp_path).name == "b"
-    assert attach("c", tmp_path).name == "c"
-    assert attach(str(tmp_path / "a"), tmp_path).name == "a"
+    assert attach("c", tmp_path).source.name == "c"
+    assert attach(str(tmp_path / "a"), tmp_path).source.name == "a"
     lab.journal.close()
     for what in ("nonsense", str(tmp_path)):
         with pytest.raises(DataError, match="no journal"):

@@ -1,0 +1,1 @@
+"""Stands in for torchvision, which AtomAI imports at its top level and its deep kernel never uses."""
