@@ -217,6 +217,13 @@ class Document:
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"cannot be read: {error}", where=str(path), remedy="Give a UTF-8 YAML file") from error
 
+    @classmethod
+    def of(cls, data: Mapping[str, Any], source: str) -> Self:
+        """Return a document of data that are there already, as a file would have them; lines are not known."""
+        document = cls("{}", source)
+        document.data = dict(data)
+        return document
+
     def _build(self, node: yaml.Node, path: Path_) -> Any:
         self.lines[path] = node.start_mark.line + 1
         if isinstance(node, yaml.CollectionNode) and node.tag not in _PLAIN_TAGS:

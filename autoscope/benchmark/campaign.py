@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-import yaml
-
 from autoscope.benchmark.config import BenchEnvironment
 from autoscope.benchmark.entrant import Entrant
 from autoscope.benchmark.grid import Cell
@@ -99,7 +97,7 @@ def _part(cell: Cell) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _resolved(text: str) -> Resolved:
-    return resolve(Document(yaml.safe_dump(json.loads(text)), "cell"))
+    return resolve(Document.of(json.loads(text), "cell"))
 
 
 @dataclass(frozen=True)

@@ -66,8 +66,7 @@ def compute_cell(text: str, code: str = "") -> tuple[str, bytes, str, bytes]:
             remedy="Install the same version of autoscope on both",
         )
     campaign = run_cell(Cell.read(text))
-    truth = campaign.truth
-    return campaign.cell.key, store.encode(campaign), store.truth_key(truth), store.encode_truth(truth)
+    return campaign.cell.key, store.encode(campaign), *store.encode_truth(campaign.truth)
 
 
 class Here:

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -50,12 +50,15 @@ class Cell:
     @functools.cached_property
     def key(self) -> str:
         """Return the name of the result: a sha256 over all it depends on, and over no label of a policy."""
-        told = {name: value for name, value in asdict(self).items() if name not in {"policy", "budget"}}
+        told = {name: value for name, value in self._plain().items() if name not in {"policy", "budget"}}
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
     def text(self) -> str:
         """Return the cell as JSON, for another process."""
-        return json.dumps(asdict(self))
+        return json.dumps(self._plain())
+
+    def _plain(self) -> dict[str, Any]:
+        return {part.name: getattr(self, part.name) for part in fields(self)}
 
     @classmethod
     def read(cls, text: str) -> Self:
@@ -223,7 +226,7 @@ def _run(task: BenchEnvironment, policy: PluginConfig, budget: BenchBudget, deci
         policy=policy,
         scalarizers=task.scalarizers,
         budget=BudgetConfig(time_s=budget.time_s, dose_e=budget.dose_e, steps=steps),
-        engine=EngineConfig(decision_time_s=decision_time_s),
+        engine=EngineConfig(decision_time_s=decision_time_s, checkpoint_every=0),
     )
 
 

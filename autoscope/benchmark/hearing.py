@@ -157,8 +157,7 @@ def decide_again(folder: Path, data: Collection[str] = ()) -> dict[str, Any]:
     """Return how many decisions a record holds, how many come out the same again, and what was opened meanwhile."""
     reader = JournalReader.open(folder)
     history = read_history(reader)
-    plain = yaml.safe_dump(history.config)
-    resolved = resolve(Document(plain, f"{folder}: recorded configuration"))
+    resolved = resolve(Document.of(history.config, f"{folder}: recorded configuration"))
     policy = Overseen(resolved.policy.plugin(resolved.policy.options, rng=stream(resolved.config.seed, "policy")), data)
     with one_thread():
         found = replay(history, policy, Stored(reader), tolerance=TOLERANCE)

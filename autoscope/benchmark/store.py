@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
@@ -87,13 +88,15 @@ def digest(table: pa.Table) -> str:
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
 
-def encode_truth(truth: Truth) -> bytes:
-    """Return a truth as the bytes of a Parquet file: one row a candidate."""
+@functools.lru_cache(maxsize=16)
+def encode_truth(truth: Truth) -> tuple[str, bytes]:
+    """Return the name of a truth, and its Parquet file: one row a candidate."""
     told = {"name": truth.name, "shape": list(truth.shape), "unit": truth.unit, "notes": truth.notes}
     columns = {"value": truth.values, "x_m": truth.xy_m[:, 0], "y_m": truth.xy_m[:, 1]}
-    return to_bytes(pa.table(columns, metadata={"truth": json.dumps(told)}))
+    return truth_key(truth), to_bytes(pa.table(columns, metadata={"truth": json.dumps(told)}))
 
 
+@functools.lru_cache(maxsize=16)
 def truth_key(truth: Truth) -> str:
     """Return the name of a truth: a sha256 over its name, places and values."""
     text = json.dumps([truth.name, truth.shape, truth.unit, truth.notes]).encode()

@@ -29,7 +29,7 @@ class Evidence:
         why = decision.model_dump(mode="json", include={"action", "purpose", "target"})
         what = outcome.model_dump(mode="json", include={"status", "state_before", "state", "values", "fault"})
         frames = [frame.sha256 for frame in outcome.frames]
-        text = canonical([self.sha256, why, what, frames])
+        text = canonical([self.sha256, why, what, frames], is_plain=True)
         return Evidence(self.told + 1, hashlib.sha256(text.encode("utf-8")).hexdigest())
 
 

@@ -81,6 +81,7 @@ class Engine:
         self._listener: Listener = listener or Silence()
         watch(job.environment, self._listener)
         self._stopwatch = stopwatch
+        self._anticipating = job.policy if isinstance(job.policy, Anticipating) else None
         self._desk: Desk | None = None
         self._overlap: Overlap | None = None
         self._opened = self._beamless = False
@@ -270,7 +271,7 @@ class Engine:
         if past.ended is not None:
             raise past.ended
         ahead = self._job.config.engine.lookahead > 0
-        alongside = ahead or isinstance(self._job.policy, Anticipating)
+        alongside = ahead or self._anticipating is not None
         if alongside and not isinstance(self._job.clock, SimClock):
             self._calls = PolicyThread()
         if ahead:
@@ -362,8 +363,8 @@ class Engine:
         return take_in(self._job, desk.guard, self._recorder, act, intent.step, observation, span), preparing
 
     def _prepare(self, desk: Desk, running: Intent, state: MicroscopeState, cost: Cost) -> Future[None] | None:
-        policy = self._job.policy
-        if not isinstance(policy, Anticipating):
+        policy = self._anticipating
+        if policy is None:
             return None
         try:
             view = desk.view_ahead(running, state, cost, desk.elapsed_s())

@@ -127,8 +127,10 @@ def _key(key: object, where: str) -> str:
     raise JournalError("keys of a record must be text", where=where, value=key)
 
 
-def canonical(value: object) -> str:
+def canonical(value: object, *, is_plain: bool = False) -> str:
     """Return the one JSON text of a value: keys sorted, no spaces, no NaN, UTF-8 characters as they are.
+
+    ``is_plain``: the value was made by `plain`, or by a model's dump to JSON data, and need not be looked through.
 
     Raises
     ------
@@ -140,7 +142,7 @@ def canonical(value: object) -> str:
     >>> canonical({"b": 1.0, "a": [True, None]})
     '{"a":[true,null],"b":1.0}'
     """
-    return _written(plain(value))
+    return _written(value if is_plain else plain(value))
 
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -148,7 +150,10 @@ _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=
 
 def _written(value: object) -> str:
     """Return the canonical text of what is plain already."""
-    text = _ENCODER.encode(value)
+    try:
+        text = _ENCODER.encode(value)
+    except ValueError as error:
+        raise JournalError(f"a record cannot hold this: {error}", where="body", remedy="Leave it out") from error
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:

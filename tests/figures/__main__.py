@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 
 from tests.figures import (
+    arena_bench,
     bus_arrays,
     bus_latency,
     durable_exports,
@@ -44,14 +45,17 @@ DURABLE: dict[str, Group] = {
     "durable_store": durable_store.figures,
 }
 """What is measured of the record."""
+ARENA: dict[str, Group] = {"arena_bench": arena_bench.figures}
+"""What is measured of the offline benchmark."""
 GROUPS: dict[str, tuple[str, ...]] = {
     "main_job": ("main_job",),
     "decision": tuple(DECISION),
     "bus": tuple(BUS),
     "durable": tuple(DURABLE),
+    "arena": tuple(ARENA),
 }
 """Measured by default."""
-PARTS: dict[str, Group] = {"main_job": main_job.figures} | DECISION | BUS | DURABLE
+PARTS: dict[str, Group] = {"main_job": main_job.figures} | DECISION | BUS | DURABLE | ARENA
 
 
 def chosen(only: Sequence[str]) -> list[str]:

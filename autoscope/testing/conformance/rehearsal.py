@@ -114,8 +114,7 @@ class Rehearsal:
         self, plugin: Any, options: Mapping[str, Any], world: Mapping[str, Any], steps: int, seed: int
     ) -> None:
         self.plugin, self.steps, self.seed = plugin, steps, seed
-        document = Document("{}", "world")
-        document.data = {"world": dict(world)}
+        document = Document.of({"world": dict(world)}, "world")
         task = document.validate(BenchEnvironment, ("world",))
         given = implied_options(plugin.Config, task, None) | dict(options)
         self.options = plugin.Config.model_validate(given, context=FROM_FILE)
