@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from autoscope.engine.events import Listener, StepEvent
+from autoscope.engine.watching import Acquiring, Watcher
 from autoscope.protocols import Pictorial, Policy
 
 LIVE, WATCHED, MAPS = "live", "watched", "maps.npz"
@@ -57,6 +58,11 @@ class MapsForWatchers:
                 self._draw(self._policy)
                 took_s = self._stopwatch() - began_s
                 self._next_s = began_s + max(PERIOD_S, took_s / SHARE)
+
+    def on_acquiring(self, now: Acquiring) -> None:
+        """Pass on how far an acquisition is, to whom it concerns."""
+        if isinstance(self._onward, Watcher):
+            self._onward.on_acquiring(now)
 
     def _draw(self, policy: Pictorial) -> None:
         try:

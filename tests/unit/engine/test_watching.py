@@ -5,6 +5,7 @@ import pytest
 from autoscope.clock import SimClock
 from autoscope.delivery import deliver
 from autoscope.engine.events import Silence
+from autoscope.engine.snapshots import MapsForWatchers
 from autoscope.engine.watching import Acquiring, watch
 from autoscope.records import Act, SpectrumImage
 from environments.base import InstrumentEnvironment
@@ -41,6 +42,14 @@ def test_a_watcher_learns_how_far_an_acquisition_is(environment):
     assert watcher.seen[0] == Acquiring("EDS", 0, 48)
     assert watcher.seen[-1] == Acquiring("EDS", 48, 48)
     assert len(info["observation"].frames) == 2
+
+
+@pytest.mark.parametrize("listener", [Silence(), Watcher()], ids=["steps only", "watcher"])
+def test_a_listener_that_stands_between_passes_on_how_far_it_is(environment, listener, tmp_path):
+    watch(environment, MapsForWatchers(listener, policy=None, folder=tmp_path))
+    environment.step(Act(act_id="cube", action=CUBE))
+    if isinstance(listener, Watcher):
+        assert listener.seen[-1] == Acquiring("EDS", 48, 48)
 
 
 def test_a_listener_to_steps_alone_and_an_instrument_that_tells_nothing_do_as_before(environment):
