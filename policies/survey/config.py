@@ -65,6 +65,8 @@ class KeepFocusConfig(FocusConfig):
     """Expected lateral size of the sample's bumps."""
     map_amplitude_m: PositiveLength = 200e-9
     """Expected height of the sample's bumps."""
+    images: int = Field(default=4, ge=3)
+    """Images of a series about the map's prediction; the very first has twice as many, less one."""
     first_span_m: PositiveLength = 1.5e-6
     """Span of the very first series; later ones use ``span`` around the height map's prediction."""
 
@@ -120,6 +122,15 @@ class PresenceConfig(ConfigModel):
     """A spectrum with less is a miss: the tile is imaged again and the particle tried once more."""
 
 
+class ExampleConfig(ConfigModel):
+    """A place that an operator has pointed at: what is there is what is looked for, or is not."""
+
+    x_m: Length
+    """In stage coordinates."""
+    y_m: Length
+    interesting: bool = True
+
+
 class GateConfig(ConfigModel):
     """What an image must be like to be learnt from, and how often it is taken again."""
 
@@ -172,6 +183,10 @@ class SurveyConfig(ConfigModel):
     """Overviews (with focus and scouts) may take this share of the time budget."""
     align: AlignConfig = AlignConfig()
     gate: GateConfig = GateConfig()
+    examples: tuple[ExampleConfig, ...] = ()
+    """A few places of interest, and not: particles that look alike come first."""
+    example_reach_m: PositiveLength = 100e-9
+    """The particle nearest to an example is meant, if it is no further than this."""
     presence: PresenceConfig | None = None
     beta: float = Field(default=1.0, ge=0)
     """Exploration: a particle is worth its chance of being interesting plus this many standard deviations of it."""

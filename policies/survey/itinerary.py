@@ -14,6 +14,7 @@ from autoscope.protocols import JsonValue
 from autoscope.records import Measure, MoveStage, View
 from policies.survey.catalogue import Catalogue
 from policies.survey.config import SurveyConfig
+from policies.survey.likeness import Likeness
 from policies.survey.ranking import Ranking
 
 Floats = NDArray[np.float64]
@@ -47,6 +48,8 @@ class Itinerary:
 
     def __init__(self, config: SurveyConfig, centres_m: Floats) -> None:
         self._config, self._centres_m = config, centres_m
+        self.likeness = Likeness(config.examples, config.example_reach_m)
+        """How much particles look like the operator's examples."""
         self.dwell_s = config.dwell_s
         """Expected of the next look at a particle; set by whoever learns that a shorter one will do."""
         self._seen: set[int] = set()
@@ -72,7 +75,8 @@ class Itinerary:
         """Return the next tile without overview while overviews have time left, else None."""
         if self._config.strategy == "agent" and not self._overviews_have_time(view):
             return None
-        return next((t for t in range(len(self._centres_m)) if t not in self._seen | self._given_up), None)
+        order = (*self.likeness.tiles(self._centres_m), *range(len(self._centres_m)))
+        return next((t for t in order if t not in self._seen | self._given_up), None)
 
     def _overviews_have_time(self, view: View) -> bool:
         left_s = view.budget.time_s
@@ -123,10 +127,14 @@ class Itinerary:
         return int(count * self._config.dwell_s / self.dwell_s)
 
     def _worth(self, catalogue: Catalogue, ranking: Ranking) -> Floats:
-        """Return an upper bound of the chance that each particle is interesting, (n,) in [0, 1]."""
+        """Return an upper bound of the chance that each particle is interesting, (n,) in [0, 1].
+
+        Where examples were given: times the probability to be like them.
+        """
         chance, std = ranking.probability(catalogue)
         bound: Floats = np.minimum(chance + self._config.beta * std, 1.0)
-        return bound
+        alike = self.likeness.probability(catalogue)
+        return bound if alike is None else bound * alike
 
     def _travel_s(self, tile: int, view: View) -> float:
         x_m, y_m = self._centres_m[tile]

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autoscope.exposure import predict
 from autoscope.perception.regions import find_particles
@@ -45,6 +46,7 @@ from policies.survey.screening import Screening
 from policies.survey.spectrum import CONFIRM, SHOWN, Forecast, Reading, digest, read, spectrum_decision, why_measured
 from policies.survey.tiles import core_m, tile_centres_m
 
+Floats = NDArray[np.float64]
 MAX_TRIES = 2
 
 
@@ -168,7 +170,8 @@ class SurveyPolicy:
         share = self._dwell_s(asked[0]) / config.dwell_s if self._counts else 1.0
         forecast = Forecast.of(self._ranking, self._catalogue, asked, share)
         why = why_measured(forecast.chance[0], self._ranking.rate, config.target, visiting=self._visiting)
-        reason = CONFIRM if asked[0] == self._doubtful else why + self._screening.reason()
+        alike = self._itinerary.likeness.reason(self._catalogue, asked[0])
+        reason = CONFIRM if asked[0] == self._doubtful else why + alike + self._screening.reason()
         probes = [self._probe(p, time_s) for p in asked]
         return spectrum_decision(self._queue, probes, forecast, reason, self._ranking, config.beta)
 
@@ -261,8 +264,16 @@ class SurveyPolicy:
         else:
             look = np.array([r.features() for r in regions], dtype=np.float64).reshape(len(regions), -1)
             scouts = self._itinerary.as_many(self._config.scouts)
-            self._queue = [numbers[k] for k in unlike_each_other(look, scouts)]
+            self._queue = self._scouts(numbers, look, scouts)
         self._mode = "measure" if self._queue else "choose"
+
+    def _scouts(self, numbers: list[int], look: Floats, count: int) -> list[int]:
+        """Return particles to measure at once: those most like the examples, else some unlike each other."""
+        alike = self._itinerary.likeness.probability(self._catalogue)
+        if alike is None or not numbers:
+            return [numbers[k] for k in unlike_each_other(look, count)]
+        order = np.argsort(-alike[numbers], kind="stable")[:count]
+        return [numbers[k] for k in order]
 
     def _in_core(self, x_m: float, y_m: float) -> bool:
         return abs(x_m) <= self._core_m[0] / 2 and abs(y_m) <= self._core_m[1] / 2

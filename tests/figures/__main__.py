@@ -22,6 +22,8 @@ from tests.figures import (
     main_job,
     quality,
     schedule,
+    survey_keep,
+    survey_regions,
 )
 from tests.figures.figure import Figure
 
@@ -47,15 +49,18 @@ DURABLE: dict[str, Group] = {
 """What is measured of the record."""
 ARENA: dict[str, Group] = {"arena_bench": arena_bench.figures}
 """What is measured of the offline benchmark."""
+SURVEY: dict[str, Group] = {"survey_keep": survey_keep.figures, "survey_regions": survey_regions.figures}
+"""What is measured of the overnight survey."""
 GROUPS: dict[str, tuple[str, ...]] = {
     "main_job": ("main_job",),
     "decision": tuple(DECISION),
     "bus": tuple(BUS),
     "durable": tuple(DURABLE),
     "arena": tuple(ARENA),
+    "survey": tuple(SURVEY),
 }
 """Measured by default."""
-PARTS: dict[str, Group] = {"main_job": main_job.figures} | DECISION | BUS | DURABLE | ARENA
+PARTS: dict[str, Group] = {"main_job": main_job.figures} | DECISION | BUS | DURABLE | ARENA | SURVEY
 
 
 def chosen(only: Sequence[str]) -> list[str]:

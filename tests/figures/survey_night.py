@@ -58,11 +58,14 @@ class Watched:
         Distance from where each spectrum was taken, at its end, to the centre of the particle it was meant for.
     nearest_is_meant : array of bool
         Whether the particle nearest to the probe was that particle.
+    entered : array of bool
+        Whether the spectrum showed the common metal, so that it was entered for that particle.
     """
 
     end: RunEnd
     error_m: NDArray[np.float64]
     nearest_is_meant: NDArray[np.bool_]
+    entered: NDArray[np.bool_]
     time_s: NDArray[np.float64]
     steps: list[StepEvent] = field(default_factory=list)
     truths: list[dict[str, Any]] = field(default_factory=list)
@@ -97,6 +100,7 @@ def _compared(end: RunEnd, job: Job, watch: _Watch) -> Watched:
     centres = np.column_stack([truth["x_m"], truth["y_m"]])
     tree, coils = cKDTree(centres), coil_matrix(job.resolved.environment.options.microscope.scan)
     catalogue: Any = job.policy._catalogue  # the only one who knows which particle a number stands for
+    least = job.resolved.policy.options.presence.at_least
     meant: dict[int, int] = {}
     rows = []
     for event, seen in zip(watch.steps, watch.truths, strict=True):
@@ -113,6 +117,17 @@ def _compared(end: RunEnd, job: Job, watch: _Watch) -> Watched:
             aim = meant.get(int(event.decision.target.split()[1]))
             if aim is None:
                 continue
-            rows.append((np.hypot(*(place - centres[aim])), tree.query(place)[1] == aim, event.outcome.state.time_s))
-    table = np.array(rows, dtype=np.float64).reshape(-1, 3)
-    return Watched(end, table[:, 0], table[:, 1] > 0, table[:, 2], watch.steps, watch.truths)
+            rows.append(
+                (
+                    np.hypot(*(place - centres[aim])),
+                    tree.query(place)[1] == aim,
+                    event.outcome.state.time_s,
+                    _entered(event, least),
+                )
+            )
+    table = np.array(rows, dtype=np.float64).reshape(-1, 4)
+    return Watched(end, table[:, 0], table[:, 1] > 0, table[:, 3] > 0, table[:, 2], watch.steps, watch.truths)
+
+
+def _entered(event: StepEvent, least: float) -> bool:
+    return any(value.name == "pt_m" and value.value >= least for value in event.outcome.values)

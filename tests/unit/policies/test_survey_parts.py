@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import pdist
 
@@ -9,8 +9,9 @@ from autoscope.perception.focus_map import FocusMap
 from autoscope.perception.regions import Region
 from policies.focus import FocusConfig, FocusSearch
 from policies.survey.catalogue import MAX_TRIES, Catalogue
-from policies.survey.config import AreaConfig, KeepFocusConfig, TileConfig
+from policies.survey.config import AreaConfig, ExampleConfig, KeepFocusConfig, TileConfig
 from policies.survey.keep_focus import KeepFocus
+from policies.survey.likeness import Likeness
 from policies.survey.ranking import Ranking, threshold, unlike_each_other
 from policies.survey.tiles import core_m, tile_centres_m
 
@@ -79,6 +80,7 @@ def series(search, peak_m, width_m=750e-9):
     return search
 
 
+@settings(deadline=None)
 @given(st.floats(-1.5e-6, 1.5e-6))
 def test_a_focus_series_finds_a_peak_even_beyond_its_first_span(peak_m):
     search = series(FocusSearch(FocusConfig(max_images=12), 0.0), peak_m)
@@ -232,3 +234,26 @@ def test_scouts_are_more_unlike_each_other_than_a_random_choice():
     random = [pdist(features[np.random.default_rng(k).permutation(60)[:6]]).min() for k in range(50)]
     assert pdist(features[chosen]).min() > np.quantile(random, 0.95)
     assert unlike_each_other(features[:0], 3) == []
+
+
+def test_particles_like_the_operators_examples_come_first_with_the_reason():
+    catalogue = filled(400)
+    bright = catalogue.features()[:, 1]
+    best, worst = int(np.argmax(bright)), int(np.argmin(bright))
+    places = [(catalogue.column("x")[k], catalogue.column("y")[k]) for k in (best, worst)]
+    examples = [
+        ExampleConfig(x_m=float(x) + 20e-9, y_m=float(y), interesting=k == 0) for k, (x, y) in enumerate(places)
+    ]
+    likeness = Likeness(examples, 100e-9)
+    alike = likeness.probability(catalogue)
+    assert auc(alike, bright > np.quantile(bright, 0.9)) > 0.95
+    assert "like the 1 examples" in likeness.reason(catalogue, best)
+    assert Likeness((), 100e-9).probability(catalogue) is None
+    assert Likeness([ExampleConfig(x_m=1.0, y_m=1.0)], 100e-9).probability(catalogue) is None
+
+
+def test_the_tile_of_an_example_is_seen_first():
+    centres = tile_centres_m(AreaConfig(), TileConfig(fov_m=2e-6))
+    likeness = Likeness([ExampleConfig(x_m=9.1e-6, y_m=9.2e-6)], 100e-9)
+    (tile,) = likeness.tiles(centres)
+    assert np.abs(centres[tile] - [9.1e-6, 9.2e-6]).max() < 1.1e-6
