@@ -30,6 +30,7 @@ from autoscope.bus.keys import SERVER, KeyPair
 from autoscope.bus.ledger import Ledger
 from autoscope.bus.receiving import VERBS, take_message
 from autoscope.bus.refusals import Refusals
+from autoscope.bus.sealing import require_still_sealed
 from autoscope.bus.self_test import self_test
 from autoscope.bus.service import Service
 from autoscope.bus.serving import ServeConfig
@@ -76,6 +77,8 @@ class Server:
         Where to listen, and for whom.
     ledger : Path
         Folder of the ledger.
+    sealed_by : str
+        Public key of whoever sealed the limits; empty where nobody did.
     tell : callable
         Told in a sentence what people should know.
     """
@@ -88,10 +91,11 @@ class Server:
         doors: Doors,
         *,
         ledger: Path,
+        sealed_by: str = "",
         tell: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         self._config, self._plugin, self._options, self._doors = config, plugin, options, doors
-        self._folder, self._tell = ledger, tell
+        self._folder, self._sealed_by, self._tell = ledger, sealed_by, tell
         self._clock: Clock = SystemClock()
         self._refusals = Refusals(tell, self._clock)
         self._context: Context = zmq.Context()
@@ -130,6 +134,7 @@ class Server:
             self._shelf = Shelf(streams)
             ledger = Ledger(self._folder, clock=SystemClock(), keep_bytes=self._config.keep_bytes)
             stack.callback(ledger.close)
+            require_still_sealed(ledger, self._sealed_by)
             service = self._service = self._made(ledger, streams)
             for line in service.open():
                 self._tell(line)

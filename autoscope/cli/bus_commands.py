@@ -27,6 +27,7 @@ Key = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command()(serve)
+    app.command()(seal)
     app.command()(emergency)
     app.command()(bus)
 
@@ -71,6 +72,24 @@ def serve(
     raise typer.Exit(
         serve_config(config, instrument, address, keys, insecure_loopback, chosen, ledger, overrides or [])
     )
+
+
+def seal(
+    config: Annotated[Path, typer.Argument(help="YAML file beside the instrument, as for 'autoscope serve'.")],
+    who: Annotated[str, typer.Option(help="Who answers for these limits, for the record.")] = "",
+) -> None:
+    """Seal the limits of an instrument's file: 'autoscope serve' then refuses any that were changed since.
+
+      autoscope seal configs/instrument/nion.yaml --who 'Anna, column manager'
+
+    Writes FILE.seal, signed with the key of this installation ('autoscope identity'). Covered are limits, doses, times
+    of silence and the serial number, also where they are overridden with --set; names of samples are free.
+    """
+    import getpass
+
+    from autoscope.cli.serving import seal_config
+
+    raise typer.Exit(seal_config(config, who or getpass.getuser()))
 
 
 def emergency(

@@ -16,6 +16,7 @@ from autoscope.bus.enrolment import authorized_file
 from autoscope.bus.keyring import read_entries
 from autoscope.bus.keys import KeyPair, default_folder
 from autoscope.bus.listening import Listener
+from autoscope.bus.sealing import Seal, read_seal, require_sealed, seal_path, sealed, write_seal
 from autoscope.bus.server import Doors, Server
 from autoscope.bus.service import Service
 from autoscope.bus.serving import ServeConfig
@@ -24,6 +25,8 @@ from autoscope.bus.wire import error_of
 from autoscope.clock import SystemClock
 from autoscope.config import Document
 from autoscope.errors import ConfigError, PluginError, Unreachable
+from autoscope.identity import load as installation
+from autoscope.identity import load_or_make
 from autoscope.registry import load
 
 ANSWER_S = 5.0
@@ -42,6 +45,9 @@ def serve_config(
     """Serve what a file says until Ctrl-C; return the exit status."""
     config, plugin, options = read_serve_config(path, instrument, clock, overrides)
     console = Console(soft_wrap=True, width=200)
+    seal = read_seal(seal_path(path))
+    if seal is not None:
+        require_sealed(config, seal, installation(), str(path))
     folder = None if insecure else keys or default_folder()
     server = Server(
         config,
@@ -49,11 +55,12 @@ def serve_config(
         options,
         Doors(address, folder),
         ledger=ledger or Path("ledgers") / config.name,
+        sealed_by=seal.public_key if seal else "",
         tell=lambda sentence: console.print(sentence, highlight=False, markup=False),
     )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda signum, frame: server.stop())
-    server.run(ready=lambda service: _tell_ready(console, config, address, folder, service))
+    server.run(ready=lambda service: _tell_ready(console, config, address, folder, service, seal))
     console.print("the instrument is safe; served no more", highlight=False)
     return 0
 
@@ -86,7 +93,21 @@ def read_serve_config(
     return config, plugin, document.validate(plugin.Config, ("instrument", "options"))
 
 
-def _tell_ready(console: Console, config: ServeConfig, address: str, keys: Path | None, service: Service) -> None:
+def seal_config(path: Path, who: str) -> int:
+    """Seal the limits of a file with the key of this installation, and say what is sealed; return the exit status."""
+    config, _, _ = read_serve_config(path, None, None, [])
+    identity = load_or_make()
+    write_seal(seal_path(path), sealed(config, identity, who, SystemClock().wall()))
+    console = Console(soft_wrap=True, width=200)
+    console.print(f"sealed {seal_path(path)}", highlight=False)
+    console.print(f"limits {_limits(config)}", highlight=False, markup=False)
+    console.print(f"key    {identity.public_key}", highlight=False)
+    return 0
+
+
+def _tell_ready(
+    console: Console, config: ServeConfig, address: str, keys: Path | None, service: Service, seal: Seal | None
+) -> None:
     scope = service.capabilities
     table = Table.grid(padding=(0, 2))
     kind = "simulated" if scope.simulated else "[bold red]REAL BEAM[/]"
@@ -94,6 +115,8 @@ def _tell_ready(console: Console, config: ServeConfig, address: str, keys: Path 
     table.add_row("at", f"{address} and the next four, {config.clock} clock")
     table.add_row("to", _admitted(keys))
     table.add_row("limits", _limits(config))
+    told = f"by {seal.who} on {seal.when[:10]}" if seal else "no: 'autoscope seal FILE' makes changed limits be seen"
+    table.add_row("sealed", told)
     watch = config.watch
     table.add_row(
         "blanks", f"{watch.lease_s:g} s after its agent is silent, {watch.silence_s:g} s after the watchdog is"

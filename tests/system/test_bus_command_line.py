@@ -30,6 +30,35 @@ def keys(tmp_path):
     return folder
 
 
+def test_limits_that_were_changed_since_they_were_sealed_are_not_served(tmp_path):
+    file, home = tmp_path / "scope.yaml", {"AUTOSCOPE_HOME": str(tmp_path / "home")}
+    plain = {"job": "serve", "name": "s", "instrument": {"name": "simulated"}, "limits": {"max_beam_current": "100 pA"}}
+    file.write_text(yaml.safe_dump(plain))
+    sealing = subprocess.run(
+        [AUTOSCOPE, "seal", str(file), "--who", "Anna"], env=ENV | home, capture_output=True, text=True, timeout=60
+    )
+    assert sealing.returncode == 0, sealing.stderr
+    assert "max_beam_current" in sealing.stdout
+    command = [AUTOSCOPE, "serve", "--config", str(file), "--insecure-loopback", "--ledger", str(tmp_path / "ledger")]
+    command += ["--address", f"tcp://127.0.0.1:{free_ports()}"]
+    wider = subprocess.run(
+        [*command, "--set", "limits.max_beam_current=2 nA"], env=ENV | home, capture_output=True, text=True, timeout=60
+    )
+    assert wider.returncode == 2
+    assert "Anna sealed" in wider.stderr
+    assert "1e-10 A" in wider.stderr.replace("\n", " ")
+    server = subprocess.Popen(command, env=ENV | home, stdout=subprocess.PIPE, text=True)
+    try:
+        assert any("sealed" in line and "by Anna" in line for line in said_until_ready(server))
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.communicate(timeout=60)
+    Path(f"{file}.seal").unlink()
+    gone = subprocess.run(command, env=ENV | home, capture_output=True, text=True, timeout=60)
+    assert gone.returncode == 2
+    assert "now there is no seal" in gone.stderr.replace("\n", " ")
+
+
 def key_of(folder, name):
     return next(str(path) for path in folder.iterdir() if path.name.startswith(name))
 
