@@ -25,6 +25,8 @@ KEYS = {
     "enter": "\r",
     "escape": "\x1b",
     "end": "\x1b[F",
+    "tab": "\t",
+    "f8": "\x1b[19~",
 }
 
 
@@ -94,4 +96,11 @@ class Terminal:
     def hang_up(self) -> None:
         """Take the line away, as a broken ssh connection does."""
         self.process.send_signal(signal.SIGHUP)
-        self.process.wait(20)
+        self.ended()
+
+    def ended(self, seconds: float = 60.0) -> int:
+        """Wait until the program has ended, and return its exit status."""
+        until = self._clock.now_s() + seconds
+        while self.process.poll() is None and self._clock.now_s() < until:
+            self.look(0.05)  # a program whose writing nobody reads cannot end
+        return self.process.wait(1)

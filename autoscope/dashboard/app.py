@@ -87,6 +87,8 @@ class Dashboard(App[None]):
         self._onlooker, self._steersman, self._period_s = onlooker, steersman, period_s
         self._at: int | None = None
         self.sight: Sight | None = None
+        self.pixels: type[Any] | None = None
+        """What shows images in pixels, where the terminal can; see `pixel_widget`."""
 
     def on_mount(self) -> None:
         """Begin to look."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from autoscope.clock import SystemClock
 from autoscope.dashboard.app import Dashboard
 from autoscope.dashboard.attaching import attach
+from autoscope.dashboard.pixels import pixel_widget
 from autoscope.dashboard.sight import Onlooker
 from autoscope.dashboard.themes import LIGHT
 from autoscope.errors import PluginError
@@ -19,6 +20,7 @@ def watch(what: str | None, runs: Path, *, who: str = "", key: Path | None = Non
     attached = attach(what, runs, who=who, key=key)
     onlooker = Onlooker(attached.source, SystemClock().now_s, attached.maps)
     app = Dashboard(onlooker, attached.steersman)
+    app.pixels = pixel_widget()
     if light:
         app.theme = LIGHT.name
     app.run()

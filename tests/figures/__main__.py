@@ -11,6 +11,7 @@ from tests.figures import (
     arena_bench,
     bus_arrays,
     bus_latency,
+    dashboard_follow,
     durable_exports,
     durable_resume,
     durable_server,
@@ -51,6 +52,8 @@ ARENA: dict[str, Group] = {"arena_bench": arena_bench.figures}
 """What is measured of the offline benchmark."""
 SURVEY: dict[str, Group] = {"survey_keep": survey_keep.figures, "survey_regions": survey_regions.figures}
 """What is measured of the overnight survey."""
+DASHBOARD: dict[str, Group] = {"dashboard_follow": dashboard_follow.figures}
+"""What is measured of people who steer and watch."""
 GROUPS: dict[str, tuple[str, ...]] = {
     "main_job": ("main_job",),
     "decision": tuple(DECISION),
@@ -58,9 +61,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "durable": tuple(DURABLE),
     "arena": tuple(ARENA),
     "survey": tuple(SURVEY),
+    "dashboard": tuple(DASHBOARD),
 }
 """Measured by default."""
-PARTS: dict[str, Group] = {"main_job": main_job.figures} | DECISION | BUS | DURABLE | ARENA | SURVEY
+PARTS: dict[str, Group] = {"main_job": main_job.figures} | DECISION | BUS | DURABLE | ARENA | SURVEY | DASHBOARD
 
 
 def chosen(only: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ from textual.containers import Horizontal, Vertical
 
 from autoscope.dashboard.screens.run_screen import RunScreen
 from autoscope.dashboard.widgets.frame_view import FrameView
+from autoscope.dashboard.widgets.pixel_view import PixelView
 from autoscope.dashboard.widgets.spectrum_view import SpectrumView
 
 
@@ -16,7 +17,8 @@ class DataScreen(RunScreen):
     def panels(self) -> ComposeResult:
         """The image beside the spectra."""
         with Horizontal(id="body"):
-            yield FrameView(id="frame")
+            widget = self.dashboard.pixels
+            yield PixelView(widget) if widget else FrameView(id="frame")
             with Vertical(id="spectra"):
                 yield SpectrumView(id="spectrum")
                 yield SpectrumView(zoomed=False, id="whole")

@@ -11,6 +11,13 @@ from autoscope.dashboard.raster import strips
 from autoscope.dashboard.sampling import Window, sampled
 from autoscope.dashboard.sight import Sight
 from autoscope.dashboard.wording import quantity
+from autoscope.records import FrameMeta
+
+
+def title(meta: FrameMeta) -> str:
+    """Return what an image is, in a line."""
+    field_m = abs(meta.axes[-1].scale) * meta.axes[-1].size
+    return f"{meta.signal} {quantity(field_m, 'm')}, {quantity(meta.dwell_s, 's')} a pixel"
 
 
 class FrameView(DrawnPanel):
@@ -21,9 +28,7 @@ class FrameView(DrawnPanel):
     def show(self, sight: Sight) -> None:
         """Show the last image before the moment."""
         if sight.image is not None:
-            meta = sight.image.meta
-            field_m = abs(meta.axes[-1].scale) * meta.axes[-1].size
-            self.border_title = f"{meta.signal} {quantity(field_m, 'm')}, {quantity(meta.dwell_s, 's')} a pixel"
+            self.border_title = title(sight.image.meta)
         if self.sight is None or sight.image is not self.sight.image:
             super().show(sight)
         else:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from autoscope.dashboard.colour import NEXT, VALUE, coloured, limits, table
+from autoscope.dashboard.pixels import pil_image, pixel_widget
 from autoscope.dashboard.plotting import Chart, Series, draw
 from autoscope.dashboard.raster import UPPER, Mark, strips
 from autoscope.dashboard.sampling import Window, sampled
@@ -111,3 +112,16 @@ def test_candidates_on_a_lattice_become_an_image_with_gaps_where_there_are_none(
     image, window = gridded(ModelMaps(0, "", "", x, y, {"mean": layer}), layer)
     np.testing.assert_array_equal(image, [[1, 2, np.nan, 3], [4, np.nan, np.nan, np.nan]])
     assert window.width_m == pytest.approx(4e-9)
+
+
+def test_images_become_grey_pictures_in_pixels_with_outliers_cut():
+    image = np.arange(10000.0).reshape(100, 100)
+    image[0, 0] = 1e9
+    shown = np.asarray(pil_image(image))
+    assert shown.shape == (100, 100, 3)
+    assert shown[0, 0].tolist() == [255, 255, 255]
+    assert shown[50, 50, 0] == pytest.approx(128, abs=3)
+
+
+def test_without_a_terminal_that_has_pixels_half_blocks_are_used():
+    assert pixel_widget() is None  # the tests' output is no terminal
