@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
 LOST_WORKERS = 5
 """Workers that may die over one cell before the cell is given up."""
+SETTINGS = {
+    "distributed.scheduler.allowed-failures": LOST_WORKERS,
+    "distributed.nanny.pre-spawn-environ": ONE_THREAD,
+    "distributed.worker.preload": ["autoscope.benchmark.worker_start"],
+    "distributed.worker.preload-argv": [[]],
+    "distributed.admin.large-graph-warning-threshold": "1 GiB",
+}
+"""What Dask is told, here and in the workers started from here."""
 CLASSES = {"slurm": "SLURM", "pbs": "PBS", "lsf": "LSF", "sge": "SGE", "htcondor": "HTCondor", "moab": "Moab"}
 CLASSES |= {"oar": "OAR"}
 
@@ -146,9 +154,8 @@ def opened(
     from dask import config as dask_config
     from distributed import Client
 
-    quiet = {"distributed.scheduler.allowed-failures": LOST_WORKERS, "distributed.nanny.pre-spawn-environ": ONE_THREAD}
     with ExitStack() as stack:
-        stack.enter_context(dask_config.set(quiet | {"distributed.admin.large-graph-warning-threshold": "1 GiB"}))
+        stack.enter_context(dask_config.set(SETTINGS))
         address = scheduler or stack.enter_context(_cluster(cluster, wanted or os.cpu_count() or 1))
         try:
             client = stack.enter_context(Client(address, set_as_default=False, timeout=patience_s))

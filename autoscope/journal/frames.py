@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import re
@@ -43,8 +44,16 @@ def parts(frame: Frame) -> tuple[Buffer, ...]:
     if not data.flags.c_contiguous or not data.size:
         np.save(buffer, data, allow_pickle=False)
         return (buffer.getvalue(),)
-    np.lib.format.write_array_header_1_0(buffer, np.lib.format.header_data_from_array_1_0(data))
-    return buffer.getvalue(), data.reshape(-1).view(np.uint8).data
+    return _header(data.shape, data.dtype), data.reshape(-1).view(np.uint8).data
+
+
+@functools.lru_cache(maxsize=64)
+def _header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
+    """Return what stands before the numbers of an array in C order; the frames of a run are of few kinds."""
+    buffer = io.BytesIO()
+    described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(buffer, described)
+    return buffer.getvalue()
 
 
 def npy_digest(frame: Frame) -> str:

@@ -17,6 +17,7 @@ from autoscope.benchmark.farm import Here, opened
 from autoscope.errors import ConfigError
 from tests.unit.benchmark.worlds import arena, plain
 
+pytestmark = pytest.mark.timeout(400)
 AUTOSCOPE = str(Path(sys.executable).with_name("autoscope"))
 GRID = {"seeds": {"count": 6}, "budgets": [{"measurements": 30}]}
 
@@ -68,18 +69,19 @@ def test_a_benchmark_cut_off_keeps_what_was_finished_and_goes_on(tmp_path, undis
     config = tmp_path / "bench.yaml"
     config.write_text(yaml.safe_dump(plain(tmp_path, environments=environments, **GRID), sort_keys=False))
     command = [AUTOSCOPE, "bench", str(config), "--workers", "1", "--quiet", "--runs", str(tmp_path)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    process = subprocess.Popen(command, start_new_session=True, **pipes)
     cells = tmp_path / "small" / "cells"
     pause = threading.Event()
     while process.poll() is None and len(list(cells.glob("*.parquet"))) < 2:  # the test's own time limit ends it
         pause.wait(0.01)
-    process.send_signal(blow)
-    said, _ = process.communicate(timeout=60)
+    os.killpg(process.pid, blow)  # as a terminal does: everybody gets it
+    said, _ = process.communicate(timeout=200)
     kept = len(list(cells.glob("*.parquet")))
     assert kept >= 2
     if blow is signal.SIGINT:
-        assert (process.returncode, "interrupted" in said) == (130, True)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert (process.returncode, "interrupted" in said, "Traceback" in said) == (130, True, False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{12 - kept} campaigns computed" in done.stdout
     assert digest(tmp_path / "small") == expected
