@@ -11,6 +11,7 @@ from tests.figures import (
     arena_bench,
     bus_arrays,
     bus_latency,
+    bus_live,
     dashboard_follow,
     durable_exports,
     durable_resume,
@@ -39,7 +40,11 @@ DECISION: dict[str, Group] = {
     "schedule": schedule.figures,
 }
 """What is measured of the decision engine."""
-BUS: dict[str, Group] = {"bus_latency": bus_latency.figures, "bus_arrays": bus_arrays.figures}
+BUS: dict[str, Group] = {
+    "bus_latency": bus_latency.figures,
+    "bus_arrays": bus_arrays.figures,
+    "bus_live": bus_live.figures,
+}
 """What is measured of the microscope bus."""
 DURABLE: dict[str, Group] = {
     "durable_exports": durable_exports.figures,

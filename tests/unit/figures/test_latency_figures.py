@@ -156,4 +156,4 @@ def test_one_latency_figure_that_fails_does_not_hide_the_others():
 def test_decision_measures_latency_duty_imaging_focus_quality_and_schedule_and_each_can_be_had_alone():
     assert entry.chosen(["decision"]) == ["latency", "duty", "imaging", "focus", "quality", "schedule"]
     assert [entry.chosen([name]) for name in entry.DECISION] == [[name] for name in entry.DECISION]
-    assert entry.chosen([]) == ["main_job", *entry.DECISION, *entry.BUS, *entry.DURABLE]
+    assert entry.chosen([]) == [part for parts in entry.GROUPS.values() for part in parts]
