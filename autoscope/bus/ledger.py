@@ -26,6 +26,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import TypeAdapter
 
 from autoscope.bus.arrays import Buffer
+from autoscope.bus.ledger_layout import ARRAYS, DATABASE, LAYOUT, SCHEMA
 from autoscope.bus.messages import Answer, Done, Failed
 from autoscope.errors import BusError, ConfigError
 from autoscope.journal.disk import LocalDisk, write_durably
@@ -33,28 +34,12 @@ from autoscope.protocols import Clock
 from autoscope.records import Act
 
 Status = Literal["accepted", "done", "failed", "refused", "unknown", "void"]
-DATABASE, ARRAYS = "ledger.sqlite", "arrays"
-LAYOUT = 1
 INLINE_BYTES = 128 * 1024
 """Answers with fewer bytes of arrays lie in the database itself: one fsync instead of four."""
 KEEP_BYTES = 2 * 1024**3
 """Bytes of arrays kept for acts that nobody has acknowledged; the oldest go first."""
 EVENTS_KEPT = 10_000
 _ANSWER: TypeAdapter[Any] = TypeAdapter(Answer)
-_SCHEMA = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE sessions (session TEXT PRIMARY KEY, user TEXT NOT NULL, client TEXT NOT NULL, opened TEXT NOT NULL,
-    last_seq INTEGER NOT NULL, ended INTEGER NOT NULL);
-CREATE TABLE acts (number INTEGER PRIMARY KEY, act_id TEXT UNIQUE NOT NULL, session TEXT NOT NULL, seq INTEGER NOT NULL,
-    user TEXT NOT NULL, digest TEXT NOT NULL, act TEXT NOT NULL, status TEXT NOT NULL, accepted TEXT NOT NULL,
-    expected_dose_e REAL NOT NULL, begun_s REAL, answer TEXT, arrays BLOB, bytes INTEGER NOT NULL,
-    acknowledged INTEGER NOT NULL);
-CREATE INDEX acts_with_arrays ON acts (number) WHERE bytes > 0;
-CREATE INDEX acts_by_status ON acts (status);
-CREATE TABLE doses (place TEXT PRIMARY KEY, dose_e REAL NOT NULL);
-CREATE TABLE events (number INTEGER PRIMARY KEY, wall TEXT NOT NULL, clock_s REAL, kind TEXT NOT NULL,
-    text TEXT NOT NULL);
-"""
 T = TypeVar("T")
 
 
@@ -137,7 +122,7 @@ class Ledger:
         self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
         layout = self._one("PRAGMA user_version")[0]
         if layout == 0:
-            self._db.executescript(f"BEGIN EXCLUSIVE; {_SCHEMA} PRAGMA user_version = {LAYOUT}; COMMIT;")
+            self._db.executescript(f"BEGIN EXCLUSIVE; {SCHEMA} PRAGMA user_version = {LAYOUT}; COMMIT;")
         elif layout != LAYOUT:
             raise ConfigError("the ledger is of another version", where=str(self._folder), value=layout, limit=LAYOUT)
         self._db.execute("BEGIN EXCLUSIVE")  # takes the lock that is then kept
