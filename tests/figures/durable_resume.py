@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -19,6 +20,7 @@ from autoscope.chance import stream
 from autoscope.clock import SimClock
 from autoscope.config import Document
 from autoscope.engine.assemble import assemble, resolve
+from autoscope.engine.checkpoints import latest
 from autoscope.engine.history import read_history
 from autoscope.engine.loop import Engine
 from autoscope.engine.rebuilding import Stored
@@ -30,6 +32,9 @@ from tests.fault.test_resume_over_bus import Bench, survive, survive_server
 from tests.figures.figure import Figure
 
 STEPS, FEW_STEPS = 200, 30
+NIGHT_ACTS, FEW_NIGHT_ACTS = 40_000, 1_500
+CUT_ACTS = 150
+"""So many acts before its end a long night is cut off."""
 POLICIES = {
     "random": {},
     "gp": {},
@@ -47,6 +52,8 @@ def figures(slow: bool) -> Iterator[Figure]:
     yield from _bus_kills(slow)
     with tempfile.TemporaryDirectory() as folder:
         yield from _replays(Path(folder), STEPS if slow else FEW_STEPS)
+    with tempfile.TemporaryDirectory() as folder:
+        yield from _long_night(Path(folder), NIGHT_ACTS if slow else FEW_NIGHT_ACTS)
 
 
 def _kills(case: str, every: int) -> Figure:
@@ -185,6 +192,53 @@ def _elsewhere(folder: Path, name: str, python: str, settings: dict[str, str]) -
     n, how = seen["decisions"], f"recorded with {_here()}, decided again with {seen['here']}"
     for what in ("identical", "within_1e-6", "same_action"):
         yield Figure(f"replay_{name}_{what}", seen[what] / n, "", "report", None, n, how)
+
+
+# --- a long night ------------------------------------------------------------------------------------
+
+
+def _long_night(folder: Path, acts: int) -> Iterator[Figure]:
+    """Yield how long a long simulated run takes to be taken up, from its checkpoint and from its beginning."""
+    from tests.unit.engine.test_checkpoints import cut, run
+
+    field = {"overview": {"fov": "280 nm", "width_px": 256, "height_px": 256}, "signals": ["EELS"], "dwell": "2 ms"}
+    config = {
+        "name": "long",
+        "seed": 1,
+        "environment": {"name": "simulated", "options": {"microscope": {"specimens": [SILVER]}}},
+        "policy": {"name": "random", "options": {"target": "t"} | field},
+        "scalarizers": {"t": {"name": "band_integral", "options": {"band": ["1.6 eV", "2.2 eV"]}}},
+        "budget": {"steps": acts},
+    }
+    begun = time.process_time()
+    whole = run(folder / "whole", yaml.safe_dump(config))
+    ran_s = time.process_time() - begun
+    cut_off = cut(whole, folder / "cut", acts - CUT_ACTS)
+    for from_beginning in (False, True):
+        took_s, told = _taken_up(cut_off, from_beginning=from_beginning)
+        where = "from its beginning" if from_beginning else "from its checkpoint"
+        how = (
+            f"random policy on the simulated microscope, cut off {CUT_ACTS} acts before its end: reading and proving "
+            f"the record, and walking from act {told}; processor time, of which running all of it took {ran_s:.0f} s"
+        )
+        name = f"resume_long_night_{where.replace(' ', '_')}"
+        aimed = not from_beginning and acts == NIGHT_ACTS
+        goal = "< a tenth of the run" if aimed else ""
+        yield Figure(name, round(took_s, 1), "s", goal, took_s < ran_s / 10 if aimed else None, acts, how)
+
+
+def _taken_up(folder: Path, *, from_beginning: bool) -> tuple[float, int]:
+    """Return the processor time in which a run is read, proven and walked to its end, and from which act on."""
+    clock = SimClock()
+    begun = time.process_time()
+    reader = JournalReader.open(folder)
+    with Journal.reopen(folder, clock=clock) as journal:
+        history = read_history(reader)
+        job = assemble(resolve(Document(yaml.safe_dump(history.config), "figure")), clock)
+        begin = None if from_beginning else latest(job, history.checkpoints, len(history.told), reader)
+        taken = Engine(job, journal, run_id=history.run_id).take_up(history, reader, None, begin)
+        job.environment.close()
+    return time.process_time() - begun, taken.checkpoint
 
 
 def _here() -> str:
