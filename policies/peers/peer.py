@@ -78,6 +78,8 @@ class PeerPolicy(FieldPolicy):
     model: ClassVar[str]
     """Name of the model in what decisions record."""
     acquisition: ClassVar[str]
+    checkpointed: ClassVar[bool] = False
+    """Nobody vouches for what a library keeps to itself."""
 
     def __init__(self, config: PeerConfig, *, rng: np.random.Generator) -> None:
         super().__init__(config, rng=rng)
