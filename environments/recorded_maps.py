@@ -9,8 +9,8 @@ from typing import Protocol
 from autoscope.chance import stream
 from autoscope.errors import DataError
 from environments.alterations import AlterationConfig, RecordedMap, altered
-from environments.datasets import DatasetOptions, SpectrumImageData, read_dataset
-from environments.specimen_map import SpecimenMapConfig, counted_map, expected_map
+from environments.datasets import DatasetOptions, read_dataset
+from environments.specimen_map import ExpectedMap, SpecimenMapConfig, expected_map
 
 KEPT = 4
 """Maps kept in memory, so that many runs on the same one read and alter it once; their arrays are read-only."""
@@ -73,11 +73,11 @@ def _of_specimen(text: str, alter: str, root: int) -> RecordedMap:
     config = SpecimenMapConfig.model_validate_json(text)
 
     expected = _expected(text, root if config.seed is None else config.seed)
-    data = counted_map(expected, stream(root, "image"), stream(root, "spectra"))
+    data = expected.counted(stream(root, "image"), stream(root, "spectra"))
     recorded = RecordedMap(data, expected.spectra, "expected counts")
     return altered(recorded, AlterationConfig.model_validate_json(alter), root)
 
 
 @functools.lru_cache(maxsize=KEPT)
-def _expected(text: str, seed: int) -> SpectrumImageData:
+def _expected(text: str, seed: int) -> ExpectedMap:
     return expected_map(SpecimenMapConfig.model_validate_json(text), stream(seed, "specimen"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,8 +39,35 @@ class SpecimenMapConfig(ConfigModel):
     voltage_v: PositiveVoltage = 200e3
 
 
-def expected_map(config: SpecimenMapConfig, rng: np.random.Generator) -> SpectrumImageData:
-    """Return mean electrons and counts of a sharp, still probe on a specimen without damage.
+@dataclass(frozen=True, eq=False)
+class ExpectedMap:
+    """Mean electrons and counts of a sharp, still probe on a specimen without damage."""
+
+    image: Array
+    """Electrons on the detector at each pixel, (side, side)."""
+    spectra: Array
+    """Counts of each channel, (side, side, channel)."""
+    axis: Axis
+    config: SpecimenMapConfig
+
+    def counted(self, image_rng: np.random.Generator, spectra_rng: np.random.Generator) -> SpectrumImageData:
+        """Return Poisson counts around the means."""
+        return self.as_data(image_rng.poisson(self.image), spectra_rng.poisson(self.spectra))
+
+    def as_data(self, image: NDArray[Any] | None = None, spectra: NDArray[Any] | None = None) -> SpectrumImageData:
+        """Return a spectrum image of the means, or of arrays in their place."""
+        return SpectrumImageData(
+            image=np.asarray(self.image if image is None else image, np.float32),
+            spectra=np.asarray(self.spectra if spectra is None else spectra, np.float32),
+            axis=self.axis,
+            pixel_m=self.config.fov_m / self.config.side_px,
+            meta={"title": self.config.specimen.kind},
+            signal=self.config.signal,
+        )
+
+
+def expected_map(config: SpecimenMapConfig, rng: np.random.Generator) -> ExpectedMap:
+    """Return what an ideal probe expects of a specimen, which all chance of ``rng`` makes.
 
     Raises
     ------
@@ -57,37 +84,9 @@ def expected_map(config: SpecimenMapConfig, rng: np.random.Generator) -> Spectru
     axis = known[config.signal]
     kept = np.arange(axis.size) if config.band is None else channels(config.band, axis)
     spectra = specimen.spectrum(config.signal, x_m, y_m, fresh)[..., kept]
-    image = specimen.image_yield("HAADF", x_m, y_m, fresh)
-    return _data(
-        image * electrons(config.beam_current_a, config.image_dwell_s),
+    return ExpectedMap(
+        specimen.image_yield("HAADF", x_m, y_m, fresh) * electrons(config.beam_current_a, config.image_dwell_s),
         spectra * electrons(config.beam_current_a, config.dwell_s),
         axis.replace(size=len(kept), offset=float(axis.values()[kept[0]])),
         config,
-    )
-
-
-def counted_map(
-    expected: SpectrumImageData, image_rng: np.random.Generator, spectra_rng: np.random.Generator
-) -> SpectrumImageData:
-    """Return Poisson counts of expected ones."""
-    image, spectra = (np.asarray(part, np.float64) for part in (expected.image, expected.spectra))
-    return SpectrumImageData(
-        image=image_rng.poisson(image).astype(np.float32),
-        spectra=spectra_rng.poisson(spectra).astype(np.float32),
-        axis=expected.axis,
-        pixel_m=expected.pixel_m,
-        meta=expected.meta,
-        signal=expected.signal,
-    )
-
-
-def _data(image: Array, spectra: Array, axis: Axis, config: SpecimenMapConfig) -> SpectrumImageData:
-    meta: Mapping[str, Any] = {"title": config.specimen.kind}
-    return SpectrumImageData(
-        image=image.astype(np.float32),
-        spectra=spectra.astype(np.float32),
-        axis=axis,
-        pixel_m=config.fov_m / config.side_px,
-        meta=meta,
-        signal=config.signal,
     )

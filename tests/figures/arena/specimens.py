@@ -7,16 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import TypeAdapter
 
-from autoscope.exposure import electrons
-from autoscope.perception.bands import channels
 from autoscope.quantities import FROM_FILE
 from environments.datasets import SpectrumImageData
-from environments.sample import SpecimenConfig, build_specimen
-
-Array = NDArray[np.float64]
+from environments.specimen_map import SpecimenMapConfig, expected_map
 
 SIDE_PX = 64
 VOLTAGE_V = 200e3
@@ -89,32 +83,8 @@ SPECIMENS: dict[str, SpecimenRecipe] = {
 def simulated(recipe: SpecimenRecipe) -> tuple[SpectrumImageData, SpectrumImageData]:
     """Return the counted map and the expected one: images and spectra of a sharp probe, without damage."""
     specimen_rng, image_rng, spectra_rng = np.random.default_rng(recipe.seed).spawn(3)
-    config = TypeAdapter(SpecimenConfig).validate_python(dict(recipe.config), context=FROM_FILE)
-    specimen = build_specimen(config, rng=specimen_rng, voltage_v=VOLTAGE_V)
-    centres = ((np.arange(SIDE_PX) + 0.5) / SIDE_PX - 0.5) * recipe.fov_m
-    y_m, x_m = np.meshgrid(centres, centres, indexing="ij")
-    fresh = np.zeros_like(x_m)
-    axis = next(s.axis for s in specimen.signals if s.name == recipe.signal)
-    kept = channels(_band(recipe.keep), axis)
-    expected = specimen.spectrum(recipe.signal, x_m, y_m, fresh)[..., kept] * electrons(CURRENT_A, recipe.dwell_s)
-    image = specimen.image_yield("HAADF", x_m, y_m, fresh) * electrons(CURRENT_A, IMAGE_DWELL_S)
-    axis = axis.replace(size=len(kept), offset=float(axis.values()[kept[0]]))
-
-    def data(seen: Array, spectra: Array) -> SpectrumImageData:
-        return SpectrumImageData(
-            image=seen.astype(np.float32),
-            spectra=spectra.astype(np.float32),
-            axis=axis,
-            pixel_m=recipe.fov_m / SIDE_PX,
-            meta={},
-            signal=recipe.signal,
-        )
-
-    counted = data(image_rng.poisson(image).astype(float), spectra_rng.poisson(expected).astype(float))
-    return counted, data(image, expected)
-
-
-def _band(text: tuple[str, str]) -> Any:
-    from autoscope.perception.bands import Band
-
-    return TypeAdapter(Band).validate_python(list(text), context=FROM_FILE)
+    written = {"specimen": dict(recipe.config), "signal": recipe.signal, "band": list(recipe.keep), "side_px": SIDE_PX}
+    written |= {"fov": f"{recipe.fov_m!r} m", "dwell": f"{recipe.dwell_s!r} s", "beam_current": f"{CURRENT_A!r} A"}
+    written |= {"image_dwell": f"{IMAGE_DWELL_S!r} s", "voltage": f"{VOLTAGE_V!r} V"}
+    expected = expected_map(SpecimenMapConfig.model_validate(written, context=FROM_FILE), specimen_rng)
+    return expected.counted(image_rng, spectra_rng), expected.as_data()
