@@ -78,6 +78,14 @@ class Kind(enum.StrEnum):
     metrics = "metrics"
 
 
+class ReportForm(enum.StrEnum):
+    """What a report can be written as."""
+
+    html = "html"
+    markdown = "markdown"
+    pdf = "pdf"
+
+
 @app.command()
 def run(
     config: ConfigFile,
@@ -118,11 +126,20 @@ def check(config: ConfigFile, overrides: Overrides = None) -> None:
 
 
 @app.command()
-def report(folder: RunFolder) -> None:
-    """Write the report of a run (finished, stopped or still going) and print where it is."""
+def report(
+    folder: RunFolder,
+    form: Annotated[
+        ReportForm, typer.Option("--format", help="html: everything in one file; markdown and pdf are short.")
+    ] = ReportForm.html,
+) -> None:
+    """Write the report of a run (finished, stopped or still going) and print where it is.
+
+    The page has the configuration of a follow-up run beside it, report/follow_up.yaml, which visits what a person
+    should look at next. For example: autoscope report runs/RUN --format pdf
+    """
     from autoscope.cli.running import write_report
 
-    write_report(folder)
+    write_report(folder, form.value)
 
 
 @app.command("list")

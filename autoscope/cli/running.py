@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from rich.console import Console
@@ -157,12 +158,12 @@ def tell_end(console: Console, end: RunEnd, folder: Path) -> None:
     console.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
 
 
-def write_report(folder: Path) -> None:
+def write_report(folder: Path, form: Literal["html", "markdown", "pdf"] = "html") -> None:
     """Write a run's report and print its path."""
     from autoscope.report import write
 
     require_run(folder)
-    Console().print(f"report:     {write(folder)}", highlight=False, soft_wrap=True)
+    Console().print(f"report:     {write(folder, form)}", highlight=False, soft_wrap=True)
 
 
 def require_run(folder: Path) -> None:

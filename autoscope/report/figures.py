@@ -12,6 +12,7 @@ from scipy.stats import norm
 
 from autoscope.report.accounts import Timeline
 from autoscope.report.charts import Axes, Span, Ticks, number_ticks, spread, tick_text
+from autoscope.report.chronicle import Event
 from autoscope.report.crops import Crop
 from autoscope.report.finds import BandMark, Spectrum
 from autoscope.report.foresight import Foresight
@@ -22,6 +23,7 @@ Floats = NDArray[np.float64]
 BARS = 24
 ROUND_STEPS_S = (60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 MOST_DOTS = 6000
+MOST_MARKS = 200
 PLOTTED = 220
 """Points a spectrum is drawn with; more channels are averaged in groups."""
 RETICLE = "M50 26v12M50 62v12M26 50h12M62 50h12"
@@ -42,10 +44,15 @@ def clock_ticks(clock: RunClock) -> Ticks:
     return ticks
 
 
-def timeline_figure(timeline: Timeline, styles: Sequence[tuple[str, str]], clock: RunClock) -> Markup:
-    """Return stacked bars: how each part of the night was spent. ``styles``: purpose and its style."""
+def timeline_figure(
+    timeline: Timeline, styles: Sequence[tuple[str, str]], clock: RunClock, events: Sequence[Event] = ()
+) -> Markup:
+    """Return stacked bars: how each part of the night was spent, with events marked above.
+
+    ``styles``: purpose and its style.
+    """
     edges = timeline.edges_s
-    axes = Axes(1180, 190, (edges[0], edges[-1]), (0.0, 1.0), "Time by purpose over the run", (44, 8, 8, 34))
+    axes = Axes(1180, 190, (edges[0], edges[-1]), (0.0, 1.1), "Time by purpose over the run", (44, 8, 8, 34))
     axes.frame("", "share of time", x_ticks=clock_ticks(clock), y_ticks=_quarters)
     floor = np.zeros(len(edges) - 1)
     for purpose, style in styles:
@@ -56,7 +63,16 @@ def timeline_figure(timeline: Timeline, styles: Sequence[tuple[str, str]], clock
             note = f"{clock.at(edges[k])} to {clock.at(edges[k + 1])}: {purpose} {percent(float(shares[k]))}"
             axes.bar((edges[k], edges[k + 1]), (floor[k], floor[k] + shares[k]), style, note)
         floor = floor + shares
+    _mark(axes, [e for e in events if e.kind not in ("end", "note")], clock)
     return axes.svg("chart wide")
+
+
+def _mark(axes: Axes, events: Sequence[Event], clock: RunClock) -> None:
+    """Mark events in the upper margin: where they lasted as a bar, else as a short line."""
+    least_s = (axes.x[1] - axes.x[0]) / 500.0
+    for event in events[:MOST_MARKS]:
+        span = (event.begun_s, min(max(event.ended_s, event.begun_s + least_s), axes.x[1]))
+        axes.bar(span, (1.02, 1.1), f"event {event.kind.replace(' ', '-')}", f"{clock.at(event.begun_s)} {event.what}")
 
 
 def _quarters(span: Span, most: int) -> list[tuple[float, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -170,25 +169,3 @@ def _expected(proposal: Proposal, unit: str) -> str:
     if proposal.mean is not None:
         return f"{with_std(proposal.mean, proposal.std or 0.0)} {unit} expected".replace("  ", " ")
     return f"worth {proposal.value:.3g} to the policy" if proposal.value is not None else "not predicted"
-
-
-def as_yaml(found: Sequence[Suggestion]) -> str:
-    """Return positions as YAML to paste into a configuration: quantities with units, stage frame.
-
-    Examples
-    --------
-    >>> print(as_yaml([Suggestion("measure", 0, 1.5e-6, -2e-7, "particle 3", "12 ± 2 counts expected", 7)]), end="")
-    positions:
-      - {x: 1.50000 um, y: -0.20000 um}  # measure: "particle 3", "12 ± 2 counts expected"
-    """
-    lines = [
-        f"  - {{x: {s.x_m * 1e6:.5f} um, y: {s.y_m * 1e6:.5f} um}}"
-        f"  # {s.what}: {_quoted(s.label)}, {_quoted(s.expected)}"
-        for s in found
-    ]
-    return "\n".join(["positions:", *lines, ""]) if lines else "positions: []\n"
-
-
-def _quoted(text: str) -> str:
-    """Return a text that stays inside a comment, whatever is in it."""
-    return json.dumps("".join(c if c.isprintable() else " " for c in text), ensure_ascii=False)

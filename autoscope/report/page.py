@@ -17,8 +17,10 @@ from autoscope.records import Frame, FrameRef
 from autoscope.report import figures, wording
 from autoscope.report.accounts import BETWEEN, OTHER, Expense, expenses, timeline, troubles
 from autoscope.report.charts import legend
+from autoscope.report.chronicle import Event, chronicle
 from autoscope.report.finds import Find, Usual, finds
-from autoscope.report.foresight import as_yaml, foresight, suggestions
+from autoscope.report.follow_up import follow_up
+from autoscope.report.foresight import foresight, suggestions
 from autoscope.report.headline import headline
 from autoscope.report.pictures import Archive
 from autoscope.report.story import RunStory
@@ -50,7 +52,7 @@ def render(story: RunStory, load: Callable[[FrameRef], Frame]) -> str:
         for k, target in enumerate(targets[:MOST_TARGETS])
     }
     first = best[targets[0]] if targets else []
-    script = _part("map.js")
+    script, events = _part("map.js"), chronicle(story)
     return (
         _templates()
         .get_template("page.html.j2")
@@ -65,8 +67,8 @@ def render(story: RunStory, load: Callable[[FrameRef], Frame]) -> str:
             some_stand_out=any(find.stands_out for find in first),
             targets_left_out=targets[MOST_TARGETS:],
             map=survey_map(story, {f.measurement.step: f.rank for f in first}, archive),
-            cost=_cost(story),
-            trouble=_trouble(story, archive),
+            cost=_cost(story, events),
+            trouble=_trouble(story, archive, events),
             model=_model(story),
             next=_next(story),
             origin=_origin(story),
@@ -145,7 +147,7 @@ def _styles(lines: Sequence[Expense]) -> list[tuple[str, str]]:
     return [(p, f"p{k}") for k, p in enumerate(purposes[:COLOURED_PURPOSES])]
 
 
-def _cost(story: RunStory) -> dict[str, Any]:
+def _cost(story: RunStory, events: Sequence[Event]) -> dict[str, Any]:
     lines = expenses(story)
     styles = _styles(lines)
     over_time = timeline(story, [purpose for purpose, _ in styles])
@@ -153,7 +155,7 @@ def _cost(story: RunStory) -> dict[str, Any]:
     total = {
         name: sum(getattr(line, name) for line in lines) for name in ("acts", "time_s", "dose_e", "frames", "bytes")
     }
-    figure = figures.timeline_figure(over_time, all_styles, story.clock) if over_time else None
+    figure = figures.timeline_figure(over_time, all_styles, story.clock, events) if over_time else None
     shown = [(style, purpose) for purpose, style in all_styles if over_time and purpose in over_time.shares]
     return {
         "lines": lines,
@@ -165,12 +167,13 @@ def _cost(story: RunStory) -> dict[str, Any]:
     }
 
 
-def _trouble(story: RunStory, archive: Archive) -> dict[str, Any]:
+def _trouble(story: RunStory, archive: Archive, events: Sequence[Event]) -> dict[str, Any]:
     return {
+        "events": events[:MOST_REMARKS],
+        "events_left_out": max(0, len(events) - MOST_REMARKS),
         "groups": troubles(story),
         "open": [a for a in story.acts if a.status == "open"],
         "interventions": [r for r in story.remarks if r.kind == "intervention"][:MOST_REMARKS],
-        "remarks": [r for r in story.remarks if r.kind != "intervention"][:MOST_REMARKS],
         "unreadable": list(archive.unreadable.values()),
     }
 
@@ -201,7 +204,7 @@ def _model(story: RunStory) -> dict[str, Any]:
 
 def _next(story: RunStory) -> dict[str, Any]:
     found = suggestions(story)
-    return {"found": [(s, wording.place(s.x_m, s.y_m)) for s in found], "yaml": as_yaml(found)}
+    return {"found": [(s, wording.place(s.x_m, s.y_m)) for s in found], "yaml": follow_up(story, found)}
 
 
 def _origin(story: RunStory) -> dict[str, Any]:

@@ -191,6 +191,7 @@ class _Fold:
                     predicted_mean=decision.predicted_mean,
                     predicted_std=decision.predicted_std,
                     spectra=tuple(ref for ref in outcome.frames if len(ref.shape) == 1),
+                    defocus_m=state.defocus_m,
                 )
             )
 
@@ -277,6 +278,9 @@ def _remark(record: Record) -> Remark:
         case "fault":
             what, why = str(body.get("error", "")), str(body.get("message", ""))
             return Remark(record.step, record.time_s, record.kind, "", what, why)
+        case "note" if isinstance(body.get("event"), str):
+            what = str(body.get("reason") or body.get("because") or body["event"])
+            return Remark(record.step, record.time_s, str(body["event"]), "", what, "")
         case _:
             text = json.dumps(body, ensure_ascii=False)
             return Remark(record.step, record.time_s, record.kind, str(body.get("who", "")), text[:400], "")

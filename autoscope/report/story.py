@@ -119,6 +119,8 @@ class Measurement:
     predicted_mean: float | None
     predicted_std: float | None
     spectra: tuple[FrameRef, ...]
+    defocus_m: float = 0.0
+    """As set when it was measured."""
 
     def reading(self, name: str) -> Reading | None:
         """Return the value of that name, or None."""

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import yaml
 
-from autoscope.quantities import parse
 from autoscope.records import Candidate, Measure, MoveStage, Wait
-from autoscope.report.foresight import Suggestion, as_yaml, foresight, suggestions, undecided, unmeasured, unvisited
+from autoscope.report.foresight import foresight, undecided, unmeasured, unvisited
 from autoscope.report.reading import read
 from autoscope.report.story import Measurement, Reading, RunClock, RunStory
 
@@ -112,22 +110,3 @@ def test_where_many_stand_out_those_at_the_edge_of_the_ten_best_are_measured_aga
     best = [(100.0 + 10 * k, 2.0) for k in range(12)]
     found = undecided(values(*usual, *best), "Pt", 8)
     assert [r.value for _, r in found] == [120.0]
-
-
-def test_yaml_of_suggestions_parses_to_their_positions(surveyed):
-    found = suggestions(read(surveyed))
-    assert found
-    positions = yaml.safe_load(as_yaml(found))["positions"]
-    for given, s in zip(positions, found, strict=True):
-        assert parse(given["x"], "m") == pytest.approx(s.x_m, abs=1e-10)
-        assert parse(given["y"], "m") == pytest.approx(s.y_m, abs=1e-10)
-
-
-@pytest.mark.parametrize("name", ["a\nevil: 1", "a\u2028evil: 1", "a\x85evil: 1", 'a" # b', "a\x00b", "\ufeffa"])
-def test_no_name_breaks_out_of_the_comment(name):
-    text = as_yaml([Suggestion("measure", 0, 1e-6, 2e-6, name, name, 3)])
-    assert yaml.safe_load(text) == {"positions": [{"x": "1.00000 um", "y": "2.00000 um"}]}
-
-
-def test_nothing_to_suggest_is_an_empty_list():
-    assert yaml.safe_load(as_yaml([])) == {"positions": []}

@@ -74,7 +74,7 @@ def data_of(html: str) -> dict:
 
 def test_report_is_written_into_the_run_folder_and_its_path_returned(surveyed):
     assert write(surveyed) == surveyed / "report" / "index.html"
-    assert [p.name for p in (surveyed / "report").iterdir()] == ["index.html"]
+    assert sorted(p.name for p in (surveyed / "report").iterdir()) == ["follow_up.yaml", "index.html"]
 
 
 def test_writing_again_gives_the_same_bytes(surveyed):
