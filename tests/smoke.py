@@ -27,6 +27,8 @@ OWN_MAP = "data/my_map.npz"
 ROOT = Path(__file__).resolve().parents[1]
 NIGHTS = {"overnight_nion": "nion", "nion_spectroscopy": "nion"}
 """Runs for 'autoscope night', and the file of configs/instrument/ each wants."""
+PEERS = {"gpax_vidkl": "gpax", "atomai_dkl": "atomai", "gpcam": "gpcam"}
+"""Policies that run in an environment of their own ('make peers')."""
 INSTRUMENT = ROOT / "configs" / "instrument" / "simulated.yaml"
 AUTOSCOPE = str(Path(sys.executable).with_name("autoscope"))
 
@@ -65,6 +67,10 @@ def _bench(path: Path, document: dict[str, Any]) -> str:
         needed = task["environment"].get("options", {}).get("data", {}).get("path")
         if needed and not (ROOT / needed).exists():
             return f"skipped: no {needed}"
+    for policy in document["policies"].values():
+        apart = PEERS.get(policy["name"])
+        if apart and not (ROOT / ".venv-peers" / apart).exists():
+            return f"skipped: no .venv-peers/{apart}"
     with tempfile.TemporaryDirectory() as folder:
         command = [AUTOSCOPE, "bench", str(path), "--smoke", "--quiet", "--runs", folder]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)

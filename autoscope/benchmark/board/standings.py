@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -83,7 +84,8 @@ class Standing:
         return next((entry for entry in self.entries if entry.policy == policy), None)
 
 
-def standings(results: Results, environment: str, budget: str) -> list[Standing]:
+@functools.lru_cache(maxsize=64)
+def standings(results: Results, environment: str, budget: str) -> tuple[Standing, ...]:
     """Return every metric of one comparison: success before cost, and what is asked first before the rest."""
     runs = [run for run in results.of(environment, budget) if not run.failed]
     seeds = results.config.seeds
@@ -91,7 +93,7 @@ def standings(results: Results, environment: str, budget: str) -> list[Standing]
         standing(label, metric, runs, plan_of(seeds) if label == seeds.metric else None)
         for label, metric in results.metrics.items()
     )
-    return sorted((each for each in found if each is not None), key=_shown_at)
+    return tuple(sorted((each for each in found if each is not None), key=_shown_at))
 
 
 def _shown_at(standing: Standing) -> tuple[bool, int]:

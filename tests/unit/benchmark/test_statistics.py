@@ -57,6 +57,15 @@ def test_signed_rank_test_agrees_with_all_signs_tried_by_hand():
     assert signed_rank_p(gaps, np.zeros(7)) == pytest.approx(expected)
 
 
+def test_signed_rank_test_of_tied_values_agrees_with_all_signs_tried_by_scipy():
+    rng = np.random.default_rng(11)
+    for n in (6, 8):
+        for _ in range(3):
+            gaps = rng.integers(-2, 4, n).astype(float)
+            expected = stats.wilcoxon(gaps, zero_method="pratt", method=stats.PermutationMethod()).pvalue
+            assert signed_rank_p(gaps, np.zeros(n)) == pytest.approx(expected)
+
+
 def test_levels_never_reached_rank_beyond_all_that_were():
     a = np.array([3.0, 4.0, math.inf, 6.0, 2.0, 5.0, 7.0, math.inf])
     b = np.array([10.0, 12.0, math.inf, 15.0, 9.0, math.inf, 11.0, 13.0])
