@@ -182,6 +182,8 @@ def compare(
 ) -> list[Comparison]:
     """Return every pair of policies compared over their shared seeds, p-values corrected together.
 
+    A pair that shares fewer than `FEWEST` seeds is not tested, and does not make the correction of the others harsher.
+
     Parameters
     ----------
     scores : mapping of policy to values by seed
@@ -195,15 +197,18 @@ def compare(
     """
     pairs = list(itertools.combinations(scores, 2))
     tested = scores if ranked is None else ranked
-    p = [_pair_p(tested[a], tested[b]) for a, b in pairs]
+    p = np.array([_pair_p(tested[a], tested[b]) for a, b in pairs])
+    enough = np.array([len(tested[a].keys() & tested[b].keys()) >= FEWEST for a, b in pairs], dtype=np.bool_)
+    together = np.ones(len(pairs))
+    together[enough] = holm(p[enough])
     found = []
-    for (a, b), raw, corrected in zip(pairs, p, holm(p), strict=True):
+    for (a, b), raw, corrected in zip(pairs, p.tolist(), together.tolist(), strict=True):
         gap = paired_difference(scores[a], scores[b], seed=seed)
         gap = gap or Interval(math.nan, math.nan, math.nan, 0)
-        found.append(Comparison(a, b, gap, raw, float(corrected), bool(corrected < alpha)))
+        found.append(Comparison(a, b, gap, raw, corrected, corrected < alpha))
     return found
 
 
 def _pair_p(a: Mapping[int, float], b: Mapping[int, float]) -> float:
     shared = sorted(a.keys() & b.keys())
-    return signed_rank_p(np.array([a[s] for s in shared]), np.array([b[s] for s in shared])) if shared else 1.0
+    return signed_rank_p(np.array([a[s] for s in shared]), np.array([b[s] for s in shared]))

@@ -31,7 +31,7 @@ def _lines(results: Results) -> Iterator[str]:
         yield from (f"## {environment}, {budget}", "")
         yield from table(found, best_first(found, results.policies_of(environment, budget)))
         if found and not found[0].enough:
-            yield from ("", f"With {found[0].seeds} seeds no difference can be told: every policy is tied.")
+            yield from ("", f"With {found[0].seeds} seeds no difference can be told, so there are no places.")
         yield ""
     yield from _controls(results)
     yield from ("## Again", "", f"    {commands.whole(results)}", "")

@@ -49,7 +49,7 @@ class Entry:
     missed : int
         Seeds in which the level was never reached; they enter the mean with all that was spent.
     place : Place or None
-        None where it cannot be compared.
+        None where it cannot be compared, for example with too few seeds.
     """
 
     policy: str
@@ -127,13 +127,14 @@ def standing(label: str, metric: Metric, runs: Sequence[Run], plan: StoppingPlan
     compared = compare(bounded, ranked=ranked) if is_ranked(metric) else []
     if plan is not None:
         compared = _by_plan(compared, ranked, plan)
-    standing_of = {place.policy: place for place in places(compared, list(bounded), metric.better)}
+    tested = [one for one in compared if one.difference.n >= FEWEST]
+    standing_of = {place.policy: place for place in places(tested, list(bounded), metric.better)}
     entries = tuple(
         Entry(
             policy=policy,
             interval=mean_interval(list(values.values())),
             missed=sum(math.isinf(v) for v in ranked[policy].values()),
-            place=standing_of[policy] if compared else None,
+            place=standing_of[policy] if compared and len(values) >= FEWEST else None,
         )
         for policy, values in bounded.items()
     )

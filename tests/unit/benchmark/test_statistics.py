@@ -187,6 +187,16 @@ def test_with_few_seeds_everybody_is_tied():
     assert [p.label for p in places([only], ["a", "b"], "higher")] == ["1=", "1="]
 
 
+def test_a_policy_with_few_seeds_does_not_make_the_others_harder_to_tell_apart():
+    rng = np.random.default_rng(9)
+    scores = {"a": by_seed(rng.normal(1.0, 1.0, 12)), "b": by_seed(rng.normal(size=12))}
+    alone = compare(scores)[0]
+    slow = {f"slow{k}": by_seed(rng.normal(size=3)) for k in range(4)}
+    among = next(c for c in compare(scores | slow) if (c.a, c.b) == ("a", "b"))
+    assert among.p_holm == alone.p_holm == alone.p
+    assert not any(c.distinguishable for c in compare(scores | slow) if "slow" in c.b)
+
+
 def test_groups_are_maximal():
     apart = np.ones((4, 4), dtype=bool)
     for i, j in [(0, 1), (1, 2), (0, 2), (2, 3)]:
