@@ -62,12 +62,14 @@ def changed_rule(rule: AcquisitionRule, wish: AcquisitionWish | None) -> Acquisi
     """
     if wish is None:
         return rule
+    known = get_args(Name)
+    if wish.name is not None and wish.name not in known:
+        raise ConfigError("is no acquisition function", value=wish.name, limit=f"one of {', '.join(known)}")
     try:
         return rule.replace(**wish.changes())
     except ValidationError as error:
-        first, known = error.errors()[0], ", ".join(get_args(Name))
-        what = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"is no acquisition rule: {what}", value=wish.name, limit=f"one of {known}") from error
+        what = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"is no acquisition rule: {what}", value=wish.name) from error
 
 
 def _places(view: View, grid: PixelGrid, candidates: Indices) -> tuple[Array, Array, float]:

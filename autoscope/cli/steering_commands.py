@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, e.g. runs/20260101T200000Z-my_run.")]
 Act = Annotated[str, typer.Argument(metavar="ACT", help="Id of an act; 'autoscope status RUN' shows those that wait.")]
@@ -16,7 +17,25 @@ Y = Annotated[str, typer.Option("--y", metavar="LENGTH", help="As --x.")]
 Radius = Annotated[str, typer.Option("--radius", metavar="LENGTH", help="Of a disc; 0 m: the point alone.")]
 POINT = "0 m"
 
-steer = typer.Typer(no_args_is_help=True, subcommand_metavar="COMMAND [ARGS]...")
+
+class OptionsAnywhere(TyperGroup):
+    """Takes the options of ``steer`` before and after RUN, up to the command."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Return the rest of the words, with options moved before RUN, where click looks for them."""
+        end = next((k for k, word in enumerate(args) if word in self.commands), len(args))
+        options: list[str] = []
+        others: list[str] = []
+        words = iter(args[:end])
+        for word in words:
+            is_option = word.startswith("-") and word != "-"
+            (options if is_option else others).append(word)
+            if is_option and "=" not in word and word != "--help":
+                options += [value for value in [next(words, None)] if value is not None]
+        return super().parse_args(ctx, [*options, *others, *args[end:]])
+
+
+steer = typer.Typer(cls=OptionsAnywhere, no_args_is_help=True, subcommand_metavar="COMMAND [ARGS]...")
 
 
 class Level(enum.StrEnum):

@@ -141,7 +141,7 @@ class Boundary:
             try:
                 self._take(posted.said, posted, step, proposal)
             except OrderRefused as error:
-                posted.answer(_receipt(posted.said, "refused", str(error)))
+                posted.answer(_receipt(posted.said, "refused", f"{error.what}. {error.remedy}".rstrip(". ")))
 
     def _take(self, order: Order, posted: Posted, step: int, proposal: Intent | None) -> None:
         desk = self._desk
