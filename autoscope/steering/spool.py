@@ -18,6 +18,7 @@ import secrets
 import stat
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from autoscope.protocols import Clock
 
 FOLDER = "steering"
 ORDERS, RECEIPTS, TAKEN = "orders", "receipts", "taken"
-LOOK_S = 0.01
+LOOK_S = 0.005
 """How often a run looks for orders, on a thread of its own."""
 LARGEST_BYTES = 65_536
 
@@ -53,6 +54,7 @@ class Spool:
 
     def __init__(self, run: Path) -> None:
         self._run, self.folder = run, run / FOLDER
+        self._posted: set[str] = set()
         self._orders, self._receipts, self._taken = (self.folder / name for name in (ORDERS, RECEIPTS, TAKEN))
         for folder in (self.folder, self._orders, self._receipts, self._taken):
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -72,7 +74,7 @@ class Spool:
     # --- whoever orders -------------------------------------------------------------------------------
 
     def put(self, order: Order) -> None:
-        """Leave an order, durably, whole or not at all."""
+        """Leave an order, whole or not at all."""
         name = f"{order.when.replace(':', '')}-{order.seq:06d}-{order.id}.json"
         _write(self._orders / name, order.model_dump_json())
 
@@ -87,8 +89,8 @@ class Spool:
 
     def waiting(self) -> tuple[Receipt, ...]:
         """Return receipts of orders that the run has not taken in yet."""
-        orders = (self._read(file) for file in self._files())
-        return tuple(waiting(order) for order in orders if isinstance(order, Order))
+        orders = (self._read(self._orders / name) for name in self._names())
+        return tuple(waiting(order) for order in orders if order is not None)
 
     @property
     def is_heard(self) -> bool:
@@ -97,18 +99,16 @@ class Spool:
 
     # --- the run --------------------------------------------------------------------------------------
 
-    def take(self) -> list[Order]:
-        """Return the orders that have come, oldest first, and put their files aside."""
-        found = []
-        for file in self._files():
-            order = self._read(file)
-            if isinstance(order, Order):
-                file.replace(self._taken / file.name)
-                found.append(order)
-            else:
-                with suppress(OSError):
-                    file.replace(self._taken / f"{file.name}.refused")
-        return found
+    def take(self, post: Callable[[Order], None]) -> None:
+        """Hand over the orders that have come, oldest first, each at once, and put its file aside."""
+        for name in self._names():
+            order = self._read(self._orders / name)
+            if order is not None and order.id not in self._posted:
+                self._posted.add(order.id)
+                post(order)
+            aside = self._taken / (name if order is not None else f"{name}.refused")
+            with suppress(OSError):
+                (self._orders / name).replace(aside)
 
     def answer(self, receipt: Receipt) -> None:
         """Write a receipt; a disk that fails is no matter for the run."""
@@ -117,16 +117,19 @@ class Spool:
 
     # --- files ----------------------------------------------------------------------------------------
 
-    def _files(self) -> list[Path]:
+    def _names(self) -> list[str]:
         with os.scandir(self._orders) as entries:
-            names = sorted(entry.name for entry in entries if entry.name.endswith(".json"))
-        return [self._orders / name for name in names]
+            return sorted(entry.name for entry in entries if entry.name.endswith(".json"))
 
     def _read(self, file: Path) -> Order | None:
+        """Return the order of a file, or None where it is none; by few calls, since each may wait for a busy policy."""
         try:
-            if file.is_symlink() or file.stat().st_size > LARGEST_BYTES:
-                return None
-            return Order.model_validate_json(file.read_bytes())
+            descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+            try:
+                data = os.read(descriptor, LARGEST_BYTES + 1)
+            finally:
+                os.close(descriptor)
+            return Order.model_validate_json(data) if len(data) <= LARGEST_BYTES else None
         except (OSError, ValidationError):
             return None
 
@@ -159,17 +162,17 @@ class SpoolWatch:
     def _watch(self) -> None:
         while not self._over.wait(LOOK_S):
             with suppress(OSError):
-                for order in self._spool.take():
-                    self._inbox.post(order, answer=self._spool.answer)
+                self._spool.take(lambda order: self._inbox.post(order, answer=self._spool.answer))
 
     def close(self) -> None:
         """Look no more; orders that are still there are refused."""
         self._over.set()
         self._thread.join()
         with suppress(OSError):
-            for order in self._spool.take():
-                refused = waiting(order).replace(status="refused", reason="the run is over")
-                self._spool.answer(refused)
+            self._spool.take(self._refuse)
+
+    def _refuse(self, order: Order) -> None:
+        self._spool.answer(waiting(order).replace(status="refused", reason="the run is over"))
 
 
 def waiting(order: Order) -> Receipt:
@@ -189,14 +192,15 @@ def await_receipt(spool: Spool, order: Order, clock: Clock, timeout_s: float) ->
 
 
 def _write(path: Path, text: str) -> None:
-    """Put a file under its name whole or not at all, readable by its owner only."""
+    """Put a file under its name whole or not at all, readable by its owner only.
+
+    Not flushed to the disk: after a cut of power the journal knows what was heard, and nothing else was.
+    """
     partial = path.with_name(f".{secrets.token_hex(8)}.partial")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)

@@ -24,6 +24,8 @@ from tests.figures import (
     main_job,
     quality,
     schedule,
+    steering_latency,
+    steering_marks,
     survey_keep,
     survey_regions,
 )
@@ -57,7 +59,11 @@ ARENA: dict[str, Group] = {"arena_bench": arena_bench.figures}
 """What is measured of the offline benchmark."""
 SURVEY: dict[str, Group] = {"survey_keep": survey_keep.figures, "survey_regions": survey_regions.figures}
 """What is measured of the overnight survey."""
-DASHBOARD: dict[str, Group] = {"dashboard_follow": dashboard_follow.figures}
+DASHBOARD: dict[str, Group] = {
+    "dashboard_follow": dashboard_follow.figures,
+    "steering_latency": steering_latency.figures,
+    "steering_marks": steering_marks.figures,
+}
 """What is measured of people who steer and watch."""
 GROUPS: dict[str, tuple[str, ...]] = {
     "main_job": ("main_job",),
