@@ -136,7 +136,9 @@ class SpoolHelm:
 
     def receipts(self) -> tuple[Receipt, ...]:
         """Return what became of the orders of everybody, oldest first."""
-        return (*self._spool.receipts(), *self._spool.waiting())
+        waiting_still, known = self._spool.waiting(), self._spool.receipts()
+        answered = {receipt.order for receipt in known}
+        return (*known, *(receipt for receipt in waiting_still if receipt.order not in answered))
 
 
 class InboxHelm:
