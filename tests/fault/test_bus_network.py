@@ -162,4 +162,4 @@ def test_a_wall_clock_that_jumps_under_the_server_loses_no_lease_and_no_act(tmp_
             "+0d\n"
         )  # libfaketime makes sleeps fail while it shifts the time, and a server sleeps at its end
     assert server.column.acts() == ["on", "move-0", "move-1", "move-2", "move-3"]
-    observed("F10", "leases lost and acts repeated while a real server's wall clock jumped", 0, "", 4)
+    observed("F10", "leases lost and acts repeated while a real server's wall clock jumped", 0, "leases", 4)
