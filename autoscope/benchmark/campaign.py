@@ -7,10 +7,11 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from autoscope.benchmark.config import BenchEnvironment
 from autoscope.benchmark.entrant import Entrant
-from autoscope.benchmark.grid import Cell
+from autoscope.benchmark.grid import Cell, made_by
 from autoscope.benchmark.memory import lower_mark, peak_rss_bytes
 from autoscope.benchmark.pool import Pool
 from autoscope.benchmark.trace import Trace, Truth
@@ -22,6 +23,7 @@ from autoscope.engine.events import RunEnd, RunStatus
 from autoscope.engine.loop import Engine
 from autoscope.errors import DataError
 from autoscope.journal import MemoryJournal
+from autoscope.provenance import differences
 from autoscope.quantities import FROM_FILE
 from autoscope.surrogates.threads import one_thread
 
@@ -70,6 +72,18 @@ def resolved_of(cell: Cell) -> Resolved:
     """Return the validated configuration of a cell's run."""
     resolved = _resolved(_part(cell))
     return replace(resolved, config=resolved.config.replace(seed=cell.run["seed"]))
+
+
+def made_differently(cell: Cell) -> list[str]:
+    """Return how code, Python and libraries of this process differ from those the cell was named by, as phrases."""
+    now = _made_here(_part(cell))
+    return differences({name: cell.made_by.get(name) for name in now}, now)
+
+
+@functools.lru_cache(maxsize=64)
+def _made_here(text: str) -> dict[str, Any]:
+    told = made_by(_resolved(text))
+    return {name: told[name] for name in ("code_sha256", "python", "libraries")}
 
 
 def _run(cell: Cell, stopwatch: Callable[[], float]) -> tuple[Trace, RunEnd]:

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from autoscope.benchmark import store
-from autoscope.benchmark.campaign import run_cell
-from autoscope.benchmark.code_version import source_sha256
+from autoscope.benchmark.campaign import made_differently, run_cell
 from autoscope.benchmark.config import ClusterConfig
 from autoscope.benchmark.grid import Cell
-from autoscope.errors import AutoscopeError, ConfigError
+from autoscope.errors import AutoscopeError, ConfigError, PluginError
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -52,28 +51,30 @@ class Farm(Protocol):
         """Yield each as it is finished."""
 
 
-def compute_cell(text: str, code: str = "") -> tuple[str, bytes, str, bytes]:
+def compute_cell(text: str, *, elsewhere: bool = False) -> tuple[str, bytes, str, bytes]:
     """Return key, files and name of the truth of a cell given as JSON; what a worker does.
 
     Parameters
     ----------
     text : str
         `Cell.text`.
-    code : str
-        Digest of the module that computes cells, where the cell comes from another process.
+    elsewhere : bool
+        The cell comes from another process, whose code and libraries ours must be the same as.
 
     Raises
     ------
     AutoscopeError
         The cell cannot be computed, or this process runs other code than the one that asks.
     """
-    if code and code != _own_code():
-        raise AutoscopeError(
-            "the worker runs other code than the computer that asks",
+    cell = Cell.read(text)
+    if elsewhere and (differing := made_differently(cell)):
+        raise PluginError(
+            "the worker would make another result than the computer that asks",
             where=os.uname().nodename,
-            remedy="Install the same version of autoscope on both",
+            value="; ".join(differing),
+            remedy="Install the same versions on both",
         )
-    campaign = run_cell(Cell.read(text))
+    campaign = run_cell(cell)
     return campaign.cell.key, store.encode(campaign), *store.encode_truth(campaign.truth)
 
 
@@ -107,7 +108,7 @@ class Workers:
         from distributed import as_completed
 
         futures = {
-            self._client.submit(compute_cell, cell.text(), _own_code(), key=cell.key, pure=False): cell.key
+            self._client.submit(compute_cell, cell.text(), elsewhere=True, key=cell.key, pure=False): cell.key
             for cell in cells
         }
         try:
@@ -188,7 +189,3 @@ def _cluster(config: ClusterConfig, workers: int) -> Any:
     made = getattr(jobs, f"{CLASSES[config.kind]}Cluster")(**config.options)
     made.scale(jobs=workers)
     return made
-
-
-def _own_code() -> str:
-    return source_sha256("autoscope.benchmark.campaign")

@@ -141,8 +141,9 @@ class _Killing:
     def finished(self, cell: Cell, error: str) -> None:
         """Kill, where it is time."""
         self._seen += 1
-        if self._seen % 3 == 1 and self.killed < self._kills:
-            os.kill(workers()[0].pid, signal.SIGKILL)
+        alive = workers() if self._seen % 3 == 1 and self.killed < self._kills else []
+        if alive:  # those killed before may still be on their way back
+            os.kill(alive[0].pid, signal.SIGKILL)
             self.killed += 1
 
 
