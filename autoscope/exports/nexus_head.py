@@ -11,6 +11,7 @@ import numpy as np
 from autoscope.exports.facts import Facts
 from autoscope.exports.options import Options
 from autoscope.journal.chain import FORMAT
+from autoscope.sample_facts import is_day
 
 RELEASE = "v2026.01"
 """Release of the NeXus definitions that the layout keeps to."""
@@ -103,8 +104,16 @@ def _write_sample(entry: h5py.Group, facts: Facts, options: Options) -> None:
     put(sample, "name", facts.sample or "not recorded")
     put(sample, "is_simulation", facts.simulated)
     put(sample, "atom_types", ",".join(options.elements or facts.elements))
-    put(sample, "preparation_date", options.prepared or facts.prepared)
+    _put_instant(sample, "preparation_date", options.prepared or facts.prepared)
     put(sample, "description", facts.notes)
+
+
+def _put_instant(group: h5py.Group, name: str, text: str) -> None:
+    """Write an instant; NeXus knows no days, so one is written as its first instant and says that it is a day."""
+    if is_day(text):
+        put(group, name, f"{text}T00:00:00+00:00", resolution="day")
+    else:
+        put(group, name, text)
 
 
 def _write_instrument(measurement: h5py.Group, facts: Facts) -> None:

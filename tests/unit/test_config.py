@@ -118,6 +118,6 @@ def test_what_is_known_of_the_sample_is_checked_and_kept_as_text():
     known = Document(base + "elements: [Pt, C]\nprepared: 2026-03-01\n", "test").validate(RunConfig)
     assert (known.elements, known.prepared) == (("Pt", "C"), "2026-03-01")
     assert "elements" not in Document(base, "test").validate(RunConfig).plain()
-    for wrong in ("elements: [platinum]", "prepared: last week"):
+    for wrong in ("elements: [platinum]", "prepared: last week", "prepared: '2026-03-01T10:00:00'"):
         with pytest.raises(ConfigError, match=r"test:4"):
             Document(base + wrong + "\n", "test").validate(RunConfig)

@@ -203,7 +203,8 @@ def test_elements_and_preparation_are_taken_from_the_configuration(tmp_path, mon
     options = Options(elements=("Au",), prepared="2026-03-01")
     with h5py.File(export(run, "nexus", tmp_path / "other.nxs", options=options).path) as file:
         assert file["entry/sample1/atom_types"].asstr()[()] == "Au"
-        assert file["entry/sample1/preparation_date"].asstr()[()] == "2026-03-01"
+        prepared = file["entry/sample1/preparation_date"]
+        assert (prepared.asstr()[()], prepared.attrs["resolution"]) == ("2026-03-01T00:00:00+00:00", "day")
 
 
 def test_what_nxem_wants_and_nobody_has_said_is_told(tmp_path):
