@@ -42,6 +42,8 @@ from autoscope.records import (
     View,
 )
 
+OVERRULED_THAT_END = 200
+"""Acts in a row that people did not want, before it counts as settled that the policy has nothing else to offer."""
 REFUSALS_THAT_END = 2
 """Acts in a row that do not fit the budget before it counts as spent: the first tells the policy to ask for less."""
 
@@ -86,7 +88,7 @@ class Desk:
         self.pen = self.suspenders.pen = threading.RLock()
         self.blank: Any = blank_state(job.policy)
         """The policy's state before it was told anything."""
-        self.steps = self.decided = self.faults = self._in_a_row = self._unfit = 0
+        self.steps = self.decided = self.faults = self._in_a_row = self._unfit = self._overruled = 0
         self.last_dose_e = 0.0
 
     def dose_e(self, state: MicroscopeState) -> float:
@@ -314,17 +316,13 @@ class Desk:
         act = Act(act_id=self.act_id(step), action=decision.action)
         cost = predict(decision.action, state, self.capabilities)
         latency_s = answer.latency_s if answer else 0.0
-        body: dict[str, Any] = {
-            "act_id": act.act_id,
-            "decision": decision,
-            "cost": cost,
-            "latency_s": round(latency_s, 6),
-        }
+        body: dict[str, Any] = {"act_id": act.act_id, "decision": decision, "cost": cost}
+        body["latency_s"] = round(latency_s, 6)
         if answer is not None:
             body["asked"] = answer.asked.plain()
         self.recorder.append("intent", body, step=step)
         self.decided = step + 1
-        with self.pen:
+        if decision.order:
             self.standing = self.standing.with_reached(decision.order)
         return Intent(step, act, decision, cost, latency_s)
 
@@ -365,8 +363,10 @@ class Desk:
             The end of the run, where too many acts in a row came to nothing or did not fit the budget.
         """
         self.steps += 1
-        if outcome.overruled:
-            return None
+        self._overruled = self._overruled + 1 if outcome.overruled else 0
+        if self._overruled:
+            what = f"{self._overruled} acts in a row were overruled: the policy decides nothing else"
+            return Ended(RunStatus.STOPPED, what) if self._overruled >= OVERRULED_THAT_END else None
         self._incumbents.take(intent.step, intent.decision, outcome)
         if outcome.status == "done":
             self._in_a_row = self._unfit = 0

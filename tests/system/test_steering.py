@@ -79,6 +79,7 @@ def acts(run):
         return 0  # just being made
 
 
+@pytest.mark.slow
 def test_whoever_steers_may_be_killed_in_the_middle_of_an_order_and_the_run_goes_on(lab, tmp_path):
     _, run, _ = lab
     helm = helm_of(run, who="anna", identity=load_or_make(tmp_path / "anna"), patience_s=30.0)

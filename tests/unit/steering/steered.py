@@ -30,7 +30,7 @@ policy:
     {{target: plasmon, overview: {{fov: 200 nm, width_px: 24, height_px: 24}}, dwell: 20 ms, signals: [EELS] {more}}}
 scalarizers: {{plasmon: {{name: band_integral, options: {{band: [1.6 eV, 2.2 eV]}}}}}}
 budget: {{steps: {steps}}}
-engine: {{lookahead: {lookahead}}}
+engine: {{lookahead: {lookahead}, checkpoint_every: {checkpoint_every}}}
 """
 
 
@@ -85,8 +85,14 @@ class Script:
 class Run:
     """One run, with everything one may want to look at."""
 
-    def __init__(self, tmp_path, script=None, policy="random", steps=12, lookahead=0, more=""):
-        text = SMALL.format(policy=policy, steps=steps, lookahead=lookahead, more=f", {more}" if more else "")
+    def __init__(self, tmp_path, script=None, policy="random", steps=12, lookahead=0, more="", checkpoint_every=0):
+        text = SMALL.format(
+            policy=policy,
+            steps=steps,
+            lookahead=lookahead,
+            more=f", {more}" if more else "",
+            checkpoint_every=checkpoint_every,
+        )
         self.tmp_path, self.resolved = tmp_path, resolve(Document(text, "small.yaml"))
         self.journal, self.script = None, script or Script()
         identity = load_or_make(tmp_path / "anna")

@@ -337,3 +337,20 @@ def test_cut_off_anywhere_after_the_last_order_a_run_goes_on_as_if_it_had_not_be
         again = run.cut(cut)
         assert facts(again.journal) == facts(run.journal), cut
         assert again.replayed().ok
+
+
+def test_a_run_with_checkpoints_between_its_orders_is_replayed_to_the_bit(tmp_path):
+    run = Run(tmp_path, busy(), policy="gp", steps=18, checkpoint_every=4).run()
+    assert set(run.statuses()) == {"accepted"}
+    replayed = run.replayed()
+    assert replayed.ok, str(replayed.divergences[0])
+
+
+def test_a_policy_that_decides_nothing_but_what_people_do_not_want_ends_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("autoscope.engine.desk.OVERRULED_THAT_END", 3)
+    everything = Rectangle(x_m=(-1.0, 1.0), y_m=(-1.0, 1.0))
+    monkeypatch.setattr("policies.field.wanted", lambda view, grid, candidates, forbidden: (forbidden, False))
+    run = Run(tmp_path, Script({2: [Exclude(place=everything)]}), steps=30).run()
+    assert (run.end.status, run.end.faults) == (RunStatus.STOPPED, 0)
+    assert "3 acts in a row were overruled" in run.end.reason
+    assert len(run.points()) == 1 + 3
