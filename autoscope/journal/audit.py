@@ -17,7 +17,7 @@ from autoscope.journal.accounts import Accounts
 from autoscope.journal.chain import GENESIS, KINDS, Record, Row, parse
 from autoscope.journal.layout import DATABASE, FRAMES
 from autoscope.journal.store import RawRow, decode
-from autoscope.records import FrameRef
+from autoscope.records import FrameRef, Intervention
 
 Content = Callable[[str], bytes | None]
 """Returns the bytes of a frame stored in the database, None where there is none."""
@@ -138,8 +138,25 @@ class Audit:
             self._intend(record)
         elif record.kind == "outcome":
             self._end(record)
+        elif record.kind == "intervention" and "order" in record.body:
+            self._signed_by_a_person(record)
         if self.layout >= 2 and not self.broken:
             self._accounts.take(record)
+
+    def _signed_by_a_person(self, record: Record) -> None:
+        """Say so where what was done is not what somebody signed."""
+        try:
+            said = Intervention.model_validate_json(json.dumps(record.body))
+        except ValidationError:
+            self.say("is no intervention as this version knows it", seq=record.seq, step=record.step)
+            return
+        order = said.order
+        if order is None or not order.genuine():
+            self.say("the signature of its order is not genuine", seq=record.seq, step=record.step)
+        elif said != Intervention.of(order, said.through, told=said.told, effect=said.effect):
+            self.say("says something else than the order that was signed", seq=record.seq, step=record.step)
+        elif order.run_id != (self.started or {}).get("run_id"):
+            self.say("its order was signed for another run", seq=record.seq, step=record.step)
 
     def _promise(self, record: Record) -> None:
         key = record.body.get("signed_by")
