@@ -29,7 +29,7 @@ from autoscope.steering.helm import InboxHelm, Writer
 from autoscope.wishes import Disc
 from tests.figures.figure import Figure
 
-AFTER, EACH, MOST, SEEDS = 20, 8, 160, 20
+AFTER, EACH, MOST, SEEDS = 20, 6, 120, 20
 """Spectra before the marks; wanted of each of the two particles; and after which a run is given up."""
 
 
@@ -65,7 +65,7 @@ def _needed(seed: int, identity: Identity | None) -> int:
 
 def _config(seed: int) -> dict[str, Any]:
     specimen = {"kind": "nanoparticles", "extent": ["400 nm", "400 nm"], "count": 10, "size": "40 nm"}
-    overview = {"fov": "300 nm", "width_px": 64, "height_px": 64, "dwell": "20 us"}
+    overview = {"fov": "300 nm", "width_px": 48, "height_px": 48, "dwell": "20 us"}
     policy = {"target": "plasmon", "overview": overview, "dwell": "20 ms", "signals": ["EELS"], "points": MOST}
     return {
         "name": "marks",
