@@ -27,6 +27,7 @@ from tests.figures import (
     steering_latency,
     steering_marks,
     survey_keep,
+    survey_queue,
     survey_regions,
 )
 from tests.figures.figure import Figure
@@ -57,7 +58,11 @@ DURABLE: dict[str, Group] = {
 """What is measured of the record."""
 ARENA: dict[str, Group] = {"arena_bench": arena_bench.figures}
 """What is measured of the offline benchmark."""
-SURVEY: dict[str, Group] = {"survey_keep": survey_keep.figures, "survey_regions": survey_regions.figures}
+SURVEY: dict[str, Group] = {
+    "survey_keep": survey_keep.figures,
+    "survey_regions": survey_regions.figures,
+    "survey_queue": survey_queue.figures,
+}
 """What is measured of the overnight survey."""
 DASHBOARD: dict[str, Group] = {
     "dashboard_follow": dashboard_follow.figures,
