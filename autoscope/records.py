@@ -406,6 +406,8 @@ class Stage(Value):
     dose_e: float
     bytes: int = 0
     note: str = ""
+    whole: float = 1.0
+    """How many times the stage would take to do all that it is for; 1 where what is planned is all."""
     examples: tuple[Action, ...] = ()
     """Acts like those of the stage, for the guard to try before any beam."""
 

@@ -31,11 +31,14 @@ from autoscope.records import (
     Measure,
     Result,
     Scan,
+    Stage,
     View,
     Wait,
 )
 from autoscope.wishes import Wishes
 from policies.pixels import Indices, PixelGrid, image_from_plain, image_to_plain
+from policies.stages import all_signals as all_signals
+from policies.stages import field_stages
 from policies.wanted import wanted
 
 Array = NDArray[np.float64]
@@ -169,6 +172,11 @@ class FieldPolicy(abc.ABC):
         rng = stream(self._root_, f"decision {self._told_ + len(view.pending)}")
         decision = self._overview(view) if self._grid_ is None else self._spectrum(view, self._grid_, rng)
         return unaffordable(decision.action, view) or decision if isinstance(decision, Decision) else decision
+
+    def plan(self, view: View) -> tuple[Stage, ...]:
+        """Return the overview and the spectra with predicted time, dose and data."""
+        field, scan = self._field, self._field.overview.scan(view.capabilities)
+        return field_stages(scan, field.dwell_s, field.signals, field.points, field.stride_px, view)
 
     def _overview(self, view: View) -> Decision:
         scan = PixelGrid(self._field.overview.scan(view.capabilities)).scan  # refuses a rotated one before it is taken
@@ -359,20 +367,6 @@ class OrderedFieldPolicy(FieldPolicy):
         """Take up a state; see `FieldPolicy.restore`."""
         super().restore(state)
         self.__dict__.pop("_sequence", None)
-
-
-def all_signals(wanted: tuple[str, ...], capabilities: Capabilities) -> tuple[str, ...]:
-    """Return the wanted spectrum signals, or all the instrument has where none are named.
-
-    Raises
-    ------
-    Unsupported
-        The instrument records no spectra.
-    """
-    signals = wanted or tuple(s.name for s in capabilities.signals)
-    if not signals:
-        raise Unsupported("the instrument records no spectra", where=capabilities.instrument)
-    return signals
 
 
 def unaffordable(action: Action, view: View) -> Finish | None:

@@ -13,8 +13,9 @@ from autoscope.chance import state_digest
 from autoscope.config import ConfigModel
 from autoscope.protocols import JsonValue
 from autoscope.quantities import Length, PositiveDuration, PositiveLength
-from autoscope.records import Action, Capabilities, Decision, Finish, Measure, MoveStage, Result, View
+from autoscope.records import Action, Capabilities, Decision, Finish, Measure, MoveStage, Result, Stage, View
 from policies.field import MAX_TRIES, all_signals, unaffordable
+from policies.stages import stage
 
 
 class Place(NamedTuple):
@@ -102,6 +103,15 @@ class RasterPolicy:
             return Finish(reason="The whole area has been rastered.")
         decision = self._move(place) if place.tile != stage_tile else self._measure(place, view.capabilities)
         return unaffordable(decision.action, view) or decision
+
+    def plan(self, view: View) -> tuple[Stage, ...]:
+        """Return moves and spectra of the whole area with predicted time, dose and data."""
+        tiles, signals = math.prod(self.tiles), all_signals(self.config.signals, view.capabilities)
+        step = MoveStage(x_m=view.state.x_m + self.config.tile_fov_m)
+        corners = [MoveStage(x_m=x, y_m=y) for x, y in (self.tile_centre(0), self.tile_centre(tiles - 1))]
+        probe = Measure(x_m=0.0, y_m=0.0, dwell_s=self.config.dwell_s, signals=signals)
+        travel = stage("travel", [step], tiles, view, f"{tiles} tiles").replace(examples=tuple(corners))
+        return travel, stage("spectra", [probe], tiles * self.points**2, view, f"{self.points**2} a tile")
 
     def _after(self, pending: tuple[Action, ...]) -> tuple[Place, int | None]:
         """Return where the raster and the stage will be once everything pending is done."""

@@ -118,11 +118,21 @@ def run(
 
 
 @app.command()
-def check(config: ConfigFile, overrides: Overrides = None) -> None:
-    """Validate a configuration and print the plan with its predicted time and dose, before any beam."""
-    from autoscope.cli.planning import check_config
+def check(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit status 3 where the budget does not cover the plan.")
+    ] = False,
+) -> None:
+    """Validate a configuration and print the plan with its predicted time, dose and data volume, before any beam.
 
-    check_config(config, overrides or [])
+    Warns when the budget cannot cover the plan or the area, and says what would fit. A file with 'job: queue' is
+    checked experiment by experiment, with the sum of the night.
+    """
+    from autoscope.cli.planning import check as checked
+
+    raise typer.Exit(checked(config, overrides or [], strict=strict))
 
 
 @app.command()

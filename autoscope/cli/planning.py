@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +13,66 @@ from rich.console import Console
 from rich.table import Table
 
 from autoscope.cli.running import read_config
-from autoscope.config import RunConfig
+from autoscope.clock import SimClock
+from autoscope.config import Document, RunConfig
+from autoscope.deadline import instant_of, seconds_until
 from autoscope.engine.assemble import Job, assemble
 from autoscope.engine.loop import describe_action
 from autoscope.errors import AutoscopeError
 from autoscope.exposure import predict
-from autoscope.guard import Guard
+from autoscope.guard import Guard, Spending
 from autoscope.protocols import Planner
+from autoscope.queue.listing import is_listing, wanted
 from autoscope.records import Budget, Decision, Stage, View
 from autoscope.registry import KINDS, available, load
 
 
-def check_config(path: Path, overrides: list[str]) -> None:
-    """Print the plan of a configuration; raise its first error."""
+def check(path: Path, overrides: list[str], *, strict: bool) -> int:
+    """Print the plan of a configuration, or of every experiment of a queue's file; return the exit status.
+
+    Raises
+    ------
+    AutoscopeError
+        The first error of one of them.
+    """
+    console, document = Console(), Document.read(path)
+    if not is_listing(document):
+        return _status(check_config(path, overrides).covered, strict)
+    plans = []
+    for one in wanted(document, path):
+        plans.append(check_config(one.path, [*one.overrides, *overrides]))
+        console.print()
+    _print_night(console, plans)
+    return _status(all(plan.covered for plan in plans), strict)
+
+
+def _status(covered: bool, strict: bool) -> int:
+    return 3 if strict and not covered else 0
+
+
+def _print_night(console: Console, plans: list[Plan]) -> None:
+    table = Table("experiment", "acts", "time", "electrons", "data", "", box=None)
+    for plan in plans:
+        note = "" if plan.covered else "[yellow]does not cover all[/]"
+        table.add_row(plan.name, f"{plan.total.acts}", *_amounts(plan.total), note if plan.stages else "no plan")
+    total = summed("the night", [plan.total for plan in plans])
+    table.add_row("[bold]the night[/]", f"{total.acts}", *_amounts(total), "")
+    console.print(table, highlight=False)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a configuration will do, as far as its policy can tell."""
+
+    name: str
+    stages: tuple[Stage, ...]
+    total: Stage
+    covered: bool
+    """Whether the budget covers all of it."""
+
+
+def check_config(path: Path, overrides: list[str]) -> Plan:
+    """Print the plan of a configuration and return it; raise its first error."""
     console = Console()
     resolved = read_config(path, overrides)
     job = assemble(resolved)
@@ -30,21 +80,52 @@ def check_config(path: Path, overrides: list[str]) -> None:
     job.environment.reset(seed=config.seed, options={"bare": True})
     try:
         console.print(f"[bold]{config.name}[/]: {path} is valid", highlight=False)
-        view = _first_view(job)
+        view = first_view(job)
         _print_parts(console, job, view)
-        stages = job.policy.plan(view) if isinstance(job.policy, Planner) else ()
-        _print_plan(console, stages, view)
+        stages = planned(job, view)
+        total = summed("together", stages)
+        covered = _print_plan(console, stages, total, view)
         _print_first_act(console, job, view, stages)
+        return Plan(config.name, stages, total, covered)
     finally:
         job.environment.close()
 
 
-def _first_view(job: Job) -> View:
-    budget = job.config.budget
+def planned(job: Job, view: View) -> tuple[Stage, ...]:
+    """Return the stages of a job, with the time that deciding is declared to cost."""
+    if not isinstance(job.policy, Planner):
+        return ()
+    stages = job.policy.plan(view)
+    alongside = job.config.engine.lookahead or not isinstance(job.clock, SimClock)
+    each_s = 0.0 if alongside else job.config.engine.decision_time_s
+    if each_s and view.budget.time_s is not None:  # a plan that fills the time has so much less to fill
+        share = 1.0 + each_s * sum(s.acts for s in stages) / max(sum(s.time_s for s in stages), 1e-9)
+        stages = job.policy.plan(view.replace(budget=view.budget.replace(time_s=view.budget.time_s / share)))
+    return tuple(stage.replace(time_s=stage.time_s + stage.acts * each_s) for stage in stages)
+
+
+def summed(name: str, stages: Sequence[Stage]) -> Stage:
+    """Return several stages as one."""
+    return Stage(
+        name=name,
+        acts=sum(s.acts for s in stages),
+        time_s=sum(s.time_s for s in stages),
+        dose_e=sum(s.dose_e for s in stages),
+        bytes=sum(s.bytes for s in stages),
+    )
+
+
+def first_view(job: Job) -> View:
+    """Return what a policy sees before its first act."""
+    budget, clock = job.config.budget, job.clock
+    deadline_s = math.inf
+    if budget.finish_by is not None:
+        wall = clock.wall()
+        deadline_s = seconds_until(instant_of(budget.finish_by, wall, local=not isinstance(clock, SimClock)), wall)
     return View(
         step=0,
         time_s=0.0,
-        budget=Budget(time_s=budget.time_s, dose_e=budget.dose_e, steps=budget.steps),
+        budget=Spending(budget, deadline_s=deadline_s).left(0.0, 0.0, 0),
         state=job.environment.read_state(),
         capabilities=job.environment.describe(),
     )
@@ -66,45 +147,67 @@ def _print_parts(console: Console, job: Job, view: View) -> None:
 def _budget(budget: Budget) -> str:
     parts = []
     if budget.time_s is not None:
-        parts.append(f"{budget.time_s / 3600:g} h")
+        parts.append(f"{budget.time_s / 3600:.4g} h")
     if budget.dose_e is not None:
         parts.append(f"{budget.dose_e:.3g} electrons")
+    if budget.bytes is not None:
+        parts.append(f"{budget.bytes / 1e9:.3g} GB")
     if budget.steps is not None:
         parts.append(f"{budget.steps} acts")
     return ", ".join(parts) or "unlimited: the run ends when the policy finishes"
 
 
-def _print_plan(console: Console, stages: tuple[Stage, ...], view: View) -> None:
+def _print_plan(console: Console, stages: tuple[Stage, ...], total: Stage, view: View) -> bool:
+    """Print the plan and what the budget does not cover; return whether it covers all."""
     if not stages:
-        return
+        return True
     table = Table("stage", "acts", "time", "electrons", "data", "", box=None)
     for stage in stages:
         table.add_row(stage.name, f"{stage.acts}", *_amounts(stage), stage.note)
-    total = Stage(
-        name="together",
-        acts=sum(s.acts for s in stages),
-        time_s=sum(s.time_s for s in stages),
-        dose_e=sum(s.dose_e for s in stages),
-        bytes=sum(s.bytes for s in stages),
-    )
     table.add_row("[bold]together[/]", f"{total.acts}", *_amounts(total), "")
     console.print(table, highlight=False)
-    _warn(console, total, view.budget)
+    warnings = [*_shortages(stages, total, view.budget)]
+    for warning in warnings:
+        console.print(f"[yellow]{warning}[/]", highlight=False)
+    return not warnings
 
 
 def _amounts(stage: Stage) -> tuple[str, str, str]:
     return f"{stage.time_s / 3600:.2f} h", f"{stage.dose_e:.3g}", f"{stage.bytes / 1e6:.0f} MB"
 
 
-def _warn(console: Console, total: Stage, budget: Budget) -> None:
-    pairs = (("time", total.time_s, budget.time_s), ("dose", total.dose_e, budget.dose_e))
-    for name, needed, given in (*pairs, ("acts", total.acts, budget.steps)):
-        if given is not None and needed > given * 1.0001:
-            console.print(
-                f"[yellow]the {name} budget covers {given / needed:.0%} of the whole plan; "
-                "the most valuable part is done first[/]",
-                highlight=False,
+def _shortages(stages: tuple[Stage, ...], total: Stage, budget: Budget) -> Iterator[str]:
+    """Yield what the budget cannot cover, and what would fit, as sentences."""
+    given: tuple[tuple[str, str, float | None, Callable[[float], str]], ...] = (
+        ("time", "time_s", budget.time_s, lambda v: f"{v / 3600:.3g} h"),
+        ("dose", "dose_e", budget.dose_e, lambda v: f"{v:.3g} e"),
+        ("data", "bytes", budget.bytes, lambda v: f"{v / 1e9:.3g} GB"),
+        ("acts", "acts", budget.steps, lambda v: f"{v:.0f}"),
+    )
+    for name, field, limit, shown in given:
+        needed = getattr(total, field)
+        if limit is not None and needed > limit * 1.0001:
+            yield (
+                f"the {name} budget covers {limit / needed:.0%} of the whole plan ({shown(limit)} of {shown(needed)}); "
+                f"what fits: {_what_fits(stages, field, limit)}; the most valuable part is done first"
             )
+    for stage in stages:
+        if stage.whole > 1.0001:
+            yield (
+                f"the budget covers {1 / stage.whole:.0%} of the area: {stage.name}, {stage.note}; "
+                f"the same for all of it would take about {total.time_s * stage.whole / 3600:.3g} h"
+            )
+
+
+def _what_fits(stages: tuple[Stage, ...], field: str, limit: float) -> str:
+    """Return how much of each stage fits where the stages are done one after the other."""
+    parts = []
+    for stage in stages:
+        needed = getattr(stage, field)
+        share = 1.0 if needed <= limit else limit / needed
+        limit = max(limit - needed, 0.0)
+        parts.append(f"{int(share * stage.acts)} of {stage.acts} acts of {stage.name}")
+    return ", ".join(parts)
 
 
 def _print_first_act(console: Console, job: Job, view: View, stages: tuple[Stage, ...]) -> None:

@@ -10,13 +10,17 @@ from pydantic import Field
 from environments.sample.catalyst import Catalyst
 from environments.sample.catalyst_config import CatalystConfig
 from environments.sample.crystal2d import Crystal2d, Crystal2dConfig
+from environments.sample.grid import Grid
+from environments.sample.grid_config import GridConfig
 from environments.sample.kinematics import Electron
 from environments.sample.layered import LayeredSpecimen, Structure
 from environments.sample.nanoparticles import Nanoparticles, NanoparticlesConfig
 from environments.sample.specimen import Specimen
 
-SpecimenConfig = Annotated[NanoparticlesConfig | CatalystConfig | Crystal2dConfig, Field(discriminator="kind")]
-"""Any specimen, told apart by ``kind``: "nanoparticles", "catalyst" or "crystal2d"."""
+SpecimenConfig = Annotated[
+    NanoparticlesConfig | CatalystConfig | Crystal2dConfig | GridConfig, Field(discriminator="kind")
+]
+"""Any specimen, told apart by ``kind``: "nanoparticles", "catalyst", "crystal2d" or "grid"."""
 
 
 def build_specimen(config: SpecimenConfig, *, rng: np.random.Generator, voltage_v: float) -> Specimen:
@@ -51,5 +55,7 @@ def _structure(config: SpecimenConfig, electron: Electron, rng: np.random.Genera
             return Nanoparticles(config, electron, rng)
         case Crystal2dConfig():
             return Crystal2d(config, electron, rng)
+        case GridConfig():
+            return Grid(config, rng)
         case CatalystConfig():
             return Catalyst(config, rng)

@@ -14,6 +14,7 @@ from autoscope.quantities import Length, PositiveDuration, PositiveLength
 from autoscope.records import Scan
 from policies.focus import FocusConfig
 
+Order = Literal["serpentine", "travel", "value"]
 MAX_TILES = 20_000
 """More tiles than any night can see: a slip of units."""
 
@@ -167,6 +168,12 @@ class SurveyConfig(ConfigModel):
     """``agent``: a model ranks the particles and the stage returns to the best tiles; ``in_order``: every
     particle of every tile in the order found (the segment-and-visit survey, a baseline)."""
     area: AreaConfig = AreaConfig()
+    areas: tuple[AreaConfig, ...] = Field(default=(), exclude_if=lambda areas: not areas)
+    """Several rectangles, in place of ``area``."""
+    order: Order = Field(default="serpentine", exclude_if=lambda order: order == "serpentine")
+    """In which tiles are seen first. ``serpentine``: area after area as given; ``travel``: areas in the order of the
+    shortest way; ``value``: chosen by the agent, coarse to fine and then where most is expected, for when there is
+    not time for all."""
     tile: TileConfig = TileConfig()
     particles: ParticleConfig = ParticleConfig()
     signals: tuple[str, ...] = ("EDS",)
@@ -190,6 +197,9 @@ class SurveyConfig(ConfigModel):
     presence: PresenceConfig | None = None
     beta: float = Field(default=1.0, ge=0)
     """Exploration: a particle is worth its chance of being interesting plus this many standard deviations of it."""
+    settle_from: float = Field(default=0.0, ge=0, le=1, exclude_if=lambda share: share == 0.0)
+    """When less than this share of the budget is left, exploration shrinks with what is left, to nothing at the end:
+    the last measurements go to the best known. 0: it never does."""
     interest_length_m: PositiveLength = 2e-6
     """Distance over which the share of interesting particles is expected to change."""
     fit_points: PositiveInt = 600
@@ -197,11 +207,15 @@ class SurveyConfig(ConfigModel):
     refit_every: PositiveInt = 50
     """Measurements between fits."""
 
+    @property
+    def all_areas(self) -> tuple[AreaConfig, ...]:
+        """The rectangles to survey."""
+        return self.areas or (self.area,)
+
     @model_validator(mode="after")
     def _in_one_night(self) -> Self:
-        tiles = math.prod(
-            (high - low) / (self.tile.fov_m * (1 - self.tile.overlap)) for low, high in (self.area.x_m, self.area.y_m)
-        )
+        pitch_m = self.tile.fov_m * (1 - self.tile.overlap)
+        tiles = sum(math.prod((high - low) / pitch_m for low, high in (a.x_m, a.y_m)) for a in self.all_areas)
         if tiles > MAX_TILES:
             raise ValueError(
                 f"the area needs {tiles:.3g} tiles, more than {MAX_TILES}; check its units or raise tile.fov"

@@ -16,6 +16,7 @@ from policies.survey.catalogue import Catalogue
 from policies.survey.config import SurveyConfig
 from policies.survey.likeness import Likeness
 from policies.survey.ranking import Ranking
+from policies.survey.reconnaissance import Reconnaissance
 
 Floats = NDArray[np.float64]
 
@@ -52,6 +53,9 @@ class Itinerary:
         """How much particles look like the operator's examples."""
         self.dwell_s = config.dwell_s
         """Expected of the next look at a particle; set by whoever learns that a shorter one will do."""
+        self._reconnaissance = Reconnaissance(centres_m, config.interest_length_m)
+        self.beta = config.beta
+        """Exploration at the last choice of a tile; told with it."""
         self._seen: set[int] = set()
         self._given_up: set[int] = set()
 
@@ -71,12 +75,30 @@ class Itinerary:
         """Leave a tile alone from now on."""
         self._given_up.add(tile)
 
-    def next_unseen(self, view: View) -> int | None:
-        """Return the next tile without overview while overviews have time left, else None."""
+    def next_unseen(self, view: View, catalogue: Catalogue, ranking: Ranking) -> tuple[int, str] | None:
+        """Return the next tile without overview while overviews have time left, and why this one; else None."""
         if self._config.strategy == "agent" and not self._overviews_have_time(view):
             return None
-        order = (*self.likeness.tiles(self._centres_m), *range(len(self._centres_m)))
-        return next((t for t in order if t not in self._seen | self._given_up), None)
+        unseen = [t for t in range(len(self._centres_m)) if t not in self._seen | self._given_up]
+        if not unseen:
+            return None
+        shown = next((t for t in self.likeness.tiles(self._centres_m) if t in unseen), None)
+        if shown is not None:
+            return shown, "an example was shown here"
+        if self._config.order != "value":
+            return unseen[0], f"next tile not yet seen, in {self._config.order} order"
+        seen = sorted(self._seen)
+        worth = np.zeros(len(self._centres_m))
+        if len(catalogue):
+            np.add.at(worth, catalogue.column("tile").astype(int), self._worth(catalogue, ranking, self.beta_now(view)))
+        seconds = np.array([self._overview_s(tile, view) for tile in unseen])
+        return self._reconnaissance.choose(unseen, seen, worth[seen], seconds)
+
+    def _overview_s(self, tile: int, view: View) -> float:
+        x_m, y_m = self._centres_m[tile]
+        move = MoveStage(x_m=float(x_m), y_m=float(y_m))
+        acts = (move, self._config.tile.scan())
+        return sum(predict(a, view.state, view.capabilities).time_s for a in acts) + self._config.scouts * self.dwell_s
 
     def _overviews_have_time(self, view: View) -> bool:
         left_s = view.budget.time_s
@@ -84,7 +106,7 @@ class Itinerary:
 
     def visits(self, catalogue: Catalogue, ranking: Ranking, view: View) -> list[Visit]:
         """Return the visits that fit the budget, most value per second first."""
-        worth = self._worth(catalogue, ranking)
+        worth = self._worth(catalogue, ranking, self.beta_now(view))
         tiles, still_open = catalogue.column("tile"), catalogue.open()
         visits = []
         for tile in sorted(self._seen - self._given_up):
@@ -115,7 +137,7 @@ class Itinerary:
         """Return the particles to measure in a visit, the most valuable first."""
         ours = catalogue.in_tile(tile)
         numbers = ours[catalogue.open()[ours]]
-        return [int(p) for p in self._best(numbers, self._worth(catalogue, ranking))]
+        return [int(p) for p in self._best(numbers, self._worth(catalogue, ranking, self.beta))]
 
     def _best(self, numbers: NDArray[np.intp], worth: Floats) -> NDArray[np.intp]:
         most = self.as_many(self._config.visit)
@@ -126,15 +148,21 @@ class Itinerary:
         """Return how many looks take the time of a number of spectra of full dwell."""
         return int(count * self._config.dwell_s / self.dwell_s)
 
-    def _worth(self, catalogue: Catalogue, ranking: Ranking) -> Floats:
+    def _worth(self, catalogue: Catalogue, ranking: Ranking, beta: float) -> Floats:
         """Return an upper bound of the chance that each particle is interesting, (n,) in [0, 1].
 
         Where examples were given: times the probability to be like them.
         """
         chance, std = ranking.probability(catalogue)
-        bound: Floats = np.minimum(chance + self._config.beta * std, 1.0)
+        bound: Floats = np.minimum(chance + beta * std, 1.0)
         alike = self.likeness.probability(catalogue)
         return bound if alike is None else bound * alike
+
+    def beta_now(self, view: View) -> float:
+        """Return how much exploration is worth with what is left of the time."""
+        if self._config.settle_from == 0.0:
+            return self._config.beta
+        return self._config.beta * min(1.0, share_left(view) / self._config.settle_from)
 
     def _travel_s(self, tile: int, view: View) -> float:
         x_m, y_m = self._centres_m[tile]
@@ -147,8 +175,15 @@ class Itinerary:
 
     def state(self) -> dict[str, JsonValue]:
         """Return what was seen as plain data."""
-        return {"seen": [*sorted(self._seen)], "given_up": [*sorted(self._given_up)]}
+        return {"seen": [*sorted(self._seen)], "given_up": [*sorted(self._given_up)], "beta": self.beta}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up what `state` returned."""
         self._seen, self._given_up = set(state["seen"]), set(state["given_up"])
+        self.beta = float(state.get("beta", self._config.beta))
+
+
+def share_left(view: View) -> float:
+    """Return which part of the time of a run is left, 1 where it has no end."""
+    left_s = view.budget.time_s
+    return 1.0 if left_s is None else left_s / max(view.time_s + left_s, 1e-9)

@@ -44,7 +44,7 @@ from policies.survey.plan import planned_stages
 from policies.survey.ranking import Ranking, unlike_each_other
 from policies.survey.screening import Screening
 from policies.survey.spectrum import CONFIRM, SHOWN, Forecast, Reading, digest, read, spectrum_decision, why_measured
-from policies.survey.tiles import core_m, tile_centres_m
+from policies.survey.tiles import tiles_of
 
 Floats = NDArray[np.float64]
 MAX_TRIES = 2
@@ -61,8 +61,8 @@ class SurveyPolicy:
 
     def __init__(self, config: Config, *, rng: np.random.Generator) -> None:
         self._config = config
-        self._centres_m = tile_centres_m(config.area, config.tile)
-        self._core_m = core_m(config.area, config.tile)
+        self._tiles = tiles_of(config.all_areas, config.tile, by_travel=config.order == "travel")
+        self._centres_m = self._tiles.centres_m
         self._catalogue = Catalogue()
         self._ranking = Ranking(config.fit_points, config.interest_length_m, int(rng.integers(2**31)))
         self._itinerary = Itinerary(config, self._centres_m)
@@ -130,9 +130,9 @@ class SurveyPolicy:
         return f"tile {self._tile}"
 
     def _choose(self, view: View) -> Decision | Finish:
-        unseen = self._itinerary.next_unseen(view)
+        unseen = self._itinerary.next_unseen(view, self._catalogue, self._ranking)
         if unseen is not None:
-            return self._travel(view, unseen, "next tile not yet seen, in serpentine order", ())
+            return self._travel(view, *unseen, ())
         visits = self._itinerary.visits(self._catalogue, self._ranking, view)
         if not visits:
             return Finish(reason=self._why_finished())
@@ -154,6 +154,7 @@ class SurveyPolicy:
             purpose="travel",
             reason=reason,
             target=f"tile {tile}",
+            acquisition_parameters={"beta": self._itinerary.beta_now(view)} if self._config.settle_from else {},
             runners_up=runners_up,
             candidates=len(self._centres_m),
             candidates_sha256=digest(np.asarray(self._centres_m, dtype="<f8")),
@@ -194,6 +195,7 @@ class SurveyPolicy:
         self._tries = 0
         match decision.purpose:
             case "travel":
+                self._itinerary.beta = decision.acquisition_parameters.get("beta", self._config.beta)
                 self._arrived(int(decision.target.split()[1]), decision.action, result.outcome.state.time_s)
             case "focus":
                 self._focused(decision.action, result)
@@ -276,7 +278,8 @@ class SurveyPolicy:
         return [numbers[k] for k in order]
 
     def _in_core(self, x_m: float, y_m: float) -> bool:
-        return abs(x_m) <= self._core_m[0] / 2 and abs(y_m) <= self._core_m[1] / 2
+        width_m, height_m = self._tiles.cores_m[self._tile]
+        return bool(abs(x_m) <= width_m / 2 and abs(y_m) <= height_m / 2)
 
     def _found_again(self, frame: Frame, time_s: float) -> None:
         place, config = self._place, self._config

@@ -149,12 +149,12 @@ def test_a_budget_too_small_for_anything_finishes_with_a_reason():
 def test_the_plan_names_its_stages_and_fits_the_budget():
     job = assembled()
     job.environment.reset(seed=1, options={"bare": True})
-    from autoscope.cli.planning import _first_view
+    from autoscope.cli.planning import first_view
 
-    stages = job.policy.plan(_first_view(job))
+    stages = job.policy.plan(first_view(job))
     assert [s.name for s in stages] == ["travel", "focus", "overview", "scouts", "spectra"]
     assert sum(s.time_s for s in stages) <= 8 * 60
-    assert not isinstance(job.policy.ask(_first_view(job)), Finish)
+    assert not isinstance(job.policy.ask(first_view(job)), Finish)
 
 
 def test_short_looks_see_more_particles_and_every_find_keeps_a_full_spectrum():
