@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from autoscope.exposure import predict
+from autoscope.perception.focus_map import FocusMap
 from autoscope.records import Action, Measure, MoveStage, SetOptics, Stage, View
 from policies.stages import stage
-from policies.survey.config import SurveyConfig
+from policies.survey.config import KeepFocusConfig, SurveyConfig
+
+WALKED = 300
+"""Tiles over which the focus series are counted one by one."""
 
 
 def planned_stages(config: SurveyConfig, centres_m: NDArray[np.float64], view: View) -> tuple[Stage, ...]:
@@ -22,15 +28,36 @@ def planned_stages(config: SurveyConfig, centres_m: NDArray[np.float64], view: V
     of_all = f"{tiles} of " * (tiles < whole) + f"{whole} tiles of {config.tile.fov_m * 1e6:g} um"
     stages = [
         stage("travel", [step], tiles, view, of_all).replace(examples=tuple(corners), whole=whole / tiles),
-        stage("focus", series, config.focus.images * max(1, tiles // 6), view, "about every sixth tile"),
+        stage(
+            "focus", series, _focus_images(config.focus, centres_m[:tiles]), view, "as the height map will need them"
+        ),
         stage("overview", [config.tile.scan()], tiles, view, ", ".join(config.tile.detectors)),
     ]
     if config.strategy == "in_order":
         return (*stages, _rest(config, stages, [probe], view, "every particle in the order found"))
     scouts = stage("scouts", [probe], tiles * config.scouts, view, f"at most {config.scouts} a tile")
-    visit: list[Action] = [step, config.align.scan(), *[probe] * config.visit]
+    aligned = 1 + round(math.log2(1.0 + config.visit * config.dwell_s / config.align.first_after_s))
+    visit: list[Action] = [step, *[config.align.scan()] * aligned, *[probe] * config.visit]
     rest = _rest(config, [*stages, scouts], visit, view, f"visits of at most {config.visit} particles")
     return (*stages, scouts, rest)
+
+
+def _focus_images(config: KeepFocusConfig, centres_m: NDArray[np.float64]) -> int:
+    """Return how many focus images the tiles will need.
+
+    How certain the height map is depends on where series were taken, not on what they gave; so the plan walks over the
+    tiles as the survey will. Beyond `WALKED` tiles the later half of them stands for the rest.
+    """
+    known = FocusMap(length_m=config.map_length_m, amplitude_m=config.map_amplitude_m, noise_m=config.tolerance_m / 4)
+    series = []
+    for x_m, y_m in centres_m[:WALKED]:
+        uncertain = known.predict(float(x_m), float(y_m))[1] > config.tolerance_m
+        series.append(uncertain)
+        if uncertain:
+            known.add(float(x_m), float(y_m), 0.0)
+    later = series[len(series) // 2 :]
+    beyond = max(0, len(centres_m) - WALKED) * sum(later) / len(later)
+    return round((sum(series) + beyond) * config.images) + config.images - 1  # the very first series is longer
 
 
 def _affordable(config: SurveyConfig, tiles: int, view: View) -> int:
