@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +11,8 @@ from autoscope.records import Action, Measure, MoveStage, SetOptics, Stage, View
 from policies.stages import stage
 from policies.survey.config import KeepFocusConfig, SurveyConfig
 
+ALIGNED = 3
+"""Alignment images of a visit: on arrival, while the stage creeps, and once more before its end."""
 WALKED = 300
 """Tiles over which the focus series are counted one by one."""
 
@@ -36,8 +36,7 @@ def planned_stages(config: SurveyConfig, centres_m: NDArray[np.float64], view: V
     if config.strategy == "in_order":
         return (*stages, _rest(config, stages, [probe], view, "every particle in the order found"))
     scouts = stage("scouts", [probe], tiles * config.scouts, view, f"at most {config.scouts} a tile")
-    aligned = 1 + round(math.log2(1.0 + config.visit * config.dwell_s / config.align.first_after_s))
-    visit: list[Action] = [step, *[config.align.scan()] * aligned, *[probe] * config.visit]
+    visit: list[Action] = [step, *[config.align.scan()] * ALIGNED, *[probe] * config.visit]
     rest = _rest(config, [*stages, scouts], visit, view, f"visits of at most {config.visit} particles")
     return (*stages, scouts, rest)
 

@@ -27,6 +27,7 @@ from tests.figures import (
     steering_latency,
     steering_marks,
     survey_keep,
+    survey_plan,
     survey_queue,
     survey_regions,
 )
@@ -60,8 +61,9 @@ ARENA: dict[str, Group] = {"arena_bench": arena_bench.figures}
 """What is measured of the offline benchmark."""
 SURVEY: dict[str, Group] = {
     "survey_keep": survey_keep.figures,
-    "survey_regions": survey_regions.figures,
+    "survey_plan": survey_plan.figures,
     "survey_queue": survey_queue.figures,
+    "survey_regions": survey_regions.figures,
 }
 """What is measured of the overnight survey."""
 DASHBOARD: dict[str, Group] = {
