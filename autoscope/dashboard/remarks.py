@@ -45,6 +45,10 @@ def _told(kind: str, body: Mapping[str, Any]) -> str:
             return _commanded(body)
         case "fault":
             return f"{body.get('error', '')}: {body.get('message', '')}"
+        case "note" if body.get("event") == "awaiting":
+            return f"an act waits for a person's word: {body.get('because', '')}"
+        case "note" if body.get("event") == "went_on":
+            return f"nobody answered within {body.get('after_s')} s: {body.get('then')}"
         case "annotation" | "note" if body.get("note"):
             return str(body["note"])
         case _:

@@ -73,7 +73,7 @@ def test_a_person_steers_a_live_run_leaves_and_another_takes_over(tmp_path):
             anna.press("v")
             anna.wait_for("veto spectrum")
             anna.press("tab", *"ice", "enter")
-            anna.wait_for("veto took effect")
+            anna.wait_for("anna: veto")
             anna.press("o")
             anna.wait_for("autonomy: which acts")
             anna.press(*"autonomous", "enter")
@@ -127,8 +127,9 @@ def test_a_run_on_another_computer_is_watched_and_steered_over_the_network(tmp_p
             eva.press("s")
             eva.wait_for("Stop the run?")
             eva.press("enter")
-            eva.wait_for("stopped")
-        process.wait(60)
+            eva.look(1.0)
+            assert process.wait(60) == 0
+            eva.wait_for("TROUBLE", "no answer")  # with the run its door has closed, and its last record behind it
     assert orders(run) == [("eva", "pause"), ("eva", "resume"), ("eva", "stop")]
 
 

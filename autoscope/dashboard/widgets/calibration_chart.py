@@ -20,7 +20,7 @@ class CalibrationChart(DrawnPanel):
         """Show the errors up to the moment."""
         honest = honesty(sight.model.steps.until(sight.step + 1), sight.model.target)
         covered = honest.covered
-        told = "no predictions yet" if covered is None else f"{covered:.0%} of 90 % intervals held (n {honest.z.size})"
+        told = "no predictions yet" if covered is None else f"{covered:.0%} for 90%, n {honest.z.size}"
         self.border_title = f"calibration: {told}"
         super().show(sight)
 
