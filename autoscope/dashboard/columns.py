@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-STATUSES = ("", "open", "done", "refused", "rejected", "failed")
-"""Status of a step by number; the first: nothing is known of it."""
+STATUSES = ("", "open", "done", "overruled", "refused", "rejected", "failed")
+"""Status of a step by number; the first: nothing is known of it; ``overruled``: a person did not want it done."""
+IN_VAIN = STATUSES.index("refused")
+"""From this number on an act came to nothing."""
 MOST_TARGETS = 16
 """So many names of values are kept apart."""
 FARTHEST = 100_000

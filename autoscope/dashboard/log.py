@@ -8,7 +8,7 @@ from itertools import islice
 
 import numpy as np
 
-from autoscope.dashboard.columns import STATUSES, Steps
+from autoscope.dashboard.columns import IN_VAIN, STATUSES, Steps
 from autoscope.dashboard.sight import Sight
 from autoscope.dashboard.wording import duration, estimate
 
@@ -63,7 +63,7 @@ def _remarks(sight: Sight, kind: str) -> Iterator[Entry]:
 
 def _acts(sight: Sight, kind: str) -> Iterator[Entry]:
     steps, model = sight.model.steps, sight.model
-    bad = steps.status[: sight.step + 1] > STATUSES.index("done")
+    bad = steps.status[: sight.step + 1] >= IN_VAIN
     chosen = np.flatnonzero(bad) if kind == "faults" else np.arange(sight.step + 1)
     for step in chosen[::-1].tolist():
         name = "in vain" if bad[step] else "act"

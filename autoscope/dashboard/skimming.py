@@ -19,6 +19,7 @@ _PREDICTED = re.compile(rb'"predicted_mean":([^,]*),"predicted_std":([^,]*),"pur
 _ORDER = re.compile(rb'"order":"([0-9a-f]{32})"')
 _STATE = re.compile(rb'"state":(\{[^{}]*\})')
 _STATUS = re.compile(rb'"status":"(\w+)"')
+_OVERRULED = b'"fault":{"error":"Overruled",'
 _VALUES = b'"values":['
 _SHAPES = re.compile(rb'"dtype":"[^"]*?(\d+)"|"shape":\[([\d,]*)\]')
 
@@ -80,7 +81,8 @@ def skim_outcome(body: bytes) -> Concluded:
     if state is None or status is None or at < 0:
         return _read_outcome(from_json(body))
     values = _values(from_json(body[at + len(_VALUES) - 1 : -1]))
-    return Concluded(status[1].decode("ascii"), from_json(state[1]), values, *_counted(_shapes(body)))
+    word = "overruled" if _OVERRULED in body else status[1].decode("ascii")
+    return Concluded(word, from_json(state[1]), values, *_counted(_shapes(body)))
 
 
 def _read_intent(body: Any) -> Intended:
@@ -97,7 +99,13 @@ def _read_outcome(body: Any) -> Concluded:
     try:
         frames = body.get("frames") or ()
         shapes = [(int(re.sub(r"\D", "", f["dtype"]) or 1), tuple(f["shape"])) for f in frames]
-        return Concluded(str(body["status"]), body["state"], _values(body.get("values") or ()), *_counted(shapes))
+        overruled = (body.get("fault") or {}).get("error") == "Overruled"
+        return Concluded(
+            "overruled" if overruled else str(body["status"]),
+            body["state"],
+            _values(body.get("values") or ()),
+            *_counted(shapes),
+        )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"is no outcome: {error!r}") from error
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from autoscope.dashboard.budgets import budgets, end_in_s
-from autoscope.dashboard.columns import STATUSES
+from autoscope.dashboard.columns import IN_VAIN, STATUSES
 from autoscope.dashboard.learning import WINDOW, honesty
 from autoscope.dashboard.model import RunModel
 
@@ -103,14 +103,14 @@ def _needs(model: RunModel) -> list[str]:
 def faults_in_a_row(model: RunModel) -> int:
     """Return how many of the last acts in a row came to nothing."""
     over = model.steps.status[model.steps.status > STATUSES.index("open")]
-    good = np.flatnonzero(over == STATUSES.index("done"))
+    good = np.flatnonzero(over < IN_VAIN)
     return int(len(over) - 1 - good[-1]) if good.size else len(over)
 
 
 def recent_faults(model: RunModel) -> float:
     """Return the share of the last acts that came to nothing."""
     over = model.steps.status[model.steps.status > STATUSES.index("open")][-LAST:]
-    return float((over != STATUSES.index("done")).mean()) if len(over) >= LAST else 0.0
+    return float((over >= IN_VAIN).mean()) if len(over) >= LAST else 0.0
 
 
 def _expected_s(model: RunModel) -> float:

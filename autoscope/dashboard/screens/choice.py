@@ -29,6 +29,10 @@ class ChoiceScreen(ModalScreen[int | None]):
             yield OptionList(*(Option(line) for line in self._lines), markup=False, compact=True)
             yield Static("Enter: this one    Escape: leave it", classes="hint")
 
+    def on_mount(self) -> None:
+        """Let arrow keys choose at once."""
+        self.query_one(OptionList).focus()
+
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Take the line."""
         self.dismiss(event.option_index)

@@ -35,6 +35,10 @@ class ConfirmScreen(ModalScreen[str | None]):
             yield Input(placeholder="why (for the record)", id="why", compact=True)
             yield Static("Enter: do it    Escape: leave it", classes="hint")
 
+    def on_mount(self) -> None:
+        """Let the reason be typed in before anything is drawn: keys may be on their way."""
+        self.query_one(Input).focus()
+
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Say yes."""
         self.dismiss(event.value.strip())

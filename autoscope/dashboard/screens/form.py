@@ -38,7 +38,6 @@ class FormScreen(ModalScreen["tuple[Made, str] | None"], Generic[Made]):
         Makes something of the texts by name; raises ValueError with what is wrong.
     """
 
-    AUTO_FOCUS = "Input"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "leave it"), Binding("ctrl+s", "send", "do it")]
 
     def __init__(self, title: str, fields: Sequence[Field], make: Callable[[dict[str, str]], Made]) -> None:
@@ -55,6 +54,10 @@ class FormScreen(ModalScreen["tuple[Made, str] | None"], Generic[Made]):
                     yield Input(field.value, placeholder=field.hint, id=f"field-{field.name}", compact=True)
             yield Static("", id="wrong", markup=False)
             yield Static("Tab: next line    Enter: do it    Escape: leave it", classes="hint")
+
+    def on_mount(self) -> None:
+        """Let the first line be typed in before anything is drawn: keys may be on their way."""
+        self.query(Input).first().focus()
 
     def on_input_submitted(self) -> None:
         """Make something of the lines."""

@@ -42,6 +42,10 @@ class WhatIfScreen(ModalScreen[None]):
                 yield Static("", id="answer", markup=False)
             yield Static("Enter: preview the next five choices    Escape: leave", classes="hint")
 
+    def on_mount(self) -> None:
+        """Let the settings be typed in at once."""
+        self.query_one(Input).focus()
+
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Ask the policy."""
         settings = [part.strip() for part in event.value.split(",") if part.strip()]

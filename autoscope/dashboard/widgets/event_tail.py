@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from textual.content import Content
 
-from autoscope.dashboard.columns import STATUSES
+from autoscope.dashboard.columns import IN_VAIN, STATUSES
 from autoscope.dashboard.model import RunModel
 from autoscope.dashboard.panel import TextPanel
 from autoscope.dashboard.remarks import Remark
@@ -41,7 +41,7 @@ def line(remark: Remark) -> Content:
 
 def failures(model: RunModel, step: int) -> Content | None:
     """Return which acts came to nothing last."""
-    bad = np.flatnonzero(model.steps.status[: step + 1] > STATUSES.index("done"))
+    bad = np.flatnonzero(model.steps.status[: step + 1] >= IN_VAIN)
     if not bad.size:
         return None
     named = ", ".join(f"{k} {STATUSES[int(model.steps.status[k])]}" for k in bad[-3:][::-1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from textual.content import Content
 
-from autoscope.dashboard.columns import STATUSES
+from autoscope.dashboard.columns import IN_VAIN, STATUSES
 from autoscope.dashboard.panel import TextPanel, pair
 from autoscope.dashboard.sight import Sight
 from autoscope.dashboard.verdict import faults_in_a_row
@@ -21,7 +21,7 @@ class FaultsPanel(TextPanel):
     def show(self, sight: Sight) -> None:
         """Show the faults up to the moment."""
         steps = sight.model.steps.until(sight.step + 1)
-        bad = np.flatnonzero(steps.status > STATUSES.index("done"))
+        bad = np.flatnonzero(steps.status >= IN_VAIN)
         told = [r for r in sight.remarks if r.kind == "fault"]
         if not bad.size and not told:
             self.update(Content.from_markup("[$success]none[/]"))

@@ -6,7 +6,7 @@ import numpy as np
 from textual.content import Content
 
 from autoscope.dashboard.budgets import budgets, end_in_s
-from autoscope.dashboard.columns import STATUSES
+from autoscope.dashboard.columns import IN_VAIN
 from autoscope.dashboard.model import RunModel
 from autoscope.dashboard.panel import TextPanel
 from autoscope.dashboard.sight import Sight
@@ -48,16 +48,16 @@ class StatusLine(TextPanel):
             back if past else "",
             acts,
             duration(spent[0].spent),
+            f"wheel: {model.wheel.holder}" if model.wheel.holder else "",
             _faults(model),
             "" if past or model.ended else _forecast(model),
-            f"wheel: {model.wheel.holder}" if model.wheel.holder else "",
             "" if model.wheel.autonomy == "autonomous" else model.wheel.autonomy.replace("_", " "),
             str(model.header.get("name") or model.name),
         ]
 
 
 def _faults(model: RunModel) -> str:
-    count = int((model.steps.status > STATUSES.index("done")).sum())
+    count = int((model.steps.status >= IN_VAIN).sum())
     return f"{count} in vain" if count else ""
 
 

@@ -208,6 +208,11 @@ class Lab:
         self._measure(fault=Fault(error="InstrumentError", message=message))
         return self
 
+    def overrule(self):
+        """Propose a spectrum that a person does not want."""
+        self._measure(fault=Fault(error="Overruled", message="vetoed by anna: ice"))
+        return self
+
     def act(self, decision, frames, values, fault=None, time_s=0.07):
         """Write an act: intent, and its outcome later."""
         act_id = self.intend(decision)

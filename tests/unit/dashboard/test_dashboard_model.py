@@ -130,7 +130,13 @@ def test_skimming_an_intent_gives_what_reading_all_of_it_gives(reason, purpose, 
 
 
 @settings(max_examples=60, deadline=None)
-@given(name=texts, unit=texts, value=finite, message=texts, status=st.sampled_from(STATUSES[2:]))
+@given(
+    name=texts,
+    unit=texts,
+    value=finite,
+    message=texts,
+    status=st.sampled_from(("done", "refused", "rejected", "failed")),
+)
 def test_skimming_an_outcome_gives_what_reading_all_of_it_gives(name, unit, value, message, status):
     state = {"time_s": 1.0, "x_m": 2e-6, "dose_e": 5.0}
     outcome = Outcome.model_validate(
@@ -245,3 +251,13 @@ def test_without_a_name_the_run_being_written_is_shown_then_the_newest(tmp_path)
             attach(what, tmp_path)
     with pytest.raises(DataError, match="no runs here"):
         newest(tmp_path / "empty")
+
+
+def test_an_act_that_a_person_overruled_is_no_fault(tmp_path):
+    lab = Lab(tmp_path / "run").start().overview().measure(2)
+    for _ in range(4):
+        lab.overrule()
+    model = followed(tmp_path / "run").model()
+    assert [STATUSES[s] for s in model.steps.status[-4:]] == ["overruled"] * 4
+    assert judge(model).level is Level.OK
+    lab.journal.close()
