@@ -35,7 +35,7 @@ class LiveProgress:
 
     def _budgets(self) -> list[tuple[str, float]]:
         budget = self._config.budget
-        given = (("time", budget.time_s), ("dose", budget.dose_e), ("acts", budget.steps))
+        given = (("time", budget.time_s), ("dose", budget.dose_e), ("acts", budget.steps), ("data", budget.data_bytes))
         return [(name, total) for name, total in given if total is not None]
 
     def __enter__(self) -> Self:
@@ -62,9 +62,11 @@ class LiveProgress:
     def recount(self, event: StepEvent) -> None:
         """Take a step into the picture."""
         self._acquiring = ""
-        spent = {"time": event.spent.time_s or 0.0, "dose": event.spent.dose_e or 0.0, "acts": event.spent.steps or 0}
+        told = event.spent
+        spent = {"time": told.time_s, "dose": told.dose_e, "acts": told.steps, "data": told.bytes}
         for name, task in self._tasks.items():
-            self._bars.update(task, completed=spent[name], text=_amount(name, float(spent[name])))
+            amount = float(spent[name] or 0.0)
+            self._bars.update(task, completed=amount, text=_amount(name, amount))
         purpose = event.decision.purpose
         self._counts[purpose] = self._counts.get(purpose, 0) + 1
         self._faults += event.outcome.status != "done"
@@ -92,4 +94,5 @@ class LiveProgress:
 
 
 def _amount(name: str, value: float) -> str:
-    return f"{value / 3600:.2f} h" if name == "time" else f"{value:.3g} e" if name == "dose" else f"{value:.0f}"
+    shown = {"time": f"{value / 3600:.2f} h", "dose": f"{value:.3g} e", "data": f"{value / 1e9:.2f} GB"}
+    return shown.get(name, f"{value:.0f}")

@@ -1,5 +1,7 @@
 """The sample is loaded first and the instrument left in order last, whatever happens in between."""
 
+import json
+
 import pytest
 import yaml
 
@@ -14,7 +16,7 @@ from autoscope.engine.preparing import PREPARATION, decider
 from autoscope.engine.steering import QueueInbox
 from autoscope.errors import InstrumentError
 from autoscope.journal import MemoryJournal
-from autoscope.records import Intervention
+from autoscope.records import Decision, Intervention, Outcome, Result
 
 TEXT = """
 name: carousel
@@ -162,15 +164,17 @@ def test_a_run_cut_off_while_or_after_loading_ends_like_one_that_was_not(records
     assert actions(again) == actions(journal)
 
 
-def test_decisions_of_the_preparation_are_made_again_alike_and_never_told_to_the_policy():
+def test_the_policy_is_told_of_all_acts_but_those_of_the_preparation():
     _, journal, _ = ran()
-    first = next(iter(journal.records("intent"))).body["decision"]
-    assert first["acquisition"] == PREPARATION
     job, _ = made()
     policy, told = make_policy(job.resolved), []
-    decider(policy).tell = lambda decision, result: told.append(decision)
-    assert policy.state()["failed"] == 0
-    assert isinstance(decider(policy), type(decider(decider(policy))))
+    decider(policy).tell = lambda decision, result: told.append(decision.purpose)
+    outcomes = [Outcome.model_validate_json(json.dumps(r.body)) for r in journal.records("outcome")]
+    intents = [Decision.model_validate_json(json.dumps(r.body["decision"])) for r in journal.records("intent")]
+    for decision, outcome in zip(intents, outcomes):
+        policy.tell(decision, Result(outcome))
+    assert intents[0].acquisition == PREPARATION
+    assert told == ["overview", "spectrum", "spectrum", "spectrum"]
 
 
 def test_a_run_that_asks_for_no_sample_and_no_end_is_as_it_was(tmp_path):
@@ -200,3 +204,26 @@ def test_a_jammed_sample_is_the_same_answer_when_the_act_is_sent_again():
             instrument.execute(act)
     assert isinstance(job.clock, SimClock)
     assert job.clock.now_s() == 120.0
+
+
+def test_an_instrument_that_outlived_a_stopped_run_is_brought_back_before_the_next_act():
+    from autoscope.records import MoveStage
+    from tests.unit.engine.scripted import spot
+    from tests.unit.engine.test_resuming import Tried
+
+    plan = [MoveStage(x_m=5e-6), spot(1), spot(2)]
+    settings = {"engine": {"lookahead": 0, "decision_time": "0 s"}, "end": {"park": {"x": "1 mm", "y": "0 um"}}}
+    first = Tried(plan[:2], **settings).run()
+    assert first.environment.x_m == 1e-3  # parked
+    again = first.cut(len(list(first.journal.records())))
+    again.environment.x_m = first.environment.x_m
+    again.policy.answers = list(plan)
+    history = read_history(again.journal)
+    assert history.left
+    again.engine.take_up(history, again.journal)
+    again.engine.go_on()
+    kinds = [r.kind for r in again.journal.records()]
+    assert kinds.index("returning") < kinds.index("run_resumed")
+    moves = [act.action.x_m for act in again.environment.acts if act.action.kind == "move_stage"]
+    assert moves[0] == 5e-6
+    assert again.environment.acts[1].action == spot(2)
