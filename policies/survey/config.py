@@ -60,14 +60,16 @@ class KeepFocusConfig(FocusConfig):
     fov_m: PositiveLength = 1e-6
     size_px: int = Field(default=384, ge=32)
     span_m: PositiveLength = 0.6e-6
-    tolerance_m: PositiveLength = 150e-9
+    tolerance_m: PositiveLength = 110e-9
     """A tile gets a focus series where the height map is less certain than this."""
     map_length_m: PositiveLength = 6e-6
     """Expected lateral size of the sample's bumps."""
     map_amplitude_m: PositiveLength = 200e-9
     """Expected height of the sample's bumps."""
-    images: int = Field(default=4, ge=3)
-    """Images of a series about the map's prediction; the very first has twice as many, less one."""
+    pairs: bool = True
+    """Later series are two images that are made alike (defocus and both astigmatisms at once), else of sharpness."""
+    stigmator_m: PositiveLength = 50e-9
+    """Astigmatism expected; more than this, if surely seen, is corrected with the focus."""
     first_span_m: PositiveLength = 1.5e-6
     """Span of the very first series; later ones use ``span`` around the height map's prediction."""
 
@@ -92,6 +94,10 @@ class AlignConfig(ConfigModel):
     wide_fov_m: PositiveLength = 4e-6
     """Field of the image that finds the place again after a jump, or where a lattice looks alike everywhere."""
     wide_size_px: PositiveInt = 1024
+    wide_tolerance_m: PositiveLength = 20e-9
+    """How far a particle may be from where the displacement says in a wide image: the scan's own distortion counts."""
+    wide_confidence: float = Field(default=0.08, gt=0, le=1)
+    """A wide image may show mostly what has not been seen before."""
     wide_reach_m: PositiveLength = 6e-6
     """Largest jump from which the place is found again."""
     tolerance_m: PositiveLength = 5e-9

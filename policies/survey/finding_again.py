@@ -65,7 +65,7 @@ def find_anywhere(
     around = np.column_stack([catalogue.column("x") - axis_m[0], catalogue.column("y") - axis_m[1]])
     around = around[np.all(np.abs(around) <= reach_m, axis=1)]
     found = _positions(frame, particles)[:BRIGHTEST]
-    return match(around, found, reach_m=config.wide_reach_m, tolerance_m=config.tolerance_m)
+    return match(around, found, reach_m=config.wide_reach_m, tolerance_m=config.wide_tolerance_m)
 
 
 def _positions(frame: Frame, particles: ParticleConfig) -> Floats:

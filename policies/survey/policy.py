@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from autoscope.exposure import predict
 from autoscope.perception.regions import find_particles
-from autoscope.perception.sharpness import sharpness
 from autoscope.protocols import JsonValue
 from autoscope.records import (
     Action,
@@ -237,7 +236,7 @@ class SurveyPolicy:
         if isinstance(action, SetOptics):
             self._focus.told_setting(action.defocus_m or 0.0)
         else:
-            self._focus.told_image(sharpness(result.frames[0].data))
+            self._focus.told_image(result.frames[0], result.outcome.state)
         if not self._focus.busy:
             self._mode = self._look()
 
@@ -304,7 +303,7 @@ class SurveyPolicy:
     def _found_anywhere(self, frame: Frame, time_s: float) -> None:
         axis_m, config = self._place.axis_m(time_s), self._config
         found = find_anywhere(frame, self._catalogue, config.align, config.particles, axis_m)
-        if found.ambiguous or found.confidence < config.align.min_confidence:
+        if found.ambiguous or found.confidence < config.align.wide_confidence:
             self._leave_tile()
             return
         dx_m, dy_m = self._place.shift_m(time_s)

@@ -2,14 +2,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 from scipy.spatial.distance import pdist
 
 from autoscope.perception.constellation import match
 from autoscope.perception.focus_map import FocusMap
 from autoscope.perception.regions import Region
+from autoscope.records import Axis, Frame, FrameMeta, MicroscopeState
 from policies.focus import FocusConfig, FocusSearch
 from policies.survey.catalogue import MAX_TRIES, Catalogue
 from policies.survey.config import AreaConfig, ExampleConfig, KeepFocusConfig, TileConfig
+from policies.survey.focus_pair_series import FocusPairSeries
 from policies.survey.keep_focus import KeepFocus
 from policies.survey.likeness import Likeness
 from policies.survey.ranking import Ranking, threshold, unlike_each_other
@@ -98,8 +101,47 @@ def test_a_series_over_an_empty_field_ends_early_and_is_not_trusted():
     assert not search.best()[2]
 
 
+def pictured(data, pixel_m=2.6e-9):
+    axes = tuple(Axis(name=n, unit="m", size=s, scale=pixel_m) for n, s in zip("yx", data.shape, strict=True))
+    return Frame(FrameMeta(signal="HAADF", axes=axes, time_s=0.0, dwell_s=1e-6, x_m=0.0, y_m=0.0), data)
+
+
+def probed(rng, defocus_m, astigmatism_m, *, pixel_m=2.6e-9, alpha_rad=10e-3):
+    """Return scattered dots seen with a Gaussian probe of a defocus and an astigmatism (0 degrees)."""
+    dots = np.zeros((256, 256))
+    dots[tuple(np.random.default_rng(5).integers(0, 256, (2, 120)))] = 400.0
+    k_y, k_x = (np.fft.fftfreq(256, pixel_m) for _ in "yx")
+    rays_x, rays_y = (defocus_m + s * astigmatism_m for s in (1, -1))
+    damped = np.exp(-0.5 * (np.pi * alpha_rad) ** 2 * ((rays_x * k_x[None]) ** 2 + (rays_y * k_y[:, None]) ** 2))
+    sharp = np.exp(-2.0 * (np.pi * 1.5 * pixel_m) ** 2 * (k_x[None] ** 2 + k_y[:, None] ** 2))
+    image = np.fft.ifft2(np.fft.fft2(dots) * damped * sharp).real
+    return image + 0.2 * rng.standard_normal(image.shape)
+
+
+@pytest.mark.parametrize(("focus_m", "astigmatism_m"), [(0.0, 0.0), (120e-9, 0.0), (-200e-9, 150e-9)])
+def test_two_images_tell_focus_and_astigmatism(focus_m, astigmatism_m):
+    series, rng = FocusPairSeries(0.0, 600e-9, 200e-9, 150e-9), np.random.default_rng(1)
+    while (defocus_m := series.next_defocus_m()) is not None:
+        frame = pictured(probed(rng, defocus_m - focus_m, astigmatism_m))
+        series.tell(frame, MicroscopeState(time_s=0.0, defocus_m=defocus_m, convergence_rad=10e-3))
+        series = FocusPairSeries.restored(series.state())
+    found = series.best()
+    assert found.trusted
+    assert found.defocus_m == pytest.approx(focus_m, abs=60e-9)
+    assert found.stigmators_m[0] == pytest.approx(-astigmatism_m, abs=60e-9)
+
+
+def test_a_pair_over_an_empty_field_is_not_trusted():
+    series, rng = FocusPairSeries(50e-9, 600e-9, 200e-9, 50e-9), np.random.default_rng(1)
+    while (defocus_m := series.next_defocus_m()) is not None:
+        state = MicroscopeState(time_s=0.0, defocus_m=defocus_m, convergence_rad=10e-3)
+        series.tell(pictured(100.0 + rng.standard_normal((128, 128))), state)
+    assert not series.best().trusted
+
+
 def test_focus_is_kept_with_few_series_once_the_height_map_is_known():
-    config = KeepFocusConfig()
+    config = KeepFocusConfig(pairs=False)
+    grain = np.random.default_rng(0).standard_normal((96, 96))
     keep, series_taken, errors = KeepFocus(config), 0, []
     for x_m, y_m in tile_centres_m(AreaConfig(), TileConfig(fov_m=2e-6)):
         truth = -(0.01 * x_m + 50e-9 * np.sin(y_m / 3e-6)) - 300e-9
@@ -112,7 +154,8 @@ def test_focus_is_kept_with_few_series_once_the_height_map_is_known():
                 current = decision.action.defocus_m
             else:
                 imaged = True
-                keep.told_image(float(np.exp(-(((current - truth) / 400e-9) ** 2))))
+                blurred = gaussian_filter(grain, 1.0 + 3.0 * abs(current - truth) / 1e-6, mode="wrap")
+                keep.told_image(pictured(blurred), MicroscopeState(time_s=0.0, defocus_m=current))
         series_taken += imaged
         errors.append(abs(current - truth))
     assert series_taken < 0.3 * len(errors)

@@ -179,3 +179,14 @@ def test_short_looks_see_more_particles_and_every_find_keeps_a_full_spectrum():
     third = assembled(**rich, **changes).policy
     third.restore(yaml.safe_load(yaml.safe_dump(again.state())))
     assert third.state() == again.state()
+
+
+def test_after_a_jump_larger_than_the_field_the_place_is_found_again_and_the_night_goes_on():
+    jump = {"kind": "drift_jump", "at": "4 min", "jump": "1.5 um", "direction": "40 deg"}
+    end, steps, _ = run(assembled(environment__options__microscope__faults={"events": [jump]}))
+    assert end.status is RunStatus.COMPLETED
+    assert any(s.decision.purpose == "find" for s in steps)
+    late = [s for s in steps if s.decision.purpose == "spectrum" and s.outcome.state.time_s > 280]
+    shown = [v.value for s in late for v in s.outcome.values if v.name == "pt_m"]
+    assert len(shown) > 20
+    assert np.mean(np.array(shown) > 200) > 0.7
