@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from autoscope.perception.sharpness import sharpness
 from autoscope.protocols import JsonValue
 from autoscope.records import Action, Candidate, Decision, Finish, MoveStage, Result, SetOptics, Stage, View
 from policies.field import unaffordable
@@ -169,7 +168,7 @@ class LevelsPolicy:
         if isinstance(action, SetOptics):
             self._focus.told_setting(action.defocus_m or 0.0)
         else:
-            self._focus.told_image(sharpness(result.frames[0].data))
+            self._focus.told_image(result.frames[0], result.outcome.state)
         if not self._focus.busy:
             self._mode = "look"
 
