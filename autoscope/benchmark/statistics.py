@@ -26,8 +26,6 @@ ALPHA = 0.05
 RESAMPLES = 2000
 MOST_EXACT = 50
 """Pairs up to which the null distribution is exact; beyond, the normal approximation."""
-FEWEST = 6
-"""Pairs below which a two-sided signed-rank test cannot reach 5 % at all: 2 / 2**5 > 0.05."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,8 @@ class Comparison:
         Corrected for all comparisons made together.
     distinguishable : bool
         Whether the corrected p-value is below the alpha it was judged at.
+    tested : bool
+        Whether it was tested at all: with so few seeds no difference, however large, could have been told.
     """
 
     a: str
@@ -62,6 +62,7 @@ class Comparison:
     p: float
     p_holm: float
     distinguishable: bool
+    tested: bool = True
 
 
 def mean_interval(values: Sequence[float] | Array, confidence: float = 0.95, seed: int = 0) -> Interval:
@@ -182,7 +183,8 @@ def compare(
 ) -> list[Comparison]:
     """Return every pair of policies compared over their shared seeds, p-values corrected together.
 
-    A pair that shares fewer than `FEWEST` seeds is not tested, and does not make the correction of the others harsher.
+    A pair that shares too few seeds to be told apart, however large the difference, is not tested and makes the
+    correction of the others no harsher.
 
     Parameters
     ----------
@@ -198,15 +200,32 @@ def compare(
     pairs = list(itertools.combinations(scores, 2))
     tested = scores if ranked is None else ranked
     p = np.array([_pair_p(tested[a], tested[b]) for a, b in pairs])
-    enough = np.array([len(tested[a].keys() & tested[b].keys()) >= FEWEST for a, b in pairs], dtype=np.bool_)
+    enough = can_be_told_apart([len(tested[a].keys() & tested[b].keys()) for a, b in pairs], alpha)
     together = np.ones(len(pairs))
     together[enough] = holm(p[enough])
     found = []
-    for (a, b), raw, corrected in zip(pairs, p.tolist(), together.tolist(), strict=True):
+    for (a, b), raw, corrected, done in zip(pairs, p.tolist(), together.tolist(), enough.tolist(), strict=True):
         gap = paired_difference(scores[a], scores[b], seed=seed)
         gap = gap or Interval(math.nan, math.nan, math.nan, 0)
-        found.append(Comparison(a, b, gap, raw, corrected, corrected < alpha))
+        found.append(Comparison(a, b, gap, raw, corrected, corrected < alpha, done))
     return found
+
+
+def can_be_told_apart(seeds: Sequence[int], alpha: float = ALPHA) -> NDArray[np.bool_]:
+    """Return which pairs, by the seeds they share, could be told apart by Holm's method if all seeds agreed.
+
+    The smallest two-sided p of n seeds is 2**(1 - n).
+
+    Examples
+    --------
+    >>> can_be_told_apart([20, 20, 3]).tolist(), can_be_told_apart([6] * 10).tolist() == [False] * 10
+    ([True, True, False], True)
+    """
+    smallest = 2.0 ** (1.0 - np.asarray(seeds, dtype=np.float64))
+    kept = np.ones(len(seeds), dtype=np.bool_)
+    while (kept & (smallest * max(kept.sum(), 1) >= alpha)).any():
+        kept &= smallest < np.partition(smallest[kept], -1)[-1] if kept.sum() > 1 else smallest < alpha
+    return kept
 
 
 def _pair_p(a: Mapping[int, float], b: Mapping[int, float]) -> float:

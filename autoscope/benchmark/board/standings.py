@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from autoscope.benchmark.board.results import Results, Run
 from autoscope.benchmark.config import SeedsConfig
 from autoscope.benchmark.ranking import Place, Ranking, performance_profile, places, rank
-from autoscope.benchmark.statistics import ALPHA, FEWEST, Comparison, Interval, compare, mean_interval
+from autoscope.benchmark.statistics import ALPHA, Comparison, Interval, compare, mean_interval
 from autoscope.benchmark.stopping import StoppingPlan, judge
 from autoscope.benchmark.trace import Array, Metric
 
@@ -77,7 +77,7 @@ class Standing:
     @property
     def enough(self) -> bool:
         """Whether any difference at all could be told with so many seeds."""
-        return self.seeds >= FEWEST
+        return any(one.tested for one in self.comparisons)
 
     def entry(self, policy: str) -> Entry | None:
         """Return the entry of a policy."""
@@ -127,14 +127,15 @@ def standing(label: str, metric: Metric, runs: Sequence[Run], plan: StoppingPlan
     compared = compare(bounded, ranked=ranked) if is_ranked(metric) else []
     if plan is not None:
         compared = _by_plan(compared, ranked, plan)
-    tested = [one for one in compared if one.difference.n >= FEWEST]
+    tested = [one for one in compared if one.tested]
+    known = {policy for one in tested for policy in (one.a, one.b)}
     standing_of = {place.policy: place for place in places(tested, list(bounded), metric.better)}
     entries = tuple(
         Entry(
             policy=policy,
             interval=mean_interval(list(values.values())),
             missed=sum(math.isinf(v) for v in ranked[policy].values()),
-            place=standing_of[policy] if compared and len(values) >= FEWEST else None,
+            place=standing_of[policy] if policy in known else None,
         )
         for policy, values in bounded.items()
     )

@@ -151,6 +151,7 @@ def test_proposals_are_open_places_and_few_open_ones_leave_empty_features():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_trained_agent_beats_chance_on_fields_it_has_not_seen():
     from policies.peers.sb3_agent import SB3Judge, random_field, trained
 
@@ -262,6 +263,7 @@ def test_an_absent_interpreter_is_told_when_the_policy_is_made(make, cls, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("cls", "settings"),
     [
