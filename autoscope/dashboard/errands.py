@@ -230,7 +230,7 @@ async def take_wheel(app: App[Any], sight: Sight) -> Told | None:
     holder = sight.model.wheel.holder
     if not holder:
         return command("take_wheel"), ""
-    why = await app.push_screen_wait(ConfirmScreen(f"{holder} has the wheel. Take it over?"))
+    why = await app.push_screen_wait(ConfirmScreen(f"{holder} has the wheel. Take it over?", reasoned=True))
     return None if why is None else (command("take_wheel", over=True), why)
 
 

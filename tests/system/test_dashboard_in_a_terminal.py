@@ -96,6 +96,8 @@ def test_a_person_steers_a_live_run_leaves_and_another_takes_over(tmp_path):
             ben.press("t")
             ben.wait_for("anna has the wheel. Take it over?")
             ben.press("enter")
+            ben.wait_for("A reason is needed")
+            ben.press(*"shift change", "enter")
             ben.wait_for("wheel: ben")
             ben.hang_up()
         assert process.poll() is None, "a lost line has ended the run"

@@ -20,13 +20,15 @@ class ConfirmScreen(ModalScreen[str | None]):
         What will happen.
     hazardous : bool
         Whether it is framed as a danger.
+    reasoned : bool
+        Whether a reason must be given.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "no")]
 
-    def __init__(self, question: str, *, hazardous: bool = True) -> None:
+    def __init__(self, question: str, *, hazardous: bool = True, reasoned: bool = False) -> None:
         super().__init__(classes="hazard" if hazardous else "")
-        self._question = question
+        self._question, self._reasoned = question, reasoned
 
     def compose(self) -> ComposeResult:
         """The question above a line for the reason."""
@@ -41,6 +43,9 @@ class ConfirmScreen(ModalScreen[str | None]):
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Say yes."""
+        if self._reasoned and not event.value.strip():
+            self.query_one(".hint", Static).update("A reason is needed; Escape leaves it")
+            return
         self.dismiss(event.value.strip())
 
     def action_leave(self) -> None:
