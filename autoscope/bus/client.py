@@ -126,11 +126,13 @@ class BusInstrument:
         Raises
         ------
         Unreachable
-            The server does not answer, or the driver is busy for longer than may be waited: no old state is given out.
+            The server does not answer, or the driver is busy, for longer than may be waited: as with acts, a server
+            that is started again meanwhile does no harm. No old state is given out.
         """
         until_s = self._timer.now_s() + self._config.patience_s
         while True:
-            read = expect(self._talk.question(say.ReadState()), say.StateRead)
+            left_s = max(until_s - self._timer.now_s(), self._config.answer_s)
+            read = expect(self._talk.question(say.ReadState(), left_s), say.StateRead)
             if not read.busy:
                 return read.state
             if self._timer.now_s() >= until_s:

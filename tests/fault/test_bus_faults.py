@@ -133,6 +133,16 @@ def test_recorded_messages_replayed_now_and_after_a_restart_do_nothing(stormy):
     observed("F17", "acts done for a replayed recording", 0, "acts", 2 * recorded)
 
 
+def test_a_read_back_waits_as_patiently_as_an_act_while_a_server_is_away(stormy):
+    bus = stormy.client(answer="5 s", resend="2 s", patience="60 s")
+    bus.execute(move(3))
+    stormy.fates[:] = [Fate.DROP] * 10  # silence for longer than an answer may take
+    assert bus.state().x_m == 3e-6
+    stormy.fates[:] = [Fate.DROP] * 100
+    with pytest.raises(Unreachable):
+        bus.state()
+
+
 @pytest.mark.parametrize("where", ["before accept", "after accept", "before finish", "after finish"])
 def test_a_server_killed_between_any_two_steps_of_an_act_never_does_it_twice(link, where):
     bus = link.client()
