@@ -14,6 +14,7 @@ y. The centre of pixel ``(i, j)`` of a scan without rotation lies at
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -459,5 +460,5 @@ class Intervention(Value):
         """
         if self.order is not None:
             return self.order.command
-        command: Command = COMMANDS.validate_python({"command": self.command, **self.arguments})
+        command: Command = COMMANDS.validate_json(json.dumps({"command": self.command, **self.arguments}))
         return command
