@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -183,23 +184,27 @@ def is_effort(label: str, metric: Metric) -> bool:
 
 
 def overall(results: Results, label: str) -> Ranking | None:
-    """Return the ranking over all comparisons, a block for each seed of each; None where policies share none."""
-    blocks = _blocks(results, label)
-    rows = [block for block in blocks.values() if len(block) == len(results.policies)]
-    if len(results.policies) < 2 or not rows:
-        return None
-    table = {policy: [row[policy] for row in rows] for policy in results.policies}
-    return rank(table, results.metrics[label].better)
+    """Return the ranking over all comparisons, a block for each seed of each; None where policies share none.
+
+    Policies with less than half the blocks of the others are left out, or there would be few blocks that all share.
+    """
+    table = _shared(results, label)
+    return rank(table, results.metrics[label].better) if len(table) > 1 else None
 
 
 def profile(results: Results, label: str) -> tuple[Array, dict[str, Array]] | None:
     """Return the performance profile of a metric that counts what was spent; None where policies share no problem."""
-    if not hasattr(results.metrics[label], "horizon"):
-        return None
-    rows = [b for b in _blocks(results, label).values() if len(b) == len(results.policies)]
-    if not rows:
-        return None
-    return performance_profile({policy: [row[policy] for row in rows] for policy in results.policies})
+    table = _shared(results, label) if hasattr(results.metrics[label], "horizon") else {}
+    return performance_profile(table) if table else None
+
+
+def _shared(results: Results, label: str) -> dict[str, list[float]]:
+    """Return policy -> values over the blocks in which all of them stand; empty where there is none."""
+    blocks = list(_blocks(results, label).values())
+    stood = Counter(policy for block in blocks for policy in block)
+    kept = [policy for policy in results.policies if 2 * stood[policy] >= max(stood.values(), default=0) > 0]
+    rows = [block for block in blocks if all(policy in block for policy in kept)]
+    return {policy: [row[policy] for row in rows] for policy in kept} if rows else {}
 
 
 def _blocks(results: Results, label: str) -> dict[tuple[str, str, int], dict[str, float]]:

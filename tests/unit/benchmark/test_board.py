@@ -86,12 +86,12 @@ def test_coverage_and_sharpness_are_told_and_nobody_is_ranked_by_them(results):
         assert by_label[label].entry("gp").place is None
 
 
-def test_ranking_and_profile_are_over_seeds_all_policies_have(results):
+def test_ranking_and_profile_leave_out_who_has_few_seeds(results):
     ranking = overall(results, "best_so_far_area")
-    assert ranking.blocks == 3
+    assert ranking.blocks == SEEDS
     at, shares = profile(results, "to_level")
     assert at[0] == 1.0
-    assert set(shares) == set(POLICIES)
+    assert set(shares) == {"random", "gp"}  # the twin has too few seeds to stand in every block
     assert profile(results, "best_so_far_area") is None
     assert best_first(standings(results, *results.tasks[0]), ["random", "gp", "nobody"])[-1] == "nobody"
 
