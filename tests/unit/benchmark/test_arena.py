@@ -155,3 +155,16 @@ def test_an_unknown_deciding_metric_is_refused_by_name(tmp_path):
     seeds = {"count": 4, "at_least": 2, "batch": 2, "stop": "decided", "metric": "no_such"}
     with pytest.raises(ConfigError, match="no_such"):
         arena(tmp_path, seeds=seeds).run(Here())
+
+
+@pytest.mark.parametrize(
+    ("budget", "spent", "limit"),
+    [({"time": "1 s"}, "time_s", 1.0), ({"dose": "1e9 e"}, "dose_e", 1e9)],
+    ids=["time", "dose"],
+)
+def test_a_budget_of_time_or_dose_ends_a_campaign_before_it_is_passed(tmp_path, budget, spent, limit):
+    arena(tmp_path, budgets=[budget], seeds={"count": 1}).run(Here())
+    for row in results(tmp_path).to_pylist():
+        assert row["status"] == "completed"
+        assert 1 < len(row["chosen"]) < 144
+        assert row[spent][-1] <= limit
