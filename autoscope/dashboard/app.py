@@ -25,7 +25,7 @@ from autoscope.dashboard.source import FolderSource
 from autoscope.dashboard.steersman import Said, Steersman
 from autoscope.dashboard.themes import DARK, LIGHT
 
-PERIOD_S = 0.4
+PERIOD_S = 0.5
 """Between two looks at a run."""
 FAR = 10
 EMERGENCY = "emergency_stop"

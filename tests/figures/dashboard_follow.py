@@ -58,8 +58,11 @@ def _following(run: Path, seconds: float) -> Iterator[Figure]:
             stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         try:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == "writing\n"
+            begun = clock.now_s()
             with Terminal([AUTOSCOPE, "dashboard", str(run)]) as terminal:
-                terminal.wait_for("running")
+                terminal.wait_for("  running  act", "learning: plasmon")
                 terminal.press(key)
                 terminal.look(3.0)
                 before, began = _used(terminal.process.pid)[0], clock.now_s()
@@ -69,13 +72,22 @@ def _following(run: Path, seconds: float) -> Iterator[Figure]:
         finally:
             writer.terminate()
             written = int((writer.communicate(timeout=30)[0] or "0").split()[-1])
+            rate_hz = written / (clock.now_s() - begun)
         share, n = (used - before) / passed, round(passed * RATE_HZ)
         how = (
-            f"{screen} in a terminal of 120x40 for {passed:.0f} s while another process writes {RATE_HZ:g} steps a "
+            f"{screen} in a terminal of 120x40 for {passed:.0f} s while another process writes {rate_hz:.0f} steps a "
             f"second ({written} in all) to a run of {STEPS} steps and {CANDIDATES} candidates, with maps of them "
             f"once a second; user and system time of the dashboard's process; load {_load()}"
         )
-        yield Figure(f"dashboard_follows_{screen}", round(share, 3), "of one core", "< 0.15", share < 0.15, n, how)
+        yield Figure(
+            f"dashboard_follows_{screen}",
+            round(share, 3),
+            "of one core",
+            "< 0.15",
+            share < 0.15 and rate_hz > 0.9 * RATE_HZ,
+            n,
+            how,
+        )
         how = f"VmHWM of the same process, {screen}"
         yield Figure(f"dashboard_memory_{screen}", round(peak_mb, 1), "MB", "< 200", peak_mb < 200, n, how)
 

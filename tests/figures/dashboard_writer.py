@@ -30,6 +30,8 @@ def main() -> None:
         for record in tail:
             journal.append(record.kind, _varied(record.body, record.kind, first + written, rng), step=first + written)
         written += 1
+        if written == 1:
+            print("writing", flush=True)
         if clock.now_s() > drawn + 1.0 and is_watched(folder / LIVE):
             drawn = clock.now_s()
             replace(folder / LIVE / MAPS, _maps(first + written, rng).encoded())
