@@ -123,8 +123,9 @@ def _doom_instrument(doom: ServerDoom) -> None:
 
     def made(*given: Any) -> Any:
         instrument = make(*given)
-        for name in ("execute", "state", "make_safe"):
-            _count(instrument, name, doom)
+        for name in ("execute", "execute_into", "state", "make_safe"):
+            if hasattr(instrument, name):
+                _count(instrument, name, doom)
         return instrument
 
     servers.make_instrument = made
@@ -132,7 +133,8 @@ def _doom_instrument(doom: ServerDoom) -> None:
 
 def _count(instrument: Any, name: str, doom: ServerDoom) -> None:
     work = getattr(instrument, name)
-    setattr(instrument, name, lambda *given: doom.call(f"instrument.{name}", lambda: work(*given)))
+    kind = f"instrument.{name.removesuffix('_into')}"  # an act is an act, whoever waits for its frames
+    setattr(instrument, name, lambda *given: doom.call(kind, lambda: work(*given)))
 
 
 def _doom_sockets(doom: ServerDoom) -> None:
@@ -378,7 +380,10 @@ class ServerBench:
         unknown = {s.act_id for s in steps if s.outcome and s.outcome.fault and s.outcome.fault.error == UNKNOWN}
         assert unknown == (set(cut) if self.outlives else set()), (where, unknown, cut)
         known = [one for step, one in zip(steps, found, strict=True) if step.act_id not in unknown]
-        assert known == self.whole[: len(self.whole) - len(unknown)], where
+        if not unknown:
+            assert known == self.whole, where
+        rest = iter(self.whole)  # an unknown act was one of the few tries that the policy gives a point
+        assert all(one in rest for one in known), where
         for step in steps if self.outlives else ():
             assert self.column.times(step.act_id) <= 1, (where, step.index)
         verdict = verify(self.folder / name)
