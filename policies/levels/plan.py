@@ -6,9 +6,7 @@ from autoscope.exposure import predict
 from autoscope.records import Action, MoveStage, SetOptics, Stage, View
 from policies.levels.config import LevelConfig, LevelsConfig
 from policies.stages import stage
-
-FOCUS_SHARE = 1.0
-"""Of the places with focus, those that need a series: the height map knows nothing of a square never seen."""
+from policies.survey.plan import images_a_series
 
 
 def acts_of(config: LevelsConfig, level: LevelConfig, view: View) -> list[Action]:
@@ -16,7 +14,7 @@ def acts_of(config: LevelsConfig, level: LevelConfig, view: View) -> list[Action
     step = level.look.fov_m if level.look else 0.0
     acts: list[Action] = [] if level.by == "beam" else [MoveStage(x_m=view.state.x_m + step)]
     if level.focus:
-        acts += [SetOptics(defocus_m=0.0), config.focus.scan()] * int(FOCUS_SHARE * config.focus.images)
+        acts += [SetOptics(defocus_m=0.0), config.focus.scan()] * images_a_series(config.focus)
     acts.append(level.act(0.0, 0.0))
     if level.look is not None and level.measure is not None:
         acts.append(level.probe(0.0, 0.0))

@@ -56,7 +56,13 @@ def _focus_images(config: KeepFocusConfig, centres_m: NDArray[np.float64]) -> in
             known.add(float(x_m), float(y_m), 0.0)
     later = series[len(series) // 2 :]
     beyond = max(0, len(centres_m) - WALKED) * sum(later) / len(later)
-    return round((sum(series) + beyond) * config.images) + config.images - 1  # the very first series is longer
+    each = images_a_series(config)
+    return round((sum(series) + beyond) * each) + 2 * config.images - 1 - each  # the very first series is longer
+
+
+def images_a_series(config: KeepFocusConfig) -> int:
+    """Return how many images a focus series takes, except the very first."""
+    return 2 if config.pairs else config.images
 
 
 def _affordable(config: SurveyConfig, tiles: int, view: View) -> int:
@@ -65,7 +71,7 @@ def _affordable(config: SurveyConfig, tiles: int, view: View) -> int:
     if left_s is None or config.strategy != "agent":
         return tiles
     probe = Measure(x_m=0.0, y_m=0.0, dwell_s=config.dwell_s, signals=config.signals)
-    series: list[Action] = [SetOptics(defocus_m=0.0), config.focus.scan()] * max(1, config.focus.images // 6)
+    series: list[Action] = [SetOptics(defocus_m=0.0), config.focus.scan()] * max(1, images_a_series(config.focus) // 3)
     acts: list[Action] = [MoveStage(x_m=view.state.x_m + config.tile.fov_m), *series, config.tile.scan()]
     each_s = sum(predict(a, view.state, view.capabilities).time_s for a in [*acts, *[probe] * config.scouts])
     return max(1, min(tiles, int(config.overview_share * left_s / each_s)))
