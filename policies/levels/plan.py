@@ -56,4 +56,8 @@ def planned_stages(config: LevelsConfig, tiles: int, view: View) -> tuple[Stage,
         note = f"{count} places" if level is not others[0] else f"{planned} of at most {wanted} places"
         one = stage(level.name, acts_of(config, level, view), count, view, note)
         stages.append(one.replace(whole=wanted / planned if level is others[0] else 1.0))
+    if any(level.focus for level in config.levels):
+        series: list[Action] = [SetOptics(defocus_m=0.0), config.focus.scan()]
+        longer = 2 * config.focus.images - 1 - images_a_series(config.focus)
+        stages.append(stage("first focus", series, max(longer, 0), view, "the very first series is longer"))
     return tuple(stages)

@@ -117,7 +117,7 @@ def test_the_plan_counts_each_level_and_says_what_the_time_does_not_cover():
         job.environment.reset(seed=3, options={"bare": True})
         view = first_view(job)
         stages = planned(job, view)
-        assert [stage.name for stage in stages] == ["atlas", "square", "field", "particle"]
+        assert [stage.name for stage in stages] == ["atlas", "square", "field", "particle", "first focus"]
         assert stages[1].whole == whole
         assert sum(stage.time_s for stage in stages) > 0.0
 
