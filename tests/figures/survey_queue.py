@@ -14,6 +14,7 @@ from pathlib import Path
 
 from autoscope.clock import SystemClock
 from autoscope.journal import JournalReader, verify
+from autoscope.quantities import parse
 from tests.figures.figure import Figure
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,7 +78,7 @@ def night(seed: int) -> NightSeen:
             [*PROGRAM, "run", "--quiet", "--no-report", "--runs", str(folder), *queue],
             capture_output=True, text=True, cwd=folder,
         )  # fmt: skip
-        entries = json.loads(_call("list", "--json", *queue))
+        entries = json.loads(_call("list", "--json", *queue))["experiments"]
         return _judged(entries, folder, done.returncode)
 
 
@@ -148,8 +149,9 @@ def _judged(entries: list[dict[str, object]], folder: Path, code: int) -> NightS
             elif record.kind == "run_ended":
                 spent = {name: float(record.body[name]) for name in spent}
         hours += spent["time_s"] / 3600
-        in_budget &= _within(spent["time_s"], budget.get("time"), "h" in str(budget.get("time")))
-        in_budget &= _within(spent["dose_e"], budget.get("dose"), hours=False)
+        in_budget &= _within(spent["time_s"], budget.get("time"), "s") and _within(
+            spent["dose_e"], budget.get("dose"), "e"
+        )
         whole = verify(path.parent).ok and set(begun) == set(over)
         nothing_lost &= whole
         if not whole:
@@ -161,9 +163,6 @@ def _judged(entries: list[dict[str, object]], folder: Path, code: int) -> NightS
     return NightSeen(ended, in_budget, nothing_lost, met, measured, hours, "; ".join(trouble))
 
 
-def _within(spent: float, limit: object, hours: bool) -> bool:
-    """Return whether an amount is within a budget written with its unit; a last act may not pass it either."""
-    if limit is None:
-        return True
-    number = float(str(limit).split()[0]) * (3600.0 if hours and str(limit).endswith("h") else 1.0)
-    return spent <= number * (1.0 + 1e-9)
+def _within(spent: float, limit: object, unit: str) -> bool:
+    """Return whether an amount is within a budget written with its unit; the last act may not pass it either."""
+    return limit is None or spent <= parse(str(limit), unit) * (1.0 + 1e-9)
