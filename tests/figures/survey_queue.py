@@ -18,7 +18,8 @@ from autoscope.quantities import parse
 from tests.figures.figure import Figure
 
 ROOT = Path(__file__).resolve().parents[2]
-CATALYST, SILVER = (ROOT / "configs" / f"carousel_{name}.yaml" for name in ("catalyst", "nanoparticles"))
+CATALYST = ROOT / "configs" / "carousel_catalyst.yaml"
+SPECIMEN = "{kind: catalyst, extent: [24 um, 24 um], low_loss: null}"
 SEEDS, QUICK_SEEDS = range(10), range(1)
 HOURS = {0: 4.0, 1: 4.0, 2: 3.9}
 """Instrument time of the experiment on each slot; with loading the night is 12 h."""
@@ -72,7 +73,7 @@ def night(seed: int) -> NightSeen:
         folder = Path(place)
         queue = ["--queue", str(folder / "queue.sqlite")]
         for slot in (0, JAMMED, 1, 2):
-            _call("add", str(SILVER if slot == 2 else CATALYST), "--slot", str(slot), *_settings(slot, seed), *queue)
+            _call("add", str(CATALYST), "--slot", str(slot), *_settings(slot, seed), *queue)
         _killed_once(folder, queue)
         done = subprocess.run(
             [*PROGRAM, "run", "--quiet", "--no-report", "--runs", str(folder), *queue],
@@ -85,19 +86,18 @@ def night(seed: int) -> NightSeen:
 def _settings(slot: int, seed: int) -> list[str]:
     options = "environment.options.microscope"
     settings = [
-        f"seed={1000 + seed}",
+        f"seed={1000 + 10 * seed + slot}",
+        f"{options}.specimens=[{', '.join([SPECIMEN] * (JAMMED + 1))}]",
         f"{options}.carousel.will_not_load=[{JAMMED}]",
+        "policy.options.area={x: [-11 um, 11 um], y: [-11 um, 11 um]}",
+        "limits={x: [-12 um, 12 um], y: [-12 um, 12 um], max_dwell: 20 s}",
         f"budget.time={HOURS.get(slot, 1.0)} h",
-        "limits.max_dwell=20 s",
         HELD,
     ]
     if slot in FAULTS:
         within = f"within: {0.9 * HOURS[slot]} h"
         settings.append(f"{options}.faults.random={{count: {FAULTS[slot]}, {within}}}")
         settings.append(f"{options}.faults.base_pressure=2e-5 Pa")
-    specimens = "{kind: catalyst, extent: [12 um, 12 um], low_loss: null}"
-    if slot == JAMMED:
-        settings.append(f"{options}.specimens=[{', '.join([specimens] * 4)}]")
     return [part for setting in settings for part in ("--set", setting)]
 
 
