@@ -7,7 +7,7 @@ what, signed. A *receipt* says what became of an order. What is written down is 
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
@@ -321,3 +321,54 @@ class Receipt(Value):
     """Number of the record that tells of it."""
     step: NonNegativeInt | None = None
     """The step before which it took effect."""
+
+
+class Intervention(Value):
+    """What a person told the run to do, as it is written down."""
+
+    who: str
+    when: str
+    why: str
+    command: str
+    arguments: dict[str, Any] = {}
+    order: Order | None = Field(default=None, exclude_if=lambda value: value is None)
+    """As it was signed; absent where a signal of the operating system said it."""
+    through: str = Field(default="", exclude_if=lambda value: not value)
+    """The way it came, and under whose key."""
+    told: int | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Outcomes the policy had been told by then, where it is told everything again."""
+    effect: dict[str, Any] = Field(default={}, exclude_if=lambda value: not value)
+    """What it meant when it took effect."""
+
+    @classmethod
+    def of(cls, order: Order, through: str, *, told: int | None = None, effect: dict[str, Any] | None = None) -> Self:
+        """Return the record of an order that is accepted."""
+        return cls(
+            who=order.who,
+            when=order.when,
+            why=order.why,
+            command=order.command.command,
+            arguments=order.command.model_dump(mode="json", exclude={"command"}),
+            order=order,
+            through=through,
+            told=told,
+            effect=effect or {},
+        )
+
+    @property
+    def id(self) -> str:
+        """The id of its order; empty where it has none."""
+        return self.order.id if self.order else ""
+
+    def parsed(self) -> Command:
+        """Return what is to be done.
+
+        Raises
+        ------
+        pydantic.ValidationError
+            This version knows no such command.
+        """
+        if self.order is not None:
+            return self.order.command
+        command: Command = COMMANDS.validate_json(json.dumps({"command": self.command, **self.arguments}))
+        return command

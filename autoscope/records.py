@@ -14,11 +14,9 @@ y. The centre of pixel ``(i, j)`` of a scan without rotation lies at
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Literal
 
-import numpy as np
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from autoscope.actions import Action as Action
@@ -33,7 +31,11 @@ from autoscope.actions import SetValves as SetValves
 from autoscope.actions import SpectrumImage as SpectrumImage
 from autoscope.actions import Value as Value
 from autoscope.actions import Wait as Wait
-from autoscope.interventions import COMMANDS, Command, Order
+from autoscope.frames import Axis as Axis
+from autoscope.frames import Frame as Frame
+from autoscope.frames import FrameMeta as FrameMeta
+from autoscope.frames import FrameRef as FrameRef
+from autoscope.interventions import Intervention as Intervention
 from autoscope.wishes import NO_WISHES, Wishes
 
 
@@ -85,20 +87,6 @@ class Range(Value):
 
     def __contains__(self, value: float) -> bool:
         return self.low <= value <= self.high
-
-
-class Axis(Value):
-    """A calibrated array axis: coordinate of index ``k`` is ``offset + scale * k``."""
-
-    name: str
-    unit: str
-    size: PositiveInt
-    offset: float = 0.0
-    scale: float = 1.0
-
-    def values(self) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Return the coordinates, shape (size,) float64, in ``unit``."""
-        return self.offset + self.scale * np.arange(self.size, dtype=np.float64)
 
 
 class SpectrumSignal(Value):
@@ -158,53 +146,6 @@ class Capabilities(Value):
     def signal(self, name: str) -> SpectrumSignal | None:
         """Return the spectrum signal of that name, or None."""
         return next((s for s in self.signals if s.name == name), None)
-
-
-# --- frames ----------------------------------------------------------------------------------------
-
-
-class FrameMeta(Value):
-    """What is known about one recorded array: where, when, how."""
-
-    signal: str
-    axes: tuple[Axis, ...]
-    unit: str = "counts"
-    time_s: float
-    dwell_s: PositiveFloat
-    x_m: float
-    """Stage x plus offset of the centre of the frame (stage frame)."""
-    y_m: float
-    rotation_rad: float = 0.0
-    beam_current_a: NonNegativeFloat = 0.0
-    defocus_m: float = 0.0
-    dose_e_per_m2: NonNegativeFloat = 0.0
-    """Fluence of this exposure, averaged over a pixel's (or the probe's) area."""
-
-
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """An array with its meaning. ``data`` has one axis per ``meta.axes`` and is read-only."""
-
-    meta: FrameMeta
-    data: np.ndarray[Any, np.dtype[Any]]
-    promised: str = ""
-    """sha256 of the frame as a ``.npy`` file, as told by whoever sent it; compared where it is stored. Empty: none."""
-
-    def __post_init__(self) -> None:
-        self.data.setflags(write=False)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Frame) and self.meta == other.meta and np.array_equal(self.data, other.data)
-
-
-class FrameRef(Value):
-    """A frame on disk: file name inside the run's ``frames`` folder, and the sha256 of the whole file."""
-
-    file: str
-    sha256: str
-    shape: tuple[int, ...]
-    dtype: str
-    meta: FrameMeta
 
 
 @dataclass(frozen=True)
@@ -411,54 +352,3 @@ class Stage(Value):
     """How many times the stage would take to do all that it is for; 1 where what is planned is all."""
     examples: tuple[Action, ...] = ()
     """Acts like those of the stage, for the guard to try before any beam."""
-
-
-class Intervention(Value):
-    """What a person told the run to do, as it is written down."""
-
-    who: str
-    when: str
-    why: str
-    command: str
-    arguments: dict[str, Any] = {}
-    order: Order | None = Field(default=None, exclude_if=lambda value: value is None)
-    """As it was signed; absent where a signal of the operating system said it."""
-    through: str = Field(default="", exclude_if=lambda value: not value)
-    """The way it came, and under whose key."""
-    told: int | None = Field(default=None, exclude_if=lambda value: value is None)
-    """Outcomes the policy had been told by then, where it is told everything again."""
-    effect: dict[str, Any] = Field(default={}, exclude_if=lambda value: not value)
-    """What it meant when it took effect."""
-
-    @classmethod
-    def of(cls, order: Order, through: str, *, told: int | None = None, effect: dict[str, Any] | None = None) -> Self:
-        """Return the record of an order that is accepted."""
-        return cls(
-            who=order.who,
-            when=order.when,
-            why=order.why,
-            command=order.command.command,
-            arguments=order.command.model_dump(mode="json", exclude={"command"}),
-            order=order,
-            through=through,
-            told=told,
-            effect=effect or {},
-        )
-
-    @property
-    def id(self) -> str:
-        """The id of its order; empty where it has none."""
-        return self.order.id if self.order else ""
-
-    def parsed(self) -> Command:
-        """Return what is to be done.
-
-        Raises
-        ------
-        pydantic.ValidationError
-            This version knows no such command.
-        """
-        if self.order is not None:
-            return self.order.command
-        command: Command = COMMANDS.validate_json(json.dumps({"command": self.command, **self.arguments}))
-        return command
