@@ -216,6 +216,10 @@ def digesters() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="sha256")
 
 
+if hasattr(os, "register_at_fork"):  # a forked process has the pool, but none of its threads: it would wait for ever
+    os.register_at_fork(after_in_child=digesters.cache_clear)
+
+
 def _check_sizes(header: ArrayLayout, parts: Sequence[memoryview]) -> None:
     if len(parts) != header.parts:
         raise _malformed(header, "parts are missing or surplus", f"{len(parts)} parts", f"{header.parts} parts")

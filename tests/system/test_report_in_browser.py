@@ -7,6 +7,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+import yaml
 
 from autoscope.records import Wait
 from autoscope.report import write
@@ -156,7 +157,8 @@ def test_numbers_of_the_panel_are_rounded_as_those_of_the_cards(browser, night, 
 def test_copy_selects_the_positions_even_where_the_clipboard_is_closed(browser, night):
     browser.open(night)
     browser.run("document.getElementById('copy').click()")
-    assert browser.run("return getSelection().toString()").startswith("positions:")
+    copied = browser.run("return getSelection().toString()")
+    assert yaml.safe_load(copied)["policy"]["options"]["positions"]
 
 
 def test_a_malicious_sample_name_stays_text(browser, folder):

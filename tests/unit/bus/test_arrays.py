@@ -1,11 +1,12 @@
 import json
+import os
 import tracemalloc
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from autoscope.bus.arrays import PART_BYTES, ArrayHeader, from_parts, to_parts
+from autoscope.bus.arrays import PART_BYTES, ArrayHeader, digesters, from_parts, part_digest, to_parts
 from autoscope.errors import BusError
 
 
@@ -117,3 +118,16 @@ def test_the_digest_of_several_parts_is_the_digest_of_their_digests():
     assert header.sha256 == hashlib.sha256(b"".join(hashlib.sha256(p).digest() for p in parts)).hexdigest()
     header, (part,) = to_parts(spectrum_image())
     assert header.sha256 == hashlib.sha256(part).hexdigest()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_hashes_with_threads_of_its_own():
+    wanted = digesters().submit(part_digest, memoryview(b"part")).result()
+    pid = os.fork()
+    if not pid:  # pragma: no cover - the child
+        status = 1
+        try:
+            status = int(digesters().submit(part_digest, memoryview(b"part")).result(timeout=5) != wanted)
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

@@ -102,7 +102,8 @@ class Peeking(Steady):
 
         from environments.base import InstrumentEnvironment
 
-        worlds = [thing for thing in gc.get_objects() if isinstance(thing, InstrumentEnvironment) and not thing._closed]
+        found = [thing for thing in gc.get_objects() if issubclass(type(thing), InstrumentEnvironment)]
+        worlds = [world for world in found if not world._closed]
         sum_ = float(worlds[-1]._instrument._data.spectra[0, 0].sum()) if worlds else 0.0
         return self.measure(1e-9 * self._told + (3e-9 if sum_ else 0.0), 0.0, view)
 
