@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -50,7 +51,7 @@ def add_experiments(path: Path, config: Path, slot: int | None, overrides: list[
     store = opened(path)
     for entry in entries:
         added = store.add(entry.name, entry.source, entry.text, entry.overrides)
-        print(f"added experiment {added.number} ({added.name})")  # noqa: T201
+        typer.echo(f"added experiment {added.number} ({added.name})")
 
 
 def _entry(source: Path, overrides: tuple[str, ...]) -> Entry:
@@ -67,7 +68,7 @@ def list_experiments(path: Path, *, as_json: bool) -> None:
     entries = store.entries()
     if as_json:
         rows = [e.model_dump(mode="json", exclude={"text"}) for e in entries]
-        print(json.dumps({"paused": store.paused, "experiments": rows}, indent=2))  # noqa: T201
+        typer.echo(json.dumps({"paused": store.paused, "experiments": rows}, indent=2))
         return
     console = Console()
     table = Table("", "experiment", "status", "slot", "begun", "", box=None)

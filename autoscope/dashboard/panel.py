@@ -21,8 +21,7 @@ class Viewer:
     """Mixed into a widget that is shown what is seen."""
 
     def show(self, sight: Sight) -> None:
-        """Show a moment of the run."""
-        raise NotImplementedError
+        """Show a moment of the run; one that shows nothing of it takes no notice."""
 
 
 class TextPanel(Static, Viewer):
@@ -58,8 +57,8 @@ class DrawnPanel(Viewer, Widget):
         self.refresh()
 
     def draw(self, columns: int, lines: int) -> list[Strip]:
-        """Return the picture of the sight in so much space, or fewer lines."""
-        raise NotImplementedError
+        """Return the picture of the sight in so much space, or fewer lines; empty where nothing is drawn."""
+        return []
 
     def render_line(self, y: int) -> Strip:
         """Return one line of the panel."""

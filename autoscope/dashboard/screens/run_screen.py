@@ -31,8 +31,8 @@ class RunScreen(Screen[None]):
         yield Footer(compact=True)
 
     def panels(self) -> ComposeResult:
-        """Yield the screen's own panels."""
-        raise NotImplementedError
+        """Yield the screen's own panels; none by default."""
+        yield from ()
 
     @property
     def dashboard(self) -> Dashboard:
