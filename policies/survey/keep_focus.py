@@ -28,15 +28,19 @@ class KeepFocus:
 
     def __init__(self, config: KeepFocusConfig) -> None:
         self._config = config
-        self._map = FocusMap(
-            length_m=config.map_length_m, amplitude_m=config.map_amplitude_m, noise_m=config.tolerance_m / 4
-        )
+        self._map = self._empty_map()
         self._search: FocusSearch | None = None
         self._pair: FocusPairSeries | None = None
         self._stigmators_m: tuple[float, float] | None = None
         self._at: tuple[float, float] = (0.0, 0.0)
         self._set_m: float | None = None
         self._wanted_m: float | None = None
+
+    def _empty_map(self) -> FocusMap:
+        config = self._config
+        return FocusMap(
+            length_m=config.map_length_m, amplitude_m=config.map_amplitude_m, noise_m=config.tolerance_m / 4
+        )
 
     @property
     def busy(self) -> bool:
@@ -127,7 +131,8 @@ class KeepFocus:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state` returned."""
+        """Take up what `state` returned, in place of all that was known."""
+        self._map = self._empty_map()
         for x_m, y_m, defocus_m in state["map"]:
             self._map.add(x_m, y_m, defocus_m)
         self._at = (state["at"][0], state["at"][1])

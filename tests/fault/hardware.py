@@ -83,6 +83,8 @@ class Column:
 class Hardware:
     """The driver of a column that is a file."""
 
+    status = "for rehearsals of faults"
+
     class Config(ConfigModel):
         file: Path
         second: bool = True

@@ -300,3 +300,12 @@ def test_the_tile_of_an_example_is_seen_first():
     likeness = Likeness([ExampleConfig(x_m=9.1e-6, y_m=9.2e-6)], 100e-9)
     (tile,) = likeness.tiles(centres)
     assert np.abs(centres[tile] - [9.1e-6, 9.2e-6]).max() < 1.1e-6
+
+
+def test_what_focus_takes_up_replaces_what_it_knew_instead_of_adding_to_it():
+    keeper = KeepFocus(KeepFocusConfig())
+    keeper._map.add(0.0, 0.0, 1e-7)
+    keeper._map.add(1e-6, 0.0, 2e-7)
+    for _ in range(3):
+        keeper.restore(keeper.state())
+    assert keeper._map.points == [(0.0, 0.0, 1e-7), (1e-6, 0.0, 2e-7)]
