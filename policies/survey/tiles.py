@@ -42,17 +42,27 @@ def tiles_of(areas: Sequence[AreaConfig], tile: TileConfig, *, by_travel: bool) 
     """Return the tiles that cover some areas.
 
     Inside an area they lie in a serpentine, which no way through a rectangular lattice is shorter than; its corner and
-    direction, and the order of the areas, are those given, or with ``by_travel`` those that make the way short.
+    direction, and the order of the areas, are those given, or with ``by_travel`` those that make the way short: never
+    longer than as given.
     """
-    order = list(range(len(areas)))
-    if by_travel and len(areas) > 1:
-        middles = np.array([[sum(a.x_m) / 2, sum(a.y_m) / 2] for a in areas])
-        start = middles.min(axis=0)
-        order = [int(k) for k in ordered_by_travel(middles, start)]
+    given = _in_order(areas, tile, range(len(areas)), turned=False)
+    if not by_travel or len(areas) < 2:
+        return given
+    middles = np.array([[sum(a.x_m) / 2, sum(a.y_m) / 2] for a in areas])
+    order = [int(k) for k in ordered_by_travel(middles, middles.min(axis=0))]
+    return min(given, _in_order(areas, tile, order, turned=True), key=_way_m)
+
+
+def _way_m(tiles: Tiles) -> float:
+    return float(np.hypot(*np.diff(tiles.centres_m, axis=0).T).sum())
+
+
+def _in_order(areas: Sequence[AreaConfig], tile: TileConfig, order: Sequence[int], *, turned: bool) -> Tiles:
+    """Return the tiles of areas in an order, each serpentine as given or turned to begin nearest to the last tile."""
     centres: list[Floats] = []
     for number in order:
         serpentines = [tile_centres_m(areas[number], tile)]
-        if by_travel and centres:
+        if turned and centres:
             serpentines = _all_serpentines(areas[number], tile)
         last = centres[-1][-1] if centres else serpentines[0][0]
         centres.append(min(serpentines, key=lambda way: float(np.hypot(*(way[0] - last)))))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from policies.survey.config import AreaConfig, SurveyConfig, TileConfig
@@ -24,8 +24,9 @@ places = st.lists(st.tuples(st.integers(-40, 40), st.integers(-40, 40)), min_siz
 
 
 @settings(max_examples=40, deadline=None)
+@example([area(0.0, -124.0), area(-32.0, -108.0), area(-40.0, 0.0)])
 @given(places.map(lambda given: [area(4.0 * x, 4.0 * y) for x, y in given]))
-def test_every_area_is_covered_once_in_either_order(areas):
+def test_every_area_is_covered_once_and_the_way_by_travel_is_never_longer(areas):
     given_, short = (tiles_of(areas, TILE, by_travel=how) for how in (False, True))
     assert len(given_) == len(short) == sum(count_of(a, TILE) for a in areas)
     assert {tuple(c) for c in given_.centres_m.round(12)} == {tuple(c) for c in short.centres_m.round(12)}
@@ -33,6 +34,7 @@ def test_every_area_is_covered_once_in_either_order(areas):
         inside = short.centres_m[short.areas == number]
         assert len(inside) == count_of(one, TILE)
         assert one.x_m[0] <= inside[:, 0].min() and inside[:, 0].max() <= one.x_m[1]  # noqa: PT018
+    assert way_m(short) <= way_m(given_) * (1 + 1e-9)
 
 
 def test_areas_in_a_bad_order_are_visited_in_a_good_one():
