@@ -33,11 +33,11 @@ def build_wheel(folder: Path) -> Path:
         "--wheel",
         "--no-isolation",
         "--outdir",
-        str(folder / "dist"),
+        str(source / "dist"),
         str(source),
     ]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
-    (wheel,) = (folder / "dist").glob("*.whl")
+    (wheel,) = (source / "dist").glob("*.whl")
     return wheel
 
 

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.skipif(sys.platform == "win32", reason="terminals of a
 
 ROOT = Path(__file__).resolve().parents[2]
 AUTOSCOPE = str(Path(sys.executable).with_name("autoscope"))
-SMALL = ("policy.options.overview.width_px=32", "policy.options.overview.height_px=32", "policy.options.points=900")
+SMALL = ("policy.options.overview.width_px=48", "policy.options.overview.height_px=48", "policy.options.points=2200")
 
 
 @contextmanager
