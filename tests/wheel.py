@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 from tests.stranger import build_wheel, check_results, write_bench
@@ -24,6 +25,7 @@ def main() -> None:
         folder = Path(name)
         _call(sys.executable, "-m", "build", "--wheel", "--outdir", str(folder / "dist"), str(ROOT))
         (wheel,) = (folder / "dist").glob("*.whl")
+        _check_whole(wheel)
         python = _environment(folder / "clean", wheel)
         elsewhere = _decoys(folder / "elsewhere")
         autoscope = str(python.with_name("autoscope"))
@@ -36,6 +38,21 @@ def main() -> None:
         _call(str(python), "-I", "-c", _TYPED, cwd=elsewhere)
         _benchmark_a_strangers_policy(python, folder, elsewhere)
     print("1 passed, 0 failed")
+
+
+def _check_whole(wheel: Path) -> None:
+    """Raise where a file of the packages, a page's template say, is not in the wheel."""
+    packages = ("autoscope", "policies", "environments")
+    ours = {
+        path.relative_to(ROOT).as_posix()
+        for package in packages
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    with zipfile.ZipFile(wheel) as archive:
+        missing = sorted(ours - set(archive.namelist()))
+    if missing:
+        raise SystemExit(f"not in the wheel, see package-data in pyproject.toml: {', '.join(missing)}")
 
 
 def _benchmark_a_strangers_policy(python: Path, folder: Path, elsewhere: Path) -> None:
