@@ -55,6 +55,12 @@ class Bench:
             (s.decision.action, s.outcome.status, s.outcome.values, [f.sha256 for f in s.outcome.frames]) for s in steps
         ]
 
+    def difference(self, name):
+        """Return the statuses of the acts and, where they are the same, which acts differ."""
+        ours, whole = self.history(name), self.whole
+        told = " ".join(str(act[1]) for act in ours)
+        return f"{told}; acts {[k for k, (a, b) in enumerate(zip(ours, whole, strict=False)) if a != b]} of {len(ours)}"
+
     def assert_once(self, name):
         for step in JournalReader.open(self.folder / name).steps():
             assert self.server.column.times(step.act_id) == (step.outcome.status != "refused"), step.act_id
@@ -113,10 +119,10 @@ def survive_server(bench, at, done_first, agent_too):
     starter.start()
     killed = bench.killed(name, killing.Doom(at, done_first=done_first, victims=victims))
     starter.join()
-    assert killed == (9 if agent_too else 0)
+    assert killed == (9 if agent_too else 0), f"the agent ended with {killed}"
     if agent_too and not killing.is_over(bench.folder / name):
-        assert bench.resumed(name) == 0
-    assert bench.history(name) == bench.whole
+        assert bench.resumed(name) == 0, "not resumed"
+    assert bench.history(name) == bench.whole, bench.difference(name)
     bench.assert_once(name)
 
 
