@@ -332,6 +332,7 @@ class View(Value):
     budget: Budget
     state: MicroscopeState
     capabilities: Capabilities
+    """What the instrument can do; its ranges are narrowed by the limits of the run."""
     pending: tuple[Action, ...] = ()
     suspensions: int = Field(default=0, exclude_if=lambda value: value == 0)
     """How often the run was held because the instrument read back as unfit; the sample may have moved meanwhile."""

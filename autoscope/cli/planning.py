@@ -21,6 +21,7 @@ from autoscope.engine.loop import describe_action
 from autoscope.errors import AutoscopeError
 from autoscope.exposure import predict
 from autoscope.guard import Guard, Spending
+from autoscope.guard.ranges import permitted
 from autoscope.protocols import Planner
 from autoscope.queue.listing import is_listing, wanted
 from autoscope.records import Budget, Decision, Stage, View
@@ -117,7 +118,7 @@ def summed(name: str, stages: Sequence[Stage]) -> Stage:
 
 def first_view(job: Job) -> View:
     """Return what a policy sees before its first act."""
-    budget, clock = job.config.budget, job.clock
+    budget, clock, scope = job.config.budget, job.clock, job.environment.describe()
     deadline_s = math.inf
     if budget.finish_by is not None:
         wall = clock.wall()
@@ -127,7 +128,7 @@ def first_view(job: Job) -> View:
         time_s=0.0,
         budget=Spending(budget, deadline_s=deadline_s).left(0.0, 0.0, 0),
         state=job.environment.read_state(),
-        capabilities=job.environment.describe(),
+        capabilities=scope.replace(ranges=permitted(job.config.limits, scope)),
     )
 
 

@@ -77,6 +77,7 @@ class Desk:
         self.evidence = Evidence()
         self.capabilities = job.environment.describe()
         self.guard = Guard(config.limits, self.capabilities, saturated_fraction=config.engine.saturated_fraction)
+        self.capabilities = self.capabilities.replace(ranges=self.guard.ranges)  # what this run may do
         self.suspenders = Suspenders(job, recorder, self.start)
         self._spending = Spending(config.budget)
         self._area = _area_dose(config.budget)

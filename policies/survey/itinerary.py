@@ -71,15 +71,27 @@ class Itinerary:
         """Return how many tiles have their overview."""
         return len(self._seen)
 
+    def left_out(self, barred: frozenset[int], catalogue: Catalogue) -> str:
+        """Return how many tiles with something to do cannot be gone to now, in words; empty where there is none."""
+        busy = {t for t in barred if t not in self._seen or catalogue.open()[catalogue.in_tile(t)].any()}
+        count = len(busy - self._given_up)
+        tiles = "1 tile is" if count == 1 else f"{count} tiles are"
+        return f"; {tiles} left out: their place is now beyond the limits of the stage" if count else ""
+
     def give_up(self, tile: int) -> None:
         """Leave a tile alone from now on."""
         self._given_up.add(tile)
 
-    def next_unseen(self, view: View, catalogue: Catalogue, ranking: Ranking) -> tuple[int, str] | None:
-        """Return the next tile without overview while overviews have time left, and why this one; else None."""
+    def next_unseen(
+        self, view: View, catalogue: Catalogue, ranking: Ranking, barred: frozenset[int]
+    ) -> tuple[int, str] | None:
+        """Return the next tile without overview while overviews have time left, and why this one; else None.
+
+        ``barred``: tiles that cannot be gone to now.
+        """
         if self._config.strategy == "agent" and not self._overviews_have_time(view):
             return None
-        unseen = [t for t in range(len(self._centres_m)) if t not in self._seen | self._given_up]
+        unseen = [t for t in range(len(self._centres_m)) if t not in self._seen | self._given_up | barred]
         if not unseen:
             return None
         shown = next((t for t in self.likeness.tiles(self._centres_m) if t in unseen), None)
@@ -104,12 +116,12 @@ class Itinerary:
         left_s = view.budget.time_s
         return left_s is None or view.time_s < self._config.overview_share * (view.time_s + left_s)
 
-    def visits(self, catalogue: Catalogue, ranking: Ranking, view: View) -> list[Visit]:
-        """Return the visits that fit the budget, most value per second first."""
+    def visits(self, catalogue: Catalogue, ranking: Ranking, view: View, barred: frozenset[int]) -> list[Visit]:
+        """Return the visits that fit the budget, most value per second first; none to ``barred`` tiles."""
         worth = self._worth(catalogue, ranking, self.beta_now(view))
         tiles, still_open = catalogue.column("tile"), catalogue.open()
         visits = []
-        for tile in sorted(self._seen - self._given_up):
+        for tile in sorted(self._seen - self._given_up - barred):
             numbers = np.flatnonzero(still_open & (tiles == tile))
             if len(numbers):
                 visit = self._visit(tile, numbers, worth, view)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from autoscope.perception.constellation import Match
 from autoscope.perception.drift import DriftModel
 from autoscope.protocols import JsonValue
+from autoscope.records import View
 from policies.survey.config import AlignConfig
 
 Floats = NDArray[np.float64]
@@ -44,9 +45,24 @@ class KeepPlace:
 
     def aim(self, tile: int, time_s: float) -> tuple[float, float]:
         """Return where to send the stage, so that a tile's particles come to lie where they were first seen."""
+        x_m, y_m = self._held(tile)
         now = self._model.predict(time_s)
+        return x_m + now.dx_m, y_m + now.dy_m
+
+    def _held(self, tile: int) -> tuple[float, float]:
+        """Return where the stage is to be for a tile where nothing is displaced."""
         x_m, y_m, was_x_m, was_y_m = self._references.get(tile, (*self._centres_m[tile], 0.0, 0.0))
-        return float(x_m + now.dx_m - was_x_m), float(y_m + now.dy_m - was_y_m)
+        return float(x_m - was_x_m), float(y_m - was_y_m)
+
+    def beyond(self, view: View) -> frozenset[int]:
+        """Return the tiles whose place is now where the stage must not go, by drift or from the start."""
+        now, tiles = self._model.predict(view.state.time_s), range(len(self._centres_m))
+        aims_m = np.array([self._held(tile) for tile in tiles]) + np.array([now.dx_m, now.dy_m])
+        out = np.zeros(len(aims_m), dtype=bool)
+        for axis, name in enumerate(("x_m", "y_m")):
+            if (allowed := view.capabilities.ranges.get(name)) is not None:
+                out |= (aims_m[:, axis] < allowed.low) | (aims_m[:, axis] > allowed.high)
+        return frozenset(int(tile) for tile in np.flatnonzero(out))
 
     def arrived(self, tile: int, x_m: float, y_m: float, time_s: float) -> None:
         """Learn that the stage was sent for a tile."""

@@ -97,7 +97,7 @@ class SurveyPolicy:
             case "wide":
                 wide = self._config.align.wide_scan()
                 return self._scan("find", wide, "the particles are not where they should be: look further around")
-            case "return":
+            case "return" if self._tile not in self._place.beyond(view):
                 return self._travel(view, self._tile, f"back to where {self._tile_name()} is now", ())
             case "measure":
                 return self._before_measuring(view) or self._measure(view.state.time_s)
@@ -129,14 +129,15 @@ class SurveyPolicy:
         return f"tile {self._tile}"
 
     def _choose(self, view: View) -> Decision | Finish:
-        unseen = self._itinerary.next_unseen(view, self._catalogue, self._ranking)
+        barred = self._place.beyond(view)
+        but = self._itinerary.left_out(barred, self._catalogue)
+        unseen = self._itinerary.next_unseen(view, self._catalogue, self._ranking, barred)
         if unseen is not None:
-            return self._travel(view, *unseen, ())
-        visits = self._itinerary.visits(self._catalogue, self._ranking, view)
+            return self._travel(view, unseen[0], unseen[1] + but, ())
+        visits = self._itinerary.visits(self._catalogue, self._ranking, view, barred)
         if not visits:
-            return Finish(reason=self._why_finished())
-        best, others = visits[0], visits[1:4]
-        return self._travel(view, best.tile, best.reason(), others)
+            return Finish(reason=self._why_finished() + but)
+        return self._travel(view, visits[0].tile, visits[0].reason() + but, visits[1:4])
 
     def _why_finished(self) -> str:
         n, measured = len(self._catalogue), self._catalogue.measured_count
@@ -223,6 +224,7 @@ class SurveyPolicy:
     def _arrived(self, tile: int, move: Action, time_s: float) -> None:
         self._lost = self._lost if tile == self._tile else 0
         self._visiting = self._visiting and tile == self._tile
+        self._queue = self._queue if tile == self._tile else []
         self._tile, at = tile, self._centres_m[tile]
         if isinstance(move, MoveStage):
             self._place.arrived(tile, move.x_m or 0.0, move.y_m or 0.0, time_s)

@@ -94,10 +94,10 @@ def _settings(slot: int, seed: int) -> list[str]:
         f"budget.time={HOURS.get(slot, 1.0)} h",
         HELD,
     ]
+    settings.append(f"{options}.faults.base_pressure=2e-5 Pa")  # or what a jammed slot would fail for is another thing
     if slot in FAULTS:
         within = f"within: {0.9 * HOURS[slot]} h"
         settings.append(f"{options}.faults.random={{count: {FAULTS[slot]}, {within}}}")
-        settings.append(f"{options}.faults.base_pressure=2e-5 Pa")
     return [part for setting in settings for part in ("--set", setting)]
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from autoscope.perception.constellation import Match, match
+from autoscope.records import Budget, Capabilities, MicroscopeState, Range, View
 from policies.survey.config import AlignConfig, GateConfig
 from policies.survey.gate import ENOUGH, FrameGate
 from policies.survey.keep_place import KeepPlace
@@ -53,6 +54,12 @@ def test_scattered_particles_are_not_ambiguous(seed):
     assert agreed.std_m == pytest.approx(1e-9 / np.sqrt(30), rel=0.5)
 
 
+@pytest.fixture
+def view():
+    scope = Capabilities(instrument="x", serial="1", simulated=True, voltage_v=2e5, actions=(), detectors=())
+    return View(step=0, time_s=0.0, budget=Budget(), state=MicroscopeState(time_s=202.0), capabilities=scope)
+
+
 def agreed(dx_m, dy_m):
     return Match(dx_m=dx_m, dy_m=dy_m, matched=20, confidence=0.9, std_m=0.2e-9)
 
@@ -68,6 +75,21 @@ def test_after_a_jump_was_seen_in_one_tile_the_stage_is_sent_to_where_the_next_o
     assert place.aim(1, 202.0) == pytest.approx((5e-6, -1e-6), abs=5e-9)
     place.arrived(1, *place.aim(1, 202.0), 203.0)
     assert place.shift_m(203.0) == pytest.approx((0.0, 0.0), abs=5e-9)
+
+
+@pytest.mark.parametrize(
+    ("jump_m", "limit_m", "out"),
+    [((3e-6, 0.0), 6e-6, {2}), ((3e-6, 0.0), 8e-6, set()), ((-3e-6, 0.0), 8e-6, set()), ((0.0, 9e-6), 8e-6, {0, 1, 2})],
+)
+def test_tiles_whose_place_is_now_beyond_the_range_of_the_stage_are_told(jump_m, limit_m, out, view):
+    place, reach = KeepPlace(AlignConfig(), CENTRES), Range(low=-limit_m, high=limit_m)
+    place.arrived(0, 0.0, 0.0, 0.0)
+    place.saw(0.0)
+    place.arrived(0, *place.aim(0, 200.0), 200.0)
+    place.found(agreed(*jump_m), 201.0)
+    scope = view.capabilities.replace(ranges={"x_m": reach, "y_m": reach})
+    assert place.beyond(view.replace(capabilities=scope)) == out
+    assert place.beyond(view.replace(capabilities=scope.replace(ranges={}))) == set()
 
 
 def test_steady_drift_is_corrected_in_places_asked_for_between_looks():

@@ -131,12 +131,13 @@ def test_in_order_measures_every_particle_of_a_tile_before_the_next():
     assert "align" in {s.decision.purpose for s in steps} or len(numbers) < 20
 
 
-def test_a_tile_beyond_the_limits_is_given_up_and_the_night_goes_on():
+def test_a_tile_beyond_the_limits_is_left_out_untried_and_the_end_says_so():
     job = assembled(policy__options__area={"x": ["-1 um", "1 um"], "y": ["2.5 um", "4.5 um"]}, budget__time="3 min")
     end, steps, _ = run(job)
-    refused = [s for s in steps if s.outcome.status == "refused"]
-    assert "travel" in {s.decision.purpose for s in refused}
+    assert {s.outcome.status for s in steps} == {"done"}
+    assert {s.decision.target for s in steps if s.decision.purpose == "travel"} == {"tile 0", "tile 1"}
     assert end.status is RunStatus.COMPLETED
+    assert "2 tiles are left out: their place is now beyond the limits of the stage" in end.reason
 
 
 def test_a_budget_too_small_for_anything_finishes_with_a_reason():
@@ -190,3 +191,16 @@ def test_after_a_jump_larger_than_the_field_the_place_is_found_again_and_the_nig
     shown = [v.value for s in late for v in s.outcome.values if v.name == "pt_m"]
     assert len(shown) > 20
     assert np.mean(np.array(shown) > 200) > 0.7
+
+
+def test_tiles_that_a_jump_takes_beyond_the_limits_are_left_out_and_the_rest_is_measured():
+    jump = {"kind": "drift_jump", "at": "4 min", "jump": "1.5 um", "direction": "40 deg"}
+    tight = {"x": "[-1.8 um, 1.8 um]", "y": "[-1.8 um, 1.8 um]"}
+    limits = {axis: yaml.safe_load(bounds) for axis, bounds in tight.items()}
+    end, steps, _ = run(assembled(environment__options__microscope__faults={"events": [jump]}, limits=limits))
+    assert end.status is RunStatus.COMPLETED
+    assert not [s for s in steps if s.outcome.status == "refused"]
+    after = [s for s in steps if s.outcome.state.time_s > 280]
+    assert any("left out: their place is now beyond the limits of the stage" in s.decision.reason for s in after)
+    assert sum(s.decision.purpose == "spectrum" and s.outcome.status == "done" for s in after) > 10
+    assert all(max(abs(s.outcome.state.x_m), abs(s.outcome.state.y_m)) <= 1.8e-6 for s in steps)
