@@ -8,6 +8,7 @@ data are not on this machine is reported as skipped, never as passed.
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import signal
 import socket
@@ -30,6 +31,9 @@ NIGHTS = {"overnight_nion": "nion", "nion_spectroscopy": "nion"}
 PEERS = {"gpax_vidkl": "gpax", "atomai_dkl": "atomai", "gpcam": "gpcam"}
 """Policies that run in an environment of their own ('make peers')."""
 INSTRUMENT = ROOT / "configs" / "instrument" / "simulated.yaml"
+FIRST_PORT, ROW, ROWS, WORKERS = 20000, 8, 150, 8
+"""Ports of tests: rows of eight, some rows for each process that tests beside others."""
+_calls = itertools.count()
 AUTOSCOPE = str(Path(sys.executable).with_name("autoscope"))
 
 
@@ -173,9 +177,13 @@ def served(config: Path, address: str, ledger: Path) -> Iterator[list[str]]:
 
 
 def free_ports(count: int = 5) -> int:
-    """Return the first of some ports in a row that nobody listens on."""
-    start = os.getpid() * count % 10000  # apart from those of tests that run beside this one
-    for first in (20000 + (start + step) % 10000 for step in range(0, 10000, count)):
+    """Return the first of some ports in a row that nobody listens on; another row at each call.
+
+    Test processes that run side by side look in different places, or one could take what the other has just found.
+    """
+    worker = int("0" + os.environ.get("PYTEST_XDIST_WORKER", "")[2:]) % WORKERS
+    for _ in range(ROWS):
+        first = FIRST_PORT + ROW * (worker * ROWS + (os.getpid() + next(_calls)) % ROWS)
         with ExitStack() as stack:
             try:
                 for port in range(first, first + count):
