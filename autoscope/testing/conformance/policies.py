@@ -142,12 +142,21 @@ def _state(rehearsal: Rehearsal, tape: Tape) -> Iterator[Check]:
     restored.restore(json.loads(text))
     yield _line("state", "comes out as it was taken up", json.dumps(restored.state()) == text)
     left = _rest(restored, tape, half, len(answers))
+    rest = _rest(policy, tape, half, len(answers))
     yield _line(
         "state",
         "makes another policy decide as the one it came from",
-        _same(_rest(policy, tape, half, len(answers)), left),
+        _same(rest, left),
         remedy="Keep all later decisions depend on, chance too: draw one number when made, keep it, and use "
         "autoscope.chance.stream(number, 'decision 7')",
+    )
+    policy.restore(json.loads(text))
+    policy.restore(policy.state())
+    yield _line(
+        "state",
+        "sets a policy back that has learnt more since, however often it is taken up",
+        json.dumps(policy.state()) == text and _same(rest, _rest(policy, tape, half, len(answers))),
+        remedy="In restore, replace all that was learnt; add nothing to what is there",
     )
 
 

@@ -73,6 +73,13 @@ class Forgetful(Steady):
         self._told = state["told"]
 
 
+class Growing(Steady):
+    """Right in a new object, wrong in one that knows something."""
+
+    def restore(self, state):
+        self._root, self._told = state["root"], (self._told or 0) + state["told"]
+
+
 class Brittle(Steady):
     def tell(self, decision, result):
         super().tell(decision, result)
@@ -124,6 +131,7 @@ def test_a_policy_that_keeps_its_promises_passes(policy):
         (Outside, "asks for nothing the instrument cannot do"),
         (Unpacked, "is plain data"),
         (Forgetful, "makes another policy decide as the one it came from"),
+        (Growing, "sets a policy back that has learnt more since"),
         (Brittle, "faults can be checked"),
         (Silent, "says why"),
         (Certain, "standard deviations that are not negative"),
