@@ -14,7 +14,6 @@ from autoscope.acquisition.design import diverse
 from autoscope.acquisition.exposure_choice import (
     Price,
     best_look,
-    ladder,
     other_looks,
     useful_electrons,
     within_bound,
@@ -31,11 +30,13 @@ from policies.imaging_acts import (
     Optics,
     Options,
     Writer,
+    exposures_now,
     field_act,
     fluence_of,
     foretold_z,
     look_time_s,
     looked_at,
+    nothing_takeable,
     reached,
     refocus,
     say,
@@ -116,6 +117,8 @@ class ImagingPolicy:
             return field_act(action, SURVEY, reason, view)
         if self._valueless_ >= MAX_VALUELESS and not self._pixels:
             return Finish(reason=f"No spectrum gave a value of {self.config.target!r}: check the name of the target.")
+        if not exposures_now(self.config, view):
+            return Finish(reason=nothing_takeable(self.config.dwells_s, view.capabilities))
         options = self._options(view)
         if not options.allowed.any():
             return Finish(reason="Every candidate has received all the dose it may, is being measured or was given up.")
@@ -125,10 +128,7 @@ class ImagingPolicy:
         return self._modelled(options, view, rng)
 
     def _options(self, view: View) -> Options:
-        config, timing = self.config, view.capabilities.timing
-        currents = config.currents_a or (view.state.beam_current_a,)
-        sums = "spectrum_image" in view.capabilities.actions
-        every = ladder(config.dwells_s, currents, config.defoci_m, config.binnings if sums else (1,))
+        config, timing, every = self.config, view.capabilities.timing, exposures_now(self.config, view)
         settings = [self._optics_.setting(exposure, view) for exposure in every]
         open_ = [k for k, setting in enumerate(settings) if not self._refused(setting)]
         exposures = tuple(every[k] for k in open_)

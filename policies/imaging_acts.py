@@ -10,9 +10,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autoscope.acquisition.exposure_choice import Exposure
+from autoscope.acquisition.exposure_choice import Exposure, ladder
 from autoscope.exposure import electrons, predict
-from autoscope.records import Action, Candidate, Decision, Measure, Result, Scan, SetOptics, SpectrumImage, View, Wait
+from autoscope.records import (
+    Action,
+    Candidate,
+    Capabilities,
+    Decision,
+    Measure,
+    Result,
+    Scan,
+    SetOptics,
+    SpectrumImage,
+    View,
+    Wait,
+)
 from policies.field import all_signals
 from policies.imaging_config import ImagingConfig
 from policies.imaging_worth import Foreseen, Worth
@@ -95,6 +107,30 @@ def say(exposure: Exposure) -> str:
     side = exposure.binning
     patch = f", summed over {side} x {side} pixels" if side > 1 else ""
     return f"{exposure.dwell_s * 1e3:.3g} ms at {exposure.current_a * 1e12:.3g} pA{focus}{patch}"
+
+
+def exposures_now(config: ImagingConfig, view: View) -> tuple[Exposure, ...]:
+    """Return what may be chosen from: every exposure wanted whose dwell time at a pixel the instrument takes."""
+    can, currents = view.capabilities, config.currents_a or (view.state.beam_current_a,)
+    sums = "spectrum_image" in can.actions
+    every = ladder(config.dwells_s, currents, config.defoci_m, config.binnings if sums else (1,))
+    allowed, among = can.ranges.get("dwell_s"), can.choices.get("dwell_s")
+
+    def fits(exposure: Exposure) -> bool:
+        dwell_s = exposure.dwell_s / exposure.binning**2
+        in_range = allowed is None or dwell_s in allowed
+        return in_range and (among is None or any(math.isclose(dwell_s, one, rel_tol=1e-9) for one in among))
+
+    return tuple(exposure for exposure in every if fits(exposure))
+
+
+def nothing_takeable(dwells_s: tuple[float, ...], can: Capabilities) -> str:
+    """Return why no look is possible: the dwell times wanted, those that the instrument takes, and what to do."""
+    among, allowed = can.choices.get("dwell_s"), can.ranges.get("dwell_s")
+    wanted = ", ".join(f"{dwell_s:.3g} s" for dwell_s in dwells_s)
+    takes = ", ".join(f"{dwell_s:.3g} s" for dwell_s in among) if among else ""
+    takes = takes or (f"{allowed.low:.3g} s to {allowed.high:.3g} s" if allowed else "none")
+    return f"The instrument takes no dwell of {wanted}; it takes {takes}: set policy.options.dwells."
 
 
 def look_act(exposure: Exposure, grid: PixelGrid, pixel: int, signals: tuple[str, ...]) -> Measure | SpectrumImage:

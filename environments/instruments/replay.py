@@ -280,6 +280,7 @@ def _capabilities(data: SpectrumImageData, config: ReplayInstrument.Config) -> C
             "fov_m": Range(low=data.fov_m, high=data.fov_m),
             "dwell_s": Range(low=min(dwells), high=max(dwells)),
         },
+        choices={"dwell_s": tuple(sorted(set(dwells)))},
         tolerances={"x_m": data.pixel_m / 2, "y_m": data.pixel_m / 2},
         timing=Timing(point_overhead_s=config.point_overhead_s),
         native_scan=_native(data, config),

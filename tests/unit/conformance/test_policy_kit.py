@@ -122,6 +122,13 @@ def test_a_policy_that_keeps_its_promises_passes(policy):
     assert report.count("passed") >= 13
 
 
+def test_dwells_that_the_instrument_does_not_take_end_the_run_with_those_that_it_does():
+    assert check_policy("imaging", {"dwells": ["10 ms", "50 ms"]}, steps=6).ok
+    report = check_policy("imaging", {"dwells": ["10 ms"]}, steps=6)
+    assert report.ok, str(report)
+    assert "it takes 1e-05 s, 0.05 s: set policy.options.dwells" in str(report)
+
+
 @pytest.mark.parametrize(
     ("policy", "broken"),
     [
