@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -28,6 +28,10 @@ def dashboard(
         Path | None, typer.Option(help="File of your key, where the run or the bus server wants one.")
     ] = None,
     light: Annotated[bool, typer.Option("--light", help="Begin with the light theme (l changes it).")] = False,
+    images: Annotated[
+        Literal["auto", "kitty", "sixel", "blocks"],
+        typer.Option(help="Images in pixels by the terminal's protocol, or in half blocks; auto asks the terminal."),
+    ] = "auto",
     web: Annotated[bool, typer.Option("--web", help="Serve it to browsers instead of this terminal.")] = False,
     host: Annotated[str, typer.Option(help="Where --web listens; it has no keys: leave it local.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Where --web listens.")] = 8017,
@@ -46,6 +50,6 @@ def dashboard(
 
     if web:
         given = [*([run] if run else []), "--runs", str(runs), *(["--who", who] if who else [])]
-        given += [*(["--key", str(key)] if key else []), *(["--light"] if light else [])]
+        given += [*(["--key", str(key)] if key else []), *(["--light"] if light else []), "--images", images]
         raise typer.Exit(serve(given, host, port))
-    raise typer.Exit(watch(run, runs, who=who, key=key, light=light))
+    raise typer.Exit(watch(run, runs, who=who, key=key, light=light, images=images))

@@ -9,18 +9,26 @@ from pathlib import Path
 from autoscope.clock import SystemClock
 from autoscope.dashboard.app import Dashboard
 from autoscope.dashboard.attaching import attach
-from autoscope.dashboard.pixels import pixel_widget
+from autoscope.dashboard.pixels import Images, pixel_widget
 from autoscope.dashboard.sight import Onlooker
 from autoscope.dashboard.themes import LIGHT
 from autoscope.errors import PluginError
 
 
-def watch(what: str | None, runs: Path, *, who: str = "", key: Path | None = None, light: bool = False) -> int:
-    """Show a run until somebody leaves; return the exit status; raises what `attach` raises."""
+def watch(
+    what: str | None,
+    runs: Path,
+    *,
+    who: str = "",
+    key: Path | None = None,
+    light: bool = False,
+    images: Images = "auto",
+) -> int:
+    """Show a run until somebody leaves; return the exit status; raises what `attach` and `pixel_widget` raise."""
     attached = attach(what, runs, who=who, key=key)
     onlooker = Onlooker(attached.source, SystemClock().now_s, attached.maps)
     app = Dashboard(onlooker, attached.steersman)
-    app.pixels = pixel_widget()
+    app.pixels = pixel_widget(images)
     if light:
         app.theme = LIGHT.name
     app.run()

@@ -14,6 +14,7 @@ from autoscope.dashboard.widgets.frame_view import FrameView
 from autoscope.dashboard.widgets.instrument_panel import InstrumentPanel
 from autoscope.dashboard.widgets.learning_chart import LearningChart
 from autoscope.dashboard.widgets.overview_map import OverviewMap
+from autoscope.dashboard.widgets.pixel_view import PixelView
 from autoscope.dashboard.widgets.spectrum_view import SpectrumView
 
 
@@ -29,7 +30,7 @@ class OverviewScreen(RunScreen):
                     yield LearningChart(id="learning")
                     yield CalibrationChart(id="calibration")
             with Vertical(id="middle"):
-                yield FrameView(id="frame")
+                yield PixelView(self.dashboard.pixels) if self.dashboard.pixels else FrameView(id="frame")
                 yield InstrumentPanel(id="instrument")
             with Vertical(id="right"):
                 yield BudgetPanel(id="budget")
