@@ -24,23 +24,25 @@ from autoscope.exposure import electrons
 from autoscope.protocols import JsonValue
 from autoscope.records import Decision, Finish, Result, Scan, SetOptics, SpectrumImage, View
 from autoscope.surrogates.features import FeatureTable, describe, describe_place
+from autoscope.wishes import Wishes
 from policies.field import MAX_TRIES, MAX_VALUELESS, OVERVIEW, unaffordable
 from policies.imaging_acts import (
     Look,
     Optics,
     Options,
     Writer,
+    carried_out,
     exposures_now,
     field_act,
     fluence_of,
     foretold_z,
     look_time_s,
     looked_at,
-    nothing_takeable,
     reached,
     refocus,
     say,
     sha256,
+    why_nothing,
 )
 from policies.imaging_belief import Belief, Inputs, Learnt, learn
 from policies.imaging_config import GROWTH, SIGNIFICANT, ImagingConfig
@@ -50,6 +52,7 @@ from policies.imaging_model import Estimate, Looks
 from policies.imaging_survey import summed_value, survey_places, survey_values
 from policies.imaging_worth import Foreseen, worth
 from policies.pixels import Indices, PixelGrid, image_from_plain, image_to_plain
+from policies.wanted import wanted
 
 Array = NDArray[np.float64]
 
@@ -74,6 +77,7 @@ class ImagingPolicy:
 
     checkpointed: ClassVar[bool] = True
     """Its state is all that it knows: see `autoscope.protocols.Checkpointed`."""
+    follows: ClassVar[frozenset[str]] = frozenset({"excluded", "pinned", "within", "dwell_s"})
 
     class Config(ImagingConfig):
         """Settings."""
@@ -81,7 +85,7 @@ class ImagingPolicy:
     def __init__(self, config: Config, *, rng: np.random.Generator) -> None:
         self.config = config
         self._root_ = int(rng.integers(2**63))
-        self._told_ = self._overview_tries_ = self._survey_tries_ = self._valueless_ = 0
+        self._told_ = self._overview_tries_ = self._survey_tries_ = self._valueless_ = self._epoch_ = self._judged_ = 0
         self._grid_: PixelGrid | None = None
         self._image_: Array | None = None
         self._dose_ = ReceivedDose(config.exposed_m)
@@ -91,7 +95,6 @@ class ImagingPolicy:
         self._refused_: dict[str, int] = {}
         self._optics_ = Optics()
         self._forecasts_: list[float] = []
-        self._epoch_ = self._judged_ = 0
 
     # --- the decision -------------------------------------------------------------------------------
 
@@ -117,15 +120,16 @@ class ImagingPolicy:
             return field_act(action, SURVEY, reason, view)
         if self._valueless_ >= MAX_VALUELESS and not self._pixels:
             return Finish(reason=f"No spectrum gave a value of {self.config.target!r}: check the name of the target.")
-        if not exposures_now(self.config, view):
-            return Finish(reason=nothing_takeable(self.config.dwells_s, view.capabilities))
         options = self._options(view)
         if not options.allowed.any():
-            return Finish(reason="Every candidate has received all the dose it may, is being measured or was given up.")
+            return Finish(reason=why_nothing(options, self.config.dwells_s, view.capabilities))
         rng = stream(self._root_, f"decision {self._told_ + len(view.pending)}")
         if len(self._pixels) < self.config.initial:
-            return self._initial(options, view, rng)
-        return self._modelled(options, view, rng)
+            return carried_out(self._initial(options, view, rng), options, view)
+        return carried_out(self._modelled(options, view, rng), options, view)
+
+    def check_wishes(self, wishes: Wishes) -> None:
+        """Return where it can follow these wishes: it follows all those that it names."""
 
     def _options(self, view: View) -> Options:
         config, timing, every = self.config, view.capabilities.timing, exposures_now(self.config, view)
@@ -139,13 +143,15 @@ class ImagingPolicy:
         area = np.array([self._footprints.side_m(blur) ** 2 for blur in blurs])
         before = self._received(self._candidates)[:, None]
         allowed = within_bound(dose, before, area, config.dose_share * config.critical)
+        closed, sent = wanted(view, self._known_grid(), self._candidates, self._closed(view))
         inside = fits_inside(self._candidates, self._known_grid().scan, [e.binning for e in exposures])
         return Options(
             exposures,
             blurs,
             Price(config.per, config.second_worth_e).of(dose, time),
             useful_electrons(dose, before, area, config.critical),
-            allowed & ~self._closed(view)[:, None] & inside,
+            allowed & ~closed[:, None] & inside,
+            sent,
         )
 
     def _refused(self, setting: Any) -> bool:
@@ -184,7 +190,7 @@ class ImagingPolicy:
         mean_rate = float(self._looks.mean_rate)
         foreseen = Foreseen(self._belief, self._learnt.noise, options.useful_e, options.blurs, mean_rate)
         found = worth(foreseen, self.config.wanted, options.allowed, self._references)
-        if found.done is not None:
+        if found.done is not None and not options.sent:
             return Finish(reason=found.done)
         chosen = best_look(found.values, options.cost, options.allowed, rng, self.config.patience)
         others: list[Look] = other_looks(found.values, options.cost, options.allowed, chosen, SAME, ELSEWHERE)

@@ -17,6 +17,7 @@ from autoscope.records import (
     Candidate,
     Capabilities,
     Decision,
+    Finish,
     Measure,
     Result,
     Scan,
@@ -44,6 +45,8 @@ class Options:
     cost: Array
     useful_e: Array
     allowed: NDArray[np.bool_]
+    sent: bool = False
+    """Whether only places are left open that somebody sent it to."""
 
 
 @dataclass(frozen=True)
@@ -110,10 +113,18 @@ def say(exposure: Exposure) -> str:
 
 
 def exposures_now(config: ImagingConfig, view: View) -> tuple[Exposure, ...]:
-    """Return what may be chosen from: every exposure wanted whose dwell time at a pixel the instrument takes."""
+    """Return what may be chosen from: every exposure wanted whose dwell time at a pixel the instrument takes.
+
+    A dwell time that somebody ordered replaces those configured, unless the instrument does not take it.
+    """
+    ordered = view.wishes.dwell_s
+    return (_exposures((ordered,), config, view) if ordered else ()) or _exposures(config.dwells_s, config, view)
+
+
+def _exposures(dwells_s: tuple[float, ...], config: ImagingConfig, view: View) -> tuple[Exposure, ...]:
     can, currents = view.capabilities, config.currents_a or (view.state.beam_current_a,)
     sums = "spectrum_image" in can.actions
-    every = ladder(config.dwells_s, currents, config.defoci_m, config.binnings if sums else (1,))
+    every = ladder(dwells_s, currents, config.defoci_m, config.binnings if sums else (1,))
     allowed, among = can.ranges.get("dwell_s"), can.choices.get("dwell_s")
 
     def fits(exposure: Exposure) -> bool:
@@ -124,13 +135,22 @@ def exposures_now(config: ImagingConfig, view: View) -> tuple[Exposure, ...]:
     return tuple(exposure for exposure in every if fits(exposure))
 
 
-def nothing_takeable(dwells_s: tuple[float, ...], can: Capabilities) -> str:
-    """Return why no look is possible: the dwell times wanted, those that the instrument takes, and what to do."""
+def carried_out(decision: Decision | Finish, options: Options, view: View) -> Decision | Finish:
+    """Return a decision that names the order it carries out, if it is the look that somebody sent it to."""
+    if isinstance(decision, Finish) or not options.sent or isinstance(decision.action, SetOptics):
+        return decision
+    return decision.replace(order=view.wishes.sent)
+
+
+def why_nothing(options: Options, dwells_s: tuple[float, ...], can: Capabilities) -> str:
+    """Return why no look is possible: all is measured, or no dwell time wanted is one that the instrument takes."""
+    if options.exposures:
+        return "Every candidate has received all the dose it may, is excluded, being measured or was given up."
     among, allowed = can.choices.get("dwell_s"), can.ranges.get("dwell_s")
     wanted = ", ".join(f"{dwell_s:.3g} s" for dwell_s in dwells_s)
     takes = ", ".join(f"{dwell_s:.3g} s" for dwell_s in among) if among else ""
     takes = takes or (f"{allowed.low:.3g} s to {allowed.high:.3g} s" if allowed else "none")
-    return f"The instrument takes no dwell of {wanted}; it takes {takes}: set policy.options.dwells."
+    return f"The instrument takes no look with a dwell of {wanted}; it takes {takes}: set policy.options.dwells."
 
 
 def look_act(exposure: Exposure, grid: PixelGrid, pixel: int, signals: tuple[str, ...]) -> Measure | SpectrumImage:

@@ -42,12 +42,15 @@ def pixel_widget(images: Images = "auto") -> type[Any] | None:
             return None
         remedy = "pip install 'autoscope[terminal-images]'"
         raise PluginError("textual-image is not installed", where="--images", value=images, remedy=remedy) from error
-    if images == "auto":
-        images = {renderable.SixelImage: "sixel", renderable.TGPImage: "kitty"}.get(renderable.Image, "blocks")
-        if images == "blocks" or (images == "kitty" and not keeps_images_in_place(_terminal())):
-            return None
-    chosen: type[Any] = widget.SixelImage if images == "sixel" else widget.TGPImage
-    return chosen
+    widgets: dict[str, type[Any]] = {"sixel": widget.SixelImage, "kitty": widget.TGPImage}
+    return widgets.get(_by_itself(renderable) if images == "auto" else images)
+
+
+def _by_itself(renderable: Any) -> str:
+    """Return what the terminal can."""
+    if renderable.Image is renderable.SixelImage:
+        return "sixel"
+    return "kitty" if renderable.Image is renderable.TGPImage and keeps_images_in_place(_terminal()) else "blocks"
 
 
 def keeps_images_in_place(terminal: str) -> bool:

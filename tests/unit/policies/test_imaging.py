@@ -31,8 +31,9 @@ from autoscope.records import (
     SpectrumSignal,
     View,
 )
+from autoscope.wishes import Disc, Rectangle, Wishes
 from policies.imaging import ImagingPolicy
-from policies.imaging_acts import Optics
+from policies.imaging_acts import Optics, exposures_now
 from policies.imaging_footprint import (
     STENCIL_WEIGHTS,
     disc_radius_m,
@@ -448,3 +449,48 @@ def test_binning_needs_a_scalarizer_and_a_single_pixel_to_choose():
     for wrong in ({"scalarizer": None}, {"binnings": (3,)}, {"binnings": (1, 3, 3)}, {"binnings": (1, 99)}):
         with pytest.raises(ValueError, match="binnings"):
             summing(**wrong)
+
+
+# --- what people want --------------------------------------------------------------------------------
+
+
+def steered(world, policy, wishes, steps):
+    """Return the decisions under wishes that stand from the first to the last."""
+    decisions = []
+    for _ in range(steps):
+        decision = policy.ask(world.view().replace(wishes=wishes))
+        if isinstance(decision, Finish):
+            break
+        decisions.append(decision)
+        policy.tell(decision, world.do(decision.action))
+    return decisions
+
+
+@pytest.mark.parametrize("heed", ["excluded", "pinned", "within"])
+def test_looks_are_taken_where_people_want_them(heed):
+    world, half = Counting(particles()), Rectangle(x_m=(-1e-6, -15e-9), y_m=(-1e-6, 1e-6))
+    wishes = Wishes(**{heed: half if heed == "within" else (half,)}, sent="order-1" if heed == "within" else "")
+    looks = measured(steered(world, make(), wishes, 25))
+    left = [look.action.x_m < 0.0 for look in looks]
+    assert len(looks) > 15
+    assert not any(left) if heed == "excluded" else all(left)
+    assert all(look.order == wishes.sent for look in looks)
+
+
+def test_an_ordered_dwell_replaces_those_configured_where_the_instrument_takes_it():
+    world = Counting(particles())
+    looks = measured(steered(world, make(), Wishes(dwell_s=0.02), 12))
+    assert {look.action.dwell_s for look in looks} == {0.02}
+    refusing = world.view().capabilities.replace(choices={"dwell_s": (0.01, 0.1)})
+    view = world.view().replace(wishes=Wishes(dwell_s=0.02), capabilities=refusing)
+    assert {e.dwell_s for e in exposures_now(make().config, view)} == {0.01, 0.1}
+
+
+def test_a_place_somebody_sends_it_to_is_measured_although_the_search_is_done():
+    world, policy = Counting(particles()), make(precision=0.3)
+    decisions = world.run(policy, 300)
+    assert isinstance(decisions[-1], Finish)
+    there = Wishes(within=Disc(x_m=0.0, y_m=0.0), sent="order-1")
+    decision = policy.ask(world.view().replace(wishes=there))
+    assert decision.order == "order-1"
+    assert abs(decision.action.x_m) <= PITCH_M
