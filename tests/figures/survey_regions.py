@@ -21,6 +21,7 @@ from autoscope.perception.few_shot import FewShot
 from autoscope.perception.proposals import FEATURES, ProposalConfig, describe, novelty, standardised
 from autoscope.perception.regions import ParticleConfig, find_particles
 from autoscope.records import Axis, Frame, FrameMeta
+from tests.figures.arena.sets import arena_set, names
 from tests.figures.figure import Figure
 from tests.figures.learning import ROOT
 
@@ -29,6 +30,8 @@ SETS = ("eds_stem_sio2_128x128", "eels_cuzn_coreloss", "eels_nanocubes_dkl_scala
 """Those whose image is independent of the spectra."""
 PATCHES_ACROSS = 16
 """Along the shorter side."""
+MAPS = {"JEOL": "JEOL Fe K", "P45": "P45 Al K, which the image does not show"}
+"""Those of ``make data``, by their names in the arena; their truth is the measured map smoothed by one pixel."""
 EXAMPLES = 3
 """Of each kind, as an operator would click."""
 SEEDS = 20
@@ -51,6 +54,13 @@ def figures(slow: bool) -> Iterator[Figure]:
         path = SHARED / f"{name}.npz"
         if path.exists():
             yield from _of_map(name, *_read(path))
+    for name, what in MAPS.items():
+        if name in names():
+            stored = arena_set(name)
+            image = np.asarray(stored.data.image, dtype=np.float64)
+            yield from _of_map(what.split(",")[0].replace(" ", "_"), image, stored.truth > threshold_otsu(stored.truth))
+        else:
+            yield Figure(f"regions_{name}", None, "", "", None, 0, f"no {what}: make data")
     if not any((SHARED / f"{name}.npz").exists() for name in SETS):
         yield Figure("regions", None, "", "", None, 0, f"no maps in {SHARED}: set AUTOSCOPE_DATA")
 
