@@ -145,7 +145,10 @@ class Capabilities(Value):
 
     def signal(self, name: str) -> SpectrumSignal | None:
         """Return the spectrum signal of that name, or None."""
-        return next((s for s in self.signals if s.name == name), None)
+        for signal in self.signals:  # a loop: this is asked several times at every act
+            if signal.name == name:
+                return signal
+        return None
 
 
 @dataclass(frozen=True)

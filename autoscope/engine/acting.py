@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 from autoscope.engine.assemble import Job
@@ -27,7 +27,7 @@ class Span:
 
     def until(self, ended_s: float) -> Span:
         """Return the span with its end."""
-        return replace(self, ended_s=ended_s)
+        return Span(self.begun_s, ended_s)
 
     def plain(self) -> dict[str, float | None]:
         """Return the span as fields of an outcome."""

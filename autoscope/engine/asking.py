@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from autoscope.engine.events import Ended, RunStatus
 from autoscope.engine.standing import Standing
@@ -14,23 +14,62 @@ from autoscope.records import Action, Budget, Capabilities, Decision, Finish, Mi
 from autoscope.wishes import NO_WISHES
 
 
-@dataclass(frozen=True)
 class Evidence:
     """How many outcomes a policy has been told, and a digest of all of them in their order.
 
-    Two runs whose digests agree have told their policies the same actions, states, values and frames.
+    Two runs whose digests agree have told their policies the same actions, states, values and frames. The digest is
+    made when it is first asked for: a journal that is written as it goes asks at each step, one in memory may never.
+
+    Parameters
+    ----------
+    told : int
+        How many outcomes.
+    sha256 : str
+        Digest of them; empty where there were none.
     """
 
-    told: int = 0
-    sha256: str = ""
+    __slots__ = ("_last", "_sha256", "told")
 
-    def with_(self, decision: Decision, outcome: Outcome) -> Evidence:
+    def __init__(self, told: int = 0, sha256: str = "") -> None:
+        self.told, self._sha256 = told, sha256
+        self._last: tuple[Self, Decision, Outcome] | None = None
+        """What came before and what came last, as long as there is no digest of it."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Evidence) and (self.told, self.sha256) == (other.told, other.sha256)
+
+    def __hash__(self) -> int:
+        return hash((self.told, self.sha256))
+
+    def __repr__(self) -> str:
+        return f"Evidence(told={self.told}, sha256={self.sha256!r})"
+
+    def with_(self, decision: Decision, outcome: Outcome) -> Self:
         """Return the evidence after one more outcome."""
-        why = decision.model_dump(mode="json", include={"action", "purpose", "target"})
-        what = outcome.model_dump(mode="json", include={"status", "state_before", "state", "values", "fault"})
-        frames = [frame.sha256 for frame in outcome.frames]
-        text = canonical([self.sha256, why, what, frames], is_plain=True)
-        return Evidence(self.told + 1, hashlib.sha256(text.encode("utf-8")).hexdigest())
+        after = type(self)(self.told + 1)
+        after._last = (self, decision, outcome)
+        return after
+
+    @property
+    def sha256(self) -> str:
+        """Digest of all outcomes in their order."""
+        undigested, at = [self], self
+        while (last := at._last) is not None:
+            at = last[0]
+            undigested.append(at)
+        for one in reversed(undigested):
+            if (last := one._last) is not None:  # another thread may just have done it
+                one._sha256 = _digest(last[0]._sha256, last[1], last[2])
+                one._last = None
+        return self._sha256
+
+
+def _digest(before: str, decision: Decision, outcome: Outcome) -> str:
+    why = decision.model_dump(mode="json", include={"action", "purpose", "target"})
+    what = outcome.model_dump(mode="json", include={"status", "state_before", "state", "values", "fault"})
+    frames = [frame.sha256 for frame in outcome.frames]
+    text = canonical([before, why, what, frames], is_plain=True)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -94,7 +133,8 @@ class Answer:
 
     what: Decision | Finish
     latency_s: float
-    asked: Asked
+    asked: Callable[[], Asked]
+    """Makes the question as it is written down."""
 
     def decision(self) -> Decision:
         """Return the decision.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 from collections.abc import Callable, Mapping
@@ -25,7 +26,7 @@ from autoscope.engine.suspenders import Suspenders
 from autoscope.errors import LimitExceeded, PluginError
 from autoscope.exposure import Cost, predict
 from autoscope.guard import AreaDose, Guard, Spending
-from autoscope.journal import Recorder
+from autoscope.journal import Later, Recorder
 from autoscope.records import (
     Act,
     Action,
@@ -210,10 +211,10 @@ class Desk:
             spent = (self.elapsed_s(), self.dose_e(state), step, self.data_bytes)
         else:
             spent = (time_s, state.dose_e - self._start_dose_e, step, self.data_bytes + pending_bytes)
-        reason = self._spending.exhausted(*spent)
-        if reason:
+        left = self._spending.left(*spent)
+        if reason := self._spending.over(left, spent[0]):
             raise Ended(RunStatus.COMPLETED, reason)
-        return self._with_area(self._spending.left(*spent), state)
+        return self._with_area(left, state)
 
     def _with_area(self, left: Budget, state: MicroscopeState) -> Budget:
         return left if self._area is None else left.replace(area=self._area.left(state))
@@ -288,7 +289,7 @@ class Desk:
             raise PluginError(
                 "a policy must answer Decision or Finish", where="policy.ask", value=type(answer).__name__
             )
-        return Answer(answer, latency_s, Asked.of(view, self.evidence, self.act_id))
+        return Answer(answer, latency_s, functools.partial(Asked.of, view, self.evidence, self.act_id))
 
     def permit(self, action: Action, state: MicroscopeState, left: Budget) -> Cost:
         """Return what an action will cost, if guard and people permit it.
@@ -305,7 +306,8 @@ class Desk:
 
     def leave_unused(self, answer: Answer) -> None:
         """Write down that a policy was asked and nothing came of its answer."""
-        self.recorder.append("question", answer.asked.plain(), step=answer.asked.view["step"])
+        asked = answer.asked()
+        self.recorder.append("question", asked.plain(), step=asked.view["step"])
 
     def spend_decision_time(self, passed_s: float = 0.0) -> None:
         """Let the simulated clock pass what deciding is declared to cost, less what has passed meanwhile."""
@@ -320,7 +322,7 @@ class Desk:
         body: dict[str, Any] = {"act_id": act.act_id, "decision": decision, "cost": cost}
         body["latency_s"] = round(latency_s, 6)
         if answer is not None:
-            body["asked"] = answer.asked.plain()
+            body["asked"] = Later(lambda: answer.asked().plain())
         self.recorder.append("intent", body, step=step)
         self.decided = step + 1
         if decision.order:

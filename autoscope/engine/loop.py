@@ -329,13 +329,13 @@ class Engine:
         self._recorder.append("outcome", result.outcome, step=intent.step)
         if preparing is not None:
             preparing.result()
-        self._calls.submit(lambda: desk.tell(intent, result)).result()
+        self._calls.call(lambda: desk.tell(intent, result))
         if (ended := desk.count(intent, result.outcome, left)) is not None:
             raise ended
 
     def _decide(self, desk: Desk, state: MicroscopeState, left: Budget) -> tuple[Decision, Answer | None]:
         view = desk.view(desk.steps, state, left)
-        answer = self._calls.submit(lambda: desk.ask(view)).result()
+        answer = self._calls.call(lambda: desk.ask(view))
         desk.spend_decision_time()
         done = settled(desk, answer, view)
         if done is answer.what:

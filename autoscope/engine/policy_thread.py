@@ -17,6 +17,9 @@ class Calls(Protocol):
     def submit(self, call: Callable[[], T]) -> Future[T]:
         """Hand in a call; the future holds what it returned or raised."""
 
+    def call(self, call: Callable[[], T]) -> T:
+        """Return what a call returned, or raise what it raised."""
+
     def close(self) -> None:
         """Take no more calls, and return when the last one is done; an interrupt lets go of it instead."""
 
@@ -32,6 +35,10 @@ class InLine:
         except Exception as error:
             future.set_exception(error)
         return future
+
+    def call(self, call: Callable[[], T]) -> T:
+        """Run a call now."""
+        return call()
 
     def close(self) -> None:
         """Do nothing: all is done."""
@@ -53,6 +60,10 @@ class PolicyThread:
         future: Future[T] = Future()
         self._waiting.put((call, future))
         return future
+
+    def call(self, call: Callable[[], T]) -> T:
+        """Put a call at the end of the line, and wait for it."""
+        return self.submit(call).result()
 
     def close(self) -> None:
         """Return when all calls handed in are done; an interrupt meanwhile lets go of them."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from types import TracebackType
 
 from autoscope.clock import SimClock
 from autoscope.engine.assemble import Job
@@ -43,14 +43,9 @@ class Urgency:
             self._ended[order.id] = (act_id, f"aborted by {order.who}: {order.why or 'no reason given'}")
         self._job.environment.make_safe()
 
-    @contextmanager
-    def running(self, act_id: str) -> Iterator[None]:
-        """Say which act is running."""
-        self._act = act_id
-        try:
-            yield
-        finally:
-            self._act = ""
+    def running(self, act_id: str) -> AbstractContextManager[None]:
+        """Say which act is running, as long as the context lasts."""
+        return _Running(self, act_id)
 
     def ended(self, order: str) -> str:
         """Return the act that an order has ended; empty where none was running."""
@@ -59,3 +54,20 @@ class Urgency:
     def overruled(self, act_id: str) -> Overruled | None:
         """Return the error of an act that was ended by an order, or None where no order ended it."""
         return next((Overruled(why) for ended, why in self._ended.values() if ended == act_id), None)
+
+
+class _Running(AbstractContextManager[None]):
+    """Holds the name of the act; a class, because a generator at every act costs more than what it does."""
+
+    __slots__ = ("_act_id", "_urgency")
+
+    def __init__(self, urgency: Urgency, act_id: str) -> None:
+        self._urgency, self._act_id = urgency, act_id
+
+    def __enter__(self) -> None:
+        self._urgency._act = self._act_id
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._urgency._act = ""

@@ -6,7 +6,7 @@ A spectrum of a short dwell may honestly hold few counts or none, so only images
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -77,9 +77,9 @@ def measure(frame: Frame, saturated_limit: float, *, is_image: bool) -> dict[str
     """
     data = frame.data
     with np.errstate(all="ignore"):  # what overflows here is rejected below
-        low, high = float(data.min()), float(data.max())
-        mean = float(data.mean(dtype=np.float64))
-        std = math.sqrt(sum(float(np.square(row - mean).sum()) for row in _rows(data)) / data.size)
+        low, high = float(np.minimum.reduce(data, axis=None)), float(np.maximum.reduce(data, axis=None))
+        mean = float(np.add.reduce(data, axis=None, dtype=np.float64)) / data.size
+        std = math.sqrt(sum(float(np.add.reduce(np.square(row - mean), axis=None)) for row in _rows(data)) / data.size)
     if not math.isfinite(low) or not math.isfinite(high):  # min and max pass NaN on
         bad = int(np.count_nonzero(~np.isfinite(data)))
         raise _rejected(frame, "holds NaN or infinity", f"{bad} of {data.size} values", "none")
@@ -128,17 +128,22 @@ def snr_estimate(data: Array, mean: float) -> float:
         lines = plane[:-2] - 2.0 * plane[1:-1] + plane[2:]
         differences, gain = lines[:, :-2] - 2.0 * lines[:, 1:-1] + lines[:, 2:], 6.0
     elif plane.size >= 3:
-        differences, gain = np.diff(plane.ravel(), 2), math.sqrt(6.0)
+        line = plane.ravel()
+        steps = line[1:] - line[:-1]
+        differences, gain = steps[1:] - steps[:-1], math.sqrt(6.0)
     else:
         return 0.0
     # the mean magnitude of normal noise is sqrt(2 / pi) of its standard deviation
-    noise = math.sqrt(math.pi / 2.0) * float(np.abs(differences).mean()) / gain
+    magnitude = float(np.add.reduce(np.abs(differences), axis=None)) / differences.size
+    noise = math.sqrt(math.pi / 2.0) * magnitude / gain
     return max(mean, 0.0) / max(noise, mean / BEST_SNR, 1e-300)
 
 
-def _rows(data: Array) -> Iterator[Array]:
-    """Yield the data in parts, so that a spectrum image is never held in memory as float64."""
-    yield from (np.asarray(row, np.float64) for row in np.atleast_2d(data))
+def _rows(data: Array) -> Iterable[Array]:
+    """Return the data in parts, so that a spectrum image is never held in memory as float64."""
+    if data.ndim < 2:
+        return (np.asarray(data, np.float64),)
+    return (np.asarray(row, np.float64) for row in data)
 
 
 def _require_variation(frame: Frame, low: float, high: float) -> None:

@@ -71,7 +71,10 @@ class Spending:
 
     def exhausted(self, now_s: float, dose_e: float, steps: int, data_bytes: int = 0) -> str | None:
         """Return why nothing more can be done, as a phrase; None while there is something left of everything."""
-        left = self.left(now_s, dose_e, steps, data_bytes)
+        return self.over(self.left(now_s, dose_e, steps, data_bytes), now_s)
+
+    def over(self, left: Budget, now_s: float) -> str | None:
+        """Return why nothing more can be done where so much is left now; see `exhausted`."""
         if left.time_s == 0.0 and now_s >= self._deadline_s:
             return f"it had to finish by {self._budget.finish_by}"
         if left.time_s == 0.0:

@@ -6,7 +6,7 @@ written; `verify` proves that nothing in it was altered. The bytes are described
 
 from autoscope.journal.annotation import Annotation, corrected
 from autoscope.journal.audit import Problem
-from autoscope.journal.chain import KINDS, Record, RecordKind
+from autoscope.journal.chain import KINDS, Later, Record, RecordKind
 from autoscope.journal.disk import Disk, LocalDisk
 from autoscope.journal.memory import MemoryJournal
 from autoscope.journal.reader import JournalReader
@@ -21,6 +21,7 @@ __all__ = [
     "Disk",
     "Journal",
     "JournalReader",
+    "Later",
     "LocalDisk",
     "MemoryJournal",
     "Problem",

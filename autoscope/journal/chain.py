@@ -7,7 +7,7 @@ import json
 import math
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -71,8 +71,18 @@ class Record:
     hash: str
 
 
+@dataclass(frozen=True)
+class Later:
+    """A part of a body that is made when the record is written, which a journal in memory may put off.
+
+    What it is made of must not change until then.
+    """
+
+    make: Callable[[], Any]
+
+
 def plain(value: object, where: str = "body") -> Any:
-    """Return a value as JSON-ready plain data; models, tuples and mappings are taken apart.
+    """Return a value as JSON-ready plain data; models, tuples and mappings are taken apart, what is `Later` is made.
 
     Raises
     ------
@@ -88,6 +98,8 @@ def plain(value: object, where: str = "body") -> Any:
         return value
     if isinstance(value, BaseModel):
         return plain(value.model_dump(mode="json"), where)
+    if isinstance(value, Later):
+        return plain(value.make(), where)
     if isinstance(value, Mapping):
         return {_key(k, where): plain(v, f"{where}.{k}") for k, v in value.items()}
     if isinstance(value, (list, tuple)):

@@ -109,9 +109,14 @@ def file_name(frame: Frame, step: int, index: int, attempt: int = 0) -> str:
 
     The step comes first so that a listing is in the order of the run.
     """
-    signal = re.sub(r"[^A-Za-z0-9]+", "-", frame.meta.signal).strip("-") or "frame"
     again = f"-again{attempt}" if attempt else ""
-    return f"{step:06d}-{index:02d}-{signal[:40]}{again}.npy"
+    return f"{step:06d}-{index:02d}-{_in_a_name(frame.meta.signal)}{again}.npy"
+
+
+@functools.lru_cache(maxsize=64)
+def _in_a_name(signal: str) -> str:
+    """Return the name of a signal as it can stand in the name of a file."""
+    return (re.sub(r"[^A-Za-z0-9]+", "-", signal).strip("-") or "frame")[:40]
 
 
 def decode(ref: FrameRef, data: bytes, where: str) -> Frame:

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from autoscope.errors import JournalCorrupt, JournalError
 from autoscope.journal.chain import Record, RecordKind, Row, link, parse
-from autoscope.journal.frames import encode, file_name, refer
+from autoscope.journal.frames import encode, file_name, npy_digest, refer, refer_by_hash
 from autoscope.journal.recorder import Readable
 from autoscope.protocols import Clock
 from autoscope.records import Frame, FrameRef
@@ -65,15 +65,14 @@ class MemoryJournal(Readable):
             The journal is closed, the run has ended, or the frame holds other things than numbers.
         """
         self._refuse_if_over()
-        name = next(
-            n
-            for attempt in range(len(self._names) + 1)
-            if (n := file_name(frame, step, index, attempt)) not in self._names
-        )
+        name, attempt = file_name(frame, step, index), 0
+        while name in self._names:
+            attempt += 1
+            name = file_name(frame, step, index, attempt)
         self._names.add(name)
         if self._keep_frames:
             self._frames[name] = frame
-        return refer(frame, name, encode(frame))
+        return refer_by_hash(frame, name, npy_digest(frame))
 
     def close(self) -> None:
         """End the writing; what was written can still be read."""

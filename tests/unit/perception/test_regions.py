@@ -221,3 +221,22 @@ def test_stabilised_image_has_unit_noise_and_comes_back():
     assert spread[:100].mean() == pytest.approx(1.0, rel=0.1)
     assert spread[-100:].mean() == pytest.approx(1.0, rel=0.1)
     np.testing.assert_allclose(line.restored(scaled, power), smooth, rtol=1e-3)
+
+
+@pytest.mark.filterwarnings("error")
+def test_particles_beside_vacuum_that_is_black_beyond_what_was_digitised_are_found():
+    rng, image, placed = np.random.default_rng(3), np.zeros((SIZE, SIZE)), []
+    image[:, 340:] = 20.0
+    for row, column in ((r, c) for r in range(40, SIZE - 30, 60) for c in (380, 440)):
+        image[row - 12 : row + 13, column - 12 : column + 13] += 40.0 * disc(5.0, 0.3, -0.2)
+        placed.append((row + 0.3, column - 0.2, 5.0))
+    regions = find_particles(image_frame(rng.poisson(image)), ParticleConfig(max_radius_m=20e-9))
+    _, on = found_and_planted(regions, np.array(placed))
+    assert set(on) >= set(range(len(placed)))
+    assert len(regions) <= 1.2 * len(placed)
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_image_of_one_value_has_a_level_line_and_no_particles():
+    assert noise_line(np.full((64, 64), 7.0, dtype=np.float32)).gain == 0.0
+    assert find_particles(image_frame(np.full((64, 64), 7.0)), ParticleConfig()) == ()
