@@ -136,7 +136,7 @@ def snr_estimate(data: Array, mean: float) -> float:
     # the mean magnitude of normal noise is sqrt(2 / pi) of its standard deviation
     magnitude = float(np.add.reduce(np.abs(differences), axis=None)) / differences.size
     noise = math.sqrt(math.pi / 2.0) * magnitude / gain
-    return max(mean, 0.0) / max(noise, mean / BEST_SNR, 1e-300)
+    return float(max(mean, 0.0) / max(noise, mean / BEST_SNR, 1e-300))
 
 
 def _rows(data: Array) -> Iterable[Array]:
