@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ Bytes = NDArray[np.uint8]
 
 VALUE, SPREAD, WORTH, IMAGE = "cividis", "viridis", "magma", "gray"
 """Which map shows what: measured or expected values, uncertainties, acquisition values, images."""
+STORED = (VALUE, SPREAD, WORTH)
+"""The maps in ``colour_maps.npy``, (3, 256, 3)."""
 NEXT = (255, 95, 0)
 """Vermilion: the place that comes next; in none of the maps, and told from them by every kind of colour blindness."""
 OUTLIERS = 1.0
@@ -19,10 +22,11 @@ OUTLIERS = 1.0
 
 @functools.cache
 def table(name: str) -> Bytes:
-    """Return the 256 colours of a map, (256, 3)."""
-    import matplotlib as mpl  # 0.3 s: only where something is drawn
-
-    return np.asarray(np.rint(mpl.colormaps[name](np.arange(256))[:, :3] * 255), dtype=np.uint8)
+    """Return the 256 colours of a map, (256, 3); matplotlib's, kept in a file because importing it takes long."""
+    if name == IMAGE:
+        return np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
+    stored: Bytes = np.load(Path(__file__).with_name("colour_maps.npy"), allow_pickle=False)
+    return stored[STORED.index(name)]
 
 
 def limits(values: NDArray[np.float64], outliers: float = 0.0) -> tuple[float, float]:

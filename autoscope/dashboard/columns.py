@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autoscope.dashboard.skimming import Concluded
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 STATUSES = ("", "open", "done", "overruled", "refused", "rejected", "failed")
 """Status of a step by number; the first: nothing is known of it; ``overruled``: a person did not want it done."""
+OPEN = STATUSES.index("open")
 IN_VAIN = STATUSES.index("refused")
 """From this number on an act came to nothing."""
 MOST_TARGETS = 16
@@ -98,11 +101,35 @@ class StepColumns:
         ValueError
             The step is negative, or so far beyond the last that the record must be damaged.
         """
-        if not 0 <= step <= self._size + FARTHEST:
-            raise ValueError(f"step {step} after step {self._size - 1}")
         self._reach(step)
         for name, number in numbers.items():
             self._held[name][step] = number
+
+    def intend(
+        self, step: int, seq: int, begun_s: float, place_m: tuple[float, float], slot: int, mean: float, std: float,
+        purpose: str,
+    ) -> None:  # fmt: skip
+        """Enter an intent: all that `put` and `put_purpose` would, at once; raises as `put`."""
+        self._reach(step)
+        held, number = self._held, self._numbers.get(purpose)
+        held["intent_seq"][step], held["begun_s"][step], held["status"][step] = seq, begun_s, OPEN
+        held["x_m"][step], held["y_m"][step] = place_m
+        held["slot"][step], held["mean"][step], held["std"][step] = slot, mean, std
+        if number is None:
+            self.put_purpose(step, purpose)
+        else:
+            held["purpose"][step] = number
+
+    def conclude(self, step: int, seq: int, ended_s: float, said: Concluded) -> None:
+        """Enter an outcome: all that `put` and `put_value` would, at once; raises as `put`."""
+        self._reach(step)
+        held = self._held
+        held["outcome_seq"][step], held["ended_s"][step] = seq, ended_s
+        held["status"][step], held["dose_e"][step] = STATUSES.index(said.status), said.dose_e
+        held["slot"][step], held["bytes"][step] = said.slot, said.bytes
+        held["images"][step], held["spectra"][step] = said.images, said.spectra
+        for name, value, std, unit in said.values:
+            self.put_value(step, name, value, std, unit)
 
     def put_purpose(self, step: int, purpose: str) -> None:
         """Set what a step is for."""
@@ -127,7 +154,11 @@ class StepColumns:
         return Steps(**cut, purposes=tuple(self._purposes), values=values, uncertainties=stds, units=dict(self._units))
 
     def _reach(self, step: int) -> None:
-        self._size = max(self._size, step + 1)
+        if 0 <= step < self._size:
+            return
+        if not 0 <= step <= self._size + FARTHEST:
+            raise ValueError(f"step {step} after step {self._size - 1}")
+        self._size = step + 1
         if self._size > self._room:
             self._room = max(self._size, 2 * self._room)
             for held in (self._held, self._values, self._stds):

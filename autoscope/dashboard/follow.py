@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from autoscope.dashboard.columns import STATUSES, StepColumns
+from autoscope.dashboard.columns import StepColumns
 from autoscope.dashboard.model import RunModel
 from autoscope.dashboard.remarks import Remark, remark
 from autoscope.dashboard.skimming import Concluded, Intended, skim_intent, skim_outcome
@@ -46,11 +46,13 @@ class Follower:
         self._columns = StepColumns()
         self._remarks: deque[Remark] = deque(maxlen=REMEMBERED)
         self._header: dict[str, Any] = {}
-        self._state: Mapping[str, Any] = {}
+        self._state: Mapping[str, Any] | bytes = {}
+        self._place_m, self._slot = (0.0, 0.0), 0
         self._ended: Mapping[str, Any] | None = None
         self._wheel = Wheel()
         self._first_s = self._last_s = self._start_dose_e = 0.0
-        self._wall = self._damage = ""
+        self._wall: object = ""
+        self._damage = ""
         self._seq = 0
         self._alive = self._whole = False
         self._since_s = stopwatch()
@@ -85,11 +87,11 @@ class Follower:
             header=self._header,
             steps=self._columns.steps(),
             remarks=tuple(self._remarks),
-            state=self._state,
+            state=self._state_now(),
             wheel=self._wheel,
             first_s=self._first_s,
             last_s=self._last_s,
-            last_wall=self._wall,
+            last_wall=_text(self._wall),
             start_dose_e=self._start_dose_e,
             records=self._seq,
             ended=self._ended,
@@ -98,6 +100,11 @@ class Follower:
             whole=self._whole or bool(self._damage),
             damage=self._damage,
         )
+
+    def _state_now(self) -> Mapping[str, Any]:
+        if isinstance(self._state, bytes):
+            self._state = from_json(self._state)
+        return self._state  # type: ignore[return-value]
 
     def _take(self, rows: Any) -> None:
         checked = len(rows) <= CHECKED_AT_ONCE
@@ -117,34 +124,27 @@ class Follower:
 
     def _take_row(self, raw: RawRow) -> None:
         seq, kind, step, time_s, wall, body = raw[:6]
-        text = unpack(body) if isinstance(body, bytes) else str(body).encode()
-        name = kind.decode() if isinstance(kind, bytes) else str(kind)
+        stored, name = _bytes(body), kind.decode() if isinstance(kind, bytes) else str(kind)
         if name == "annotation":  # written when the run was over, on another clock
-            self._remark(seq, name, step, time_s, wall, text)
+            self._remark(seq, name, step, time_s, wall, unpack(stored))
             return
-        self._last_s, self._wall, self._ended = float(time_s), _text(wall), None  # type: ignore[arg-type]
+        self._last_s, self._wall, self._ended = float(time_s), wall, None  # type: ignore[arg-type]
         if name == "intent":
-            self._intend(int(step), seq, skim_intent(text))  # type: ignore[call-overload, arg-type]
+            self._intend(int(step), seq, skim_intent(unpack(stored)))  # type: ignore[call-overload, arg-type]
         elif name == "outcome":
-            self._conclude(int(step), seq, skim_outcome(text))  # type: ignore[call-overload, arg-type]
+            self._conclude(int(step), seq, skim_outcome(unpack(stored)))  # type: ignore[call-overload, arg-type]
         elif name != "question":
-            self._notice(self._remark(seq, name, step, time_s, wall, text))
+            self._notice(self._remark(seq, name, step, time_s, wall, unpack(stored)))
 
     def _intend(self, step: int, seq: int, said: Intended) -> None:
-        place = _place_m(said.action, self._state)
-        columns = self._columns
-        columns.put(step, begun_s=self._last_s, intent_seq=seq, status=STATUSES.index("open"), mean=said.mean)
-        columns.put(step, std=said.std, slot=int(self._state.get("sample_slot") or 0), x_m=place[0], y_m=place[1])
+        place_m, purpose = _place_m(said.action, self._place_m), said.purpose or str(said.action.get("kind", ""))
+        self._columns.intend(step, seq, self._last_s, place_m, self._slot, said.mean, said.std, purpose)
         self._wheel = self._wheel.decided(said.order)
-        columns.put_purpose(step, said.purpose or str(said.action.get("kind", "")))
 
     def _conclude(self, step: int, seq: int, said: Concluded) -> None:
-        self._state, columns, self._wheel = said.state, self._columns, self._wheel.concluded()
-        columns.put(step, ended_s=self._last_s, outcome_seq=seq, status=STATUSES.index(said.status), bytes=said.bytes)
-        columns.put(step, dose_e=float(said.state.get("dose_e") or 0.0), slot=int(said.state.get("sample_slot") or 0))
-        columns.put(step, images=said.images, spectra=said.spectra)
-        for name, value, std, unit in said.values:
-            columns.put_value(step, name, value, std, unit)
+        self._state, self._place_m, self._slot = said.state, (said.x_m, said.y_m), said.slot
+        self._wheel = self._wheel.concluded()
+        self._columns.conclude(step, seq, self._last_s, said)
 
     def _remark(self, seq: Any, kind: str, step: Any, time_s: Any, wall: Any, text: bytes) -> Remark:
         said = remark(seq, kind, step, float(time_s), _text(wall), from_json(text))
@@ -156,8 +156,10 @@ class Follower:
         body = said.body
         if said.kind == "run_started" and not self._header:
             self._header, self._first_s = dict(body), said.time_s
-            self._state = body.get("state") or {}
-            self._start_dose_e = float(self._state.get("dose_e") or 0.0)
+            state = body.get("state") or {}
+            self._state, self._slot = state, int(state.get("sample_slot") or 0)
+            self._place_m = float(state.get("x_m") or 0.0), float(state.get("y_m") or 0.0)
+            self._start_dose_e = float(state.get("dose_e") or 0.0)
         elif said.kind == "run_resumed":
             self._header |= {"config": body.get("config") or self._header.get("config")}
         elif said.kind == "run_ended":
@@ -168,9 +170,13 @@ def _text(value: object) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _place_m(action: Mapping[str, Any], state: Mapping[str, Any]) -> tuple[float, float]:
-    """Return the stage-frame point an action is about when the stage stands as in ``state``; NaN where it has none."""
-    x_m, y_m = float(state.get("x_m") or 0.0), float(state.get("y_m") or 0.0)
+def _bytes(body: object) -> bytes:
+    return body if isinstance(body, bytes) else str(body).encode()
+
+
+def _place_m(action: Mapping[str, Any], stage_m: tuple[float, float]) -> tuple[float, float]:
+    """Return the stage-frame point an action is about when the stage stands there; NaN where it has none."""
+    x_m, y_m = stage_m
     match action.get("kind"):
         case "measure":
             return x_m + action["x_m"], y_m + action["y_m"]

@@ -12,12 +12,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 _ACTION = re.compile(rb'"action":(\{[^{}]*\})')
 _PREDICTED = re.compile(rb'"predicted_mean":([^,]*),"predicted_std":([^,]*),"purpose":("(?:[^"\\]|\\.)*")')
 _ORDER = re.compile(rb'"order":"([0-9a-f]{32})"')
-_STATE = re.compile(rb'"state":(\{[^{}]*\})')
+_STATE = re.compile(
+    rb'"state":(\{[^{}]*?"dose_e":([^,{}]+),[^{}]*?"sample_slot":(\d+),[^{}]*?"x_m":([^,{}]+),"y_m":([^,{}]+)[^{}]*\})'
+)
+_ONE_VALUE = re.compile(
+    rb'\[\{"name":"([^"\\]*)","scalarizer":"[^"\\]*","std":([^,{}]+),"unit":"([^"\\]*)","value":([^,{}]+)\}\]'
+)
+_NO_FRAMES = b'"frames":[],'
 _STATUS = re.compile(rb'"status":"(\w+)"')
 _OVERRULED = b'"fault":{"error":"Overruled",'
 _VALUES = b'"values":['
@@ -41,7 +47,13 @@ class Concluded:
     """What an outcome says, as far as a picture of the run needs it."""
 
     status: str
-    state: Mapping[str, Any]
+    state: bytes
+    """The instrument's state afterwards, as JSON."""
+    x_m: float
+    y_m: float
+    dose_e: float
+    slot: int
+    """Of the sample holder."""
     values: tuple[tuple[str, float, float, str], ...]
     """Name, value, standard uncertainty and unit of each."""
     bytes: int
@@ -60,13 +72,20 @@ def skim_intent(body: bytes) -> Intended:
     ValueError
         It is no JSON, or no intent.
     """
-    action, predicted = _ACTION.search(body), _PREDICTED.search(body)
+    found = _skimmed_intent(body)
+    return _read_intent(from_json(body)) if found is None else found
+
+
+def _skimmed_intent(text: bytes) -> Intended | None:
+    action = _ACTION.search(text)
+    predicted = _PREDICTED.search(text, action.end()) if action else None
     if action is None or predicted is None:
-        return _read_intent(from_json(body))
+        return None
     mean, std, purpose = predicted.groups()
-    order = _ORDER.search(body)
-    numbers = (_number(from_json(mean)), _number(from_json(std)))
-    return Intended(from_json(action[1]), from_json(purpose), *numbers, order[1].decode("ascii") if order else "")
+    order = _ORDER.search(text, action.end(), predicted.start())
+    word = str(from_json(purpose)) if b"\\" in purpose else purpose[1:-1].decode("utf-8")
+    numbers = (math.nan if number == b"null" else float(number) for number in (mean, std))
+    return Intended(from_json(action[1]), word, *numbers, order[1].decode("ascii") if order else "")
 
 
 def skim_outcome(body: bytes) -> Concluded:
@@ -77,12 +96,24 @@ def skim_outcome(body: bytes) -> Concluded:
     ValueError
         It is no JSON, or no outcome.
     """
-    state, status, at = _STATE.search(body), _STATUS.search(body), body.rfind(_VALUES)
+    state, at = _STATE.search(body), body.rfind(_VALUES)
+    status = _STATUS.search(body, state.end()) if state else None
     if state is None or status is None or at < 0:
         return _read_outcome(from_json(body))
-    values = _values(from_json(body[at + len(_VALUES) - 1 : -1]))
+    text, dose_e, slot, x_m, y_m = state.groups()
     word = "overruled" if _OVERRULED in body else status[1].decode("ascii")
-    return Concluded(word, from_json(state[1]), values, *_counted(_shapes(body)))
+    counted = (0, 0, 0) if _NO_FRAMES in body else _counted(_shapes(body))
+    values = _skimmed_values(body, at + len(_VALUES) - 1)
+    return Concluded(word, text, float(x_m), float(y_m), float(dose_e), int(slot), values, *counted)
+
+
+def _skimmed_values(body: bytes, at: int) -> tuple[tuple[str, float, float, str], ...]:
+    """Return the values of an outcome whose list begins at a place and ends with the body."""
+    one = _ONE_VALUE.fullmatch(body, at, len(body) - 1)
+    if one is None:
+        return _values(from_json(body[at:-1]))
+    name, std, unit, value = one.groups()
+    return ((name.decode("utf-8"), float(value), float(std), unit.decode("utf-8")),)
 
 
 def _read_intent(body: Any) -> Intended:
@@ -99,10 +130,14 @@ def _read_outcome(body: Any) -> Concluded:
     try:
         frames = body.get("frames") or ()
         shapes = [(int(re.sub(r"\D", "", f["dtype"]) or 1), tuple(f["shape"])) for f in frames]
+        state = body["state"]
+        places = (float(state.get(name) or 0.0) for name in ("x_m", "y_m", "dose_e"))
         overruled = (body.get("fault") or {}).get("error") == "Overruled"
         return Concluded(
             "overruled" if overruled else str(body["status"]),
-            body["state"],
+            to_json(state),
+            *places,
+            int(state.get("sample_slot") or 0),
             _values(body.get("values") or ()),
             *_counted(shapes),
         )

@@ -16,11 +16,16 @@ if TYPE_CHECKING:
     from autoscope.dashboard.app import Dashboard
 
 
+GROWN = 8
+"""While a record is read, pictures are drawn again when it is so many times longer than when they were drawn last."""
+
+
 class RunScreen(Screen[None]):
     """A screen that shows the run; only the one on top is kept up to date."""
 
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (160, "-huge")]
     VERTICAL_BREAKPOINTS = [(0, "-low"), (34, "-tall"), (50, "-high")]
+    _drawn_records = 0
     WANTS_MAPS: ClassVar[bool] = False
     """Whether the model's maps are drawn here."""
 
@@ -50,7 +55,10 @@ class RunScreen(Screen[None]):
             self.call_after_refresh(self.show, sight)
 
     def show(self, sight: Sight) -> None:
-        """Show a moment in all panels that can be seen."""
+        """Show a moment in all panels that can be seen; of a long past that is still being read, mostly the status."""
+        records, whole = sight.model.records, sight.model.whole
+        status_only = not whole and records < GROWN * self._drawn_records
+        self._drawn_records = self._drawn_records if status_only else 0 if whole else records
         for panel in self.walk_children():
-            if isinstance(panel, Viewer) and panel.display:
+            if isinstance(panel, Viewer) and panel.display and not (status_only and panel.id != "status"):
                 panel.show(sight)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from autoscope.dashboard.colour import NEXT, VALUE, coloured, limits, table
+from autoscope.dashboard.colour import IMAGE, NEXT, SPREAD, VALUE, WORTH, coloured, limits, table
 from autoscope.dashboard.pixels import pil_image, pixel_widget
 from autoscope.dashboard.plotting import Chart, Series, draw
 from autoscope.dashboard.raster import UPPER, Mark, strips
@@ -125,3 +125,11 @@ def test_images_become_grey_pictures_in_pixels_with_outliers_cut():
 
 def test_without_a_terminal_that_has_pixels_half_blocks_are_used():
     assert pixel_widget() is None  # the tests' output is no terminal
+
+
+@pytest.mark.parametrize("name", [VALUE, SPREAD, WORTH, IMAGE])
+def test_colours_are_those_of_matplotlib(name):
+    import matplotlib as mpl
+
+    expected = np.rint(mpl.colormaps[name](np.arange(256))[:, :3] * 255)
+    np.testing.assert_array_equal(table(name), expected)

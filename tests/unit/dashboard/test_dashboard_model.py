@@ -123,7 +123,8 @@ def test_skimming_an_intent_gives_what_reading_all_of_it_gives(reason, purpose, 
         predicted_std=None if mean is None else 1.0,
         runners_up=tuple(Candidate(action=MoveStage(x_m=1.0), mean=2.0) for _ in range(others)),
     )  # fmt: skip
-    said = skim_intent(canonical({"act_id": "a", "decision": decision, "latency_s": 0.1}).encode())
+    body = canonical({"act_id": "a", "decision": decision, "latency_s": 0.1})
+    said = skim_intent(body.encode())
     assert said.purpose == purpose
     assert said.action == json.loads(action.model_dump_json())
     np.testing.assert_equal(said.mean, math.nan if mean is None else mean)
@@ -144,7 +145,8 @@ def test_skimming_an_outcome_gives_what_reading_all_of_it_gives(name, unit, valu
     ).replace(values=(Scalar(name=name, value=value, std=1.0, unit=unit, scalarizer='"values":['),))
     said = skim_outcome(canonical(outcome).encode())
     assert said.status == status
-    assert said.state["x_m"] == 2e-6
+    assert json.loads(said.state)["x_m"] == 2e-6
+    assert (said.x_m, said.y_m, said.dose_e, said.slot) == (2e-6, 0.0, 5.0, 0)
     assert said.values == ((name, value, 1.0, unit),)
 
 
