@@ -26,7 +26,7 @@ def table(name: str) -> Bytes:
     if name == IMAGE:
         return np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
     stored: Bytes = np.load(Path(__file__).with_name("colour_maps.npy"), allow_pickle=False)
-    return stored[STORED.index(name)]
+    return np.asarray(stored[STORED.index(name)])
 
 
 def limits(values: NDArray[np.float64], outliers: float = 0.0) -> tuple[float, float]:

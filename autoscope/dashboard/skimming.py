@@ -84,8 +84,8 @@ def _skimmed_intent(text: bytes) -> Intended | None:
     mean, std, purpose = predicted.groups()
     order = _ORDER.search(text, action.end(), predicted.start())
     word = str(from_json(purpose)) if b"\\" in purpose else purpose[1:-1].decode("utf-8")
-    numbers = (math.nan if number == b"null" else float(number) for number in (mean, std))
-    return Intended(from_json(action[1]), word, *numbers, order[1].decode("ascii") if order else "")
+    expected, spread = (math.nan if number == b"null" else float(number) for number in (mean, std))
+    return Intended(from_json(action[1]), word, expected, spread, order[1].decode("ascii") if order else "")
 
 
 def skim_outcome(body: bytes) -> Concluded:
@@ -131,12 +131,14 @@ def _read_outcome(body: Any) -> Concluded:
         frames = body.get("frames") or ()
         shapes = [(int(re.sub(r"\D", "", f["dtype"]) or 1), tuple(f["shape"])) for f in frames]
         state = body["state"]
-        places = (float(state.get(name) or 0.0) for name in ("x_m", "y_m", "dose_e"))
+        x_m, y_m, dose_e = (float(state.get(name) or 0.0) for name in ("x_m", "y_m", "dose_e"))
         overruled = (body.get("fault") or {}).get("error") == "Overruled"
         return Concluded(
             "overruled" if overruled else str(body["status"]),
             to_json(state),
-            *places,
+            x_m,
+            y_m,
+            dose_e,
             int(state.get("sample_slot") or 0),
             _values(body.get("values") or ()),
             *_counted(shapes),
