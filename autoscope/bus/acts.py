@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from autoscope.bus import messages as say
 from autoscope.bus.execution import Respond, Running
@@ -18,8 +18,7 @@ READY_S = 60.0
 """How long the first read-back may take."""
 
 
-@dataclass(frozen=True)
-class Peer:
+class Peer(NamedTuple):
     """Who asks: the name of the key and its role, as the authenticator says."""
 
     user: str

@@ -234,7 +234,7 @@ class CurveServer:
             The key was revoked since the connection was made, or the connection has none.
         """
         try:
-            user_id = str(frame.get("User-Id"))
+            user_id: str = frame.get(b"User-Id")
         except zmq.ZMQError:
             raise Unauthenticated("a message came over a connection without a key") from None
         if (entry := self._keyring.by_user_id(user_id)) is None:

@@ -54,15 +54,21 @@ class Caller:
 
     def wait(self, identifier: str, timeout_s: float) -> tuple[Reply, Parts] | None:
         """Return the answer to a request, or None after the timeout; answers to others are counted and dropped."""
-        until_s = self._timer.now_s() + timeout_s
-        while (got := self._transport.receive(self._line, max(until_s - self._timer.now_s(), 0.0))) is not None:
-            try:
-                reply, parts = decode_reply(got)
-            except Refused:
-                continue  # not of this protocol: as good as lost
-            if reply.id == identifier:
-                return reply, parts
-            self.late += 1
+        until_s, left_s = self._timer.now_s() + timeout_s, timeout_s
+        while (got := self._transport.receive(self._line, left_s)) is not None:
+            if (found := self._taken(got, identifier)) is not None:
+                return found
+            left_s = max(until_s - self._timer.now_s(), 0.0)
+        return None
+
+    def _taken(self, got: Parts, identifier: str) -> tuple[Reply, Parts] | None:
+        try:
+            reply, parts = decode_reply(got)
+        except Refused:
+            return None  # not of this protocol: as good as lost
+        if reply.id == identifier:
+            return reply, parts
+        self.late += 1
         return None
 
     def call(self, ask: Ask, timeout_s: float, clock_s: float | None = None) -> tuple[Reply, Parts] | None:

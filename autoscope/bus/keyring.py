@@ -16,7 +16,7 @@ import os
 import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 from pydantic import StringConstraints, ValidationError
 
@@ -101,10 +101,8 @@ def new_entry(name: str, role: str, public: str, made: str) -> Entry:
         raise ConfigError(str(error), where="new key") from None
 
 
-class _Signature(NamedTuple):
-    inode: int
-    size: int
-    changed_ns: int
+_Signature = tuple[int, int, int]
+"""Of a file: inode, bytes, and when it changed, ns."""
 
 
 class Keyring:
@@ -145,7 +143,7 @@ class Keyring:
             status = os.stat(self._name)  # noqa: PTH116  # once a message: twice as fast as Path.stat
         except OSError:
             return None
-        return _Signature(status.st_ino, status.st_size, status.st_mtime_ns)
+        return status.st_ino, status.st_size, status.st_mtime_ns
 
     def refresh(self) -> None:
         """Read the file again if it changed; costs a look at the folder otherwise."""
@@ -176,7 +174,8 @@ class Keyring:
 
     def by_user_id(self, user_id: str) -> Entry | None:
         """Return the entry a connection was let in by, or None where it has been revoked since."""
-        self.refresh()
+        if self._look() != self._signature:  # once a message
+            self.refresh()
         return self._by_user_id.get(user_id)
 
     def entries(self) -> list[Entry]:

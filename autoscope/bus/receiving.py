@@ -7,7 +7,6 @@ from collections.abc import Callable, Container, Sequence
 from autoscope.bus.acts import Peer
 from autoscope.bus.arrays import Buffer
 from autoscope.bus.messages import Answer
-from autoscope.bus.roles import Role
 from autoscope.bus.service import Service
 from autoscope.bus.wire import Parts, decode_request, encode_reply, trouble_of
 from autoscope.errors import BusError, Refused
@@ -28,7 +27,7 @@ VERBS = {
 def take_message(
     service: Service,
     parts: Sequence[Buffer],
-    who: tuple[str, Role],
+    peer: Peer,
     send: Send,
     source: str,
     verbs: Container[str] | None = None,
@@ -38,7 +37,7 @@ def take_message(
 
     Parameters
     ----------
-    who : tuple
+    peer : Peer
         Name and role of the key it came under.
     send : callable
         Takes each answer's parts, perhaps from another thread and perhaps later.
@@ -65,6 +64,6 @@ def take_message(
         respond(trouble_of(refused, "message"), [])
         return
     try:
-        service.handle(request, Peer(*who), respond, source)
+        service.handle(request, peer, respond, source)
     except Exception as error:  # a bug must not end the loop that can still make safe
         respond(trouble_of(BusError(f"the server is broken: {error!r}", where=request.ask.verb)), [])

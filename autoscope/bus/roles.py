@@ -93,7 +93,7 @@ PERMITTED: dict[Role, frozenset[Verb]] = {
 """The verbs of each role, worked out from `DUTIES`."""
 
 
-def may(role: Role, verb: Verb) -> bool:
+def may(role: Role, verb: str) -> bool:
     """Return whether a role may say a verb.
 
     Examples
@@ -104,7 +104,7 @@ def may(role: Role, verb: Verb) -> bool:
     return verb in PERMITTED[role]
 
 
-def require(role: Role, verb: Verb, *, who: str) -> None:
+def require(role: Role, verb: str, *, who: str) -> None:
     """Return where the role may say the verb.
 
     Parameters
@@ -120,7 +120,7 @@ def require(role: Role, verb: Verb, *, who: str) -> None:
     if not may(role, verb):
         roles = ", ".join(r.value for r in Role if may(r, verb))
         raise Refused(
-            f"the role {role.value} may not say {verb.value}",
+            f"the role {role.value} may not say {verb}",
             where=f"key {who}",
             limit=f"permitted to {roles}",
             remedy="Use a key of such a role ('autoscope keys list' on the server shows them)",

@@ -2,8 +2,9 @@
 
 ::
 
-    ask, act, publish    one loop: receive, answer, send what the driver has finished
-    control              a loop of its own, which touches no disk and waits for no driver
+    ask                  a loop of its own, which mostly waits for one thing only and so answers soon
+    act, publish         a loop: answer, send what the driver has finished, keep watch, publish
+    control              a loop of its own, which touches no disk and waits for neither driver nor the other loops
     stream               a thread of its own, for arrays too large for a reply
     driver, safe lines   threads of their own
     watchdog             a process of its own
@@ -11,18 +12,18 @@
 
 from __future__ import annotations
 
-import queue
-import socket as sockets
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import zmq
 
+from autoscope.bus.acts import Peer
 from autoscope.bus.authentication import Context, CurveServer, OpenServer, ServerSecurity, Socket
+from autoscope.bus.desk import TICK_MS, Desk, Send
 from autoscope.bus.driver import Driver, make_instrument, second_line_of
 from autoscope.bus.enrolment import authorized_file, secret_file
 from autoscope.bus.keyring import Keyring
@@ -42,17 +43,11 @@ from autoscope.bus.wire import MAX_REQUEST_BYTES, Parts, encode_event
 from autoscope.chance import stream
 from autoscope.clock import SimClock, SystemClock
 from autoscope.config import ConfigModel
-from autoscope.errors import ConfigError, Unauthenticated
+from autoscope.errors import ConfigError
 from autoscope.protocols import Clock
 
-TICK_MS = 20
-"""How often a loop looks after leases and deadlines when nobody asks for anything."""
-BURST = 64
-"""Requests of one socket taken before the others get their turn."""
-HEADER_PARTS = 3
-"""Identity, magic word, header: what comes after them is arrays, and sent from where it lies."""
-MOST_PARTS = 3
-"""Of a request that are kept: one more than it may have, so that it is refused."""
+LOOPS = ("act", "ask", "control")
+"""Sockets with a loop that answers on a thread of its own; the first one's also publishes and writes down."""
 
 
 @dataclass(frozen=True)
@@ -99,17 +94,14 @@ class Server:
         self._clock: Clock = SystemClock()
         self._refusals = Refusals(tell, self._clock)
         self._context: Context = zmq.Context()
-        self._outgoing: queue.SimpleQueue[tuple[Socket, Parts]] = queue.SimpleQueue()
-        self._waker, self._woken = sockets.socketpair()
-        self._stop = threading.Event()
-        self._turned_s = {"main": 0.0, "control": 0.0}
-        self._published = 0
+        self._stop, self._turn = threading.Event(), threading.Lock()
+        self._turned_s = dict.fromkeys(LOOPS, 0.0)
+        self._ticked_s, self._published = 0.0, 0
         self.watch: Watch | None = None
 
     def stop(self) -> None:
         """Have `run` make safe and return; may be called from a signal handler."""
         self._stop.set()
-        self._wake()
 
     def run(self, ready: Callable[[Service], None] = lambda service: None) -> None:
         """Serve until `stop`, a ``stop`` request, or an error; the instrument is left safe.
@@ -125,8 +117,6 @@ class Server:
         """
         with ExitStack() as stack:
             stack.callback(self._context.destroy, linger=0)
-            stack.callback(self._waker.close)
-            stack.callback(self._woken.close)
             security = self._security(stack)
             bound = self._bind(security)
             streams = StreamServer(self._context, security, self._addresses["stream"], clock=self._clock)
@@ -140,14 +130,16 @@ class Server:
                 self._tell(line)
             stack.callback(service.close)
             self._start_watch(service, stack)
-            control = threading.Thread(target=self._serve_control, args=(bound["control"], security), name="control")
-            control.start()
-            stack.callback(control.join)
+            desks = {name: self._desk(name, bound[name], security, stack) for name in LOOPS}
+            for name, between in (("control", service.watch), ("ask", lambda: None)):
+                thread = threading.Thread(target=self._serve, args=(desks[name], name, between), name=name)
+                thread.start()
+                stack.callback(thread.join)
             stack.callback(self._stop.set)
             if isinstance(security, CurveServer):
                 self._knock(security, bound)
             ready(service)
-            self._serve(bound, security)
+            self._serve(desks["act"], "act", lambda: self._publish(bound, security))
 
     # --- setting up ---------------------------------------------------------------------------------
 
@@ -206,80 +198,33 @@ class Server:
 
     # --- the loops ----------------------------------------------------------------------------------
 
-    def _serve(self, bound: dict[str, Socket], security: ServerSecurity) -> None:
-        """Answer until the end.
+    def _desk(self, name: str, socket: Socket, security: ServerSecurity, stack: ExitStack) -> Desk:
+        """Return the desk of a socket; what is said at *ask* and *act* is answered one after the other."""
+        verbs, turn = VERBS[name], nullcontext() if name == "control" else self._turn
 
-        Waits on the sockets' descriptors, which spares looks at the sockets for each request. A descriptor tells once
-        that something has changed: so a socket is emptied whenever it tells, and after all that others sent on it.
-        """
-        doors, woken = {bound[name].fileno(): name for name in ("ask", "act")}, self._woken.fileno()
-        poller = zmq.Poller()
-        for descriptor in (*doors, woken):
-            poller.register(descriptor, zmq.POLLIN)
-        self._woken.setblocking(False)
-        ticked_s, due = 0.0, set(doors)
+        def take(parts: Parts, peer: Peer, send: Send, source: str) -> None:
+            with turn:
+                take_message(self._service, parts, peer, send, source, verbs, self._shelf.lay_out)
+
+        desk = Desk(socket, security, take, self._refusals.note, awaits_others=name == "act")
+        stack.callback(desk.close)
+        return desk
+
+    def _serve(self, desk: Desk, name: str, between: Callable[[], None]) -> None:
+        """Answer at a desk until the end, and do what is to be done between two messages, or when none comes."""
         while not self._stop.is_set() and not self._service.stopping:
-            ready = {descriptor for descriptor, _ in poller.poll(0 if due else TICK_MS)}
-            if woken in ready:
-                with suppress(BlockingIOError):
-                    self._woken.recv(4096)
-            if self._send_finished() or not ready:
-                due.update(doors)
-            ready |= due
-            due = {door for door, name in doors.items() if door in ready and self._take(name, bound[name], security)}
-            self._turned_s["main"] = now_s = self._clock.now_s()
-            if now_s - ticked_s >= TICK_MS / 2e3:
-                ticked_s = now_s
-                self._publish(bound, security)
-        self._send_finished()
-
-    def _serve_control(self, socket: Socket, security: ServerSecurity) -> None:
-        socket.setsockopt(zmq.RCVTIMEO, TICK_MS)
-        while not self._stop.is_set():
-            self._take("control", socket, security, flags=0)
-            self._service.watch()
-            self._turned_s["control"] = self._clock.now_s()
-
-    def _take(self, name: str, socket: Socket, security: ServerSecurity, flags: int = zmq.NOBLOCK) -> bool:
-        """Answer what has come, and return whether there may be more; waits for the first where the flags say so."""
-        for _ in range(BURST):
-            try:
-                first: zmq.Frame = socket.recv(flags, copy=False)
-            except zmq.Again:
-                return False
-            flags, identity, parts = zmq.NOBLOCK, first.bytes, _rest(socket)
-            try:
-                caller = security.caller(first)
-            except Unauthenticated as error:
-                self._refusals.note(str(error.value), f"refused a message: {error}")
-                continue  # not a byte more is looked at
-            send, who = self._sender(socket, identity), (caller.name, caller.role)
-            take_message(self._service, parts, who, send, identity.hex(), VERBS[name], self._shelf.lay_out)
-        return True
-
-    def _sender(self, socket: Socket, identity: bytes) -> Callable[[Parts], None]:
-        home = threading.get_ident()
-
-        def send(parts: Parts) -> None:
-            message: Parts = [identity, *parts]
-            if threading.get_ident() == home:
-                _send(socket, message)
-            else:
-                self._outgoing.put((socket, message))
-                self._wake()
-
-        return send
-
-    def _send_finished(self) -> bool:
-        """Send what other threads have answered, and return whether there was any."""
-        sent = False
-        while not self._outgoing.empty():
-            _send(*self._outgoing.get())
-            sent = True
-        return sent
+            desk.turn()
+            between()
+            self._turned_s[name] = self._clock.now_s()
+        desk.send_finished()
 
     def _publish(self, bound: dict[str, Socket], security: ServerSecurity) -> None:
-        events = self._service.tick()
+        now_s = self._clock.now_s()
+        if now_s - self._ticked_s < TICK_MS / 2e3:
+            return
+        self._ticked_s = now_s
+        with self._turn:
+            events = self._service.tick()
         self._refusals.look()
         if security.generation != self._published:  # somebody was shut out: nobody keeps an old subscription
             self._published = security.generation
@@ -290,24 +235,3 @@ class Server:
         for event in events if "publish" in bound else ():
             with suppress(zmq.Again):
                 bound["publish"].send_multipart(encode_event(event), flags=zmq.NOBLOCK)
-
-    def _wake(self) -> None:
-        with suppress(OSError):
-            self._waker.send(b"1", sockets.MSG_DONTWAIT if hasattr(sockets, "MSG_DONTWAIT") else 0)
-
-
-def _rest(socket: Socket) -> Parts:
-    """Return the parts after the identity, and no more of them than tell whether it is a request."""
-    parts: Parts = []
-    while True:
-        part = socket.recv()
-        if len(parts) < MOST_PARTS:
-            parts.append(part)
-        if not socket.getsockopt(zmq.RCVMORE):
-            return parts
-
-
-def _send(socket: Socket, message: Parts) -> None:
-    """Send an answer, or drop it where nobody is there to take it: whoever asks again gets it from the ledger."""
-    with suppress(zmq.Again, zmq.ZMQError):
-        socket.send_multipart(message, flags=zmq.NOBLOCK, copy=len(message) <= HEADER_PARTS)

@@ -18,7 +18,7 @@ from autoscope.bus.ledger import Ledger
 from autoscope.bus.live import Streams
 from autoscope.bus.overseer import EMERGENCY, Overseer
 from autoscope.bus.recovery import do_again, settle_unanswered, void_unanswered
-from autoscope.bus.roles import Verb, require
+from autoscope.bus.roles import require
 from autoscope.bus.serving import ServeConfig
 from autoscope.bus.wire import trouble_of
 from autoscope.clock import SimClock
@@ -75,6 +75,9 @@ class Service:
             "ledger": self._account, "holder": self._holder, "acquire": self._acquire, "renew": self._renew,
             "release": self._release, "take_over": self._take_over, "abort": self._abort, "make_safe": self._make_safe,
             "emergency_stop": self._emergency_stop, "clear_emergency": self._clear, "stop": self._stop,
+        }  # fmt: skip
+        self._later: dict[str, Callable[[Any, say.Request, Peer, Respond, str], None]] = {
+            "execute": self._execute, "state": self._state, "recall": self._recall,
         }  # fmt: skip
 
     # --- a life -------------------------------------------------------------------------------------
@@ -163,27 +166,32 @@ class Service:
 
         A request that comes twice from one source while its act is under way is answered once when that is over.
         """
-        ask = request.ask
+        ask, verb = request.ask, request.ask.verb  # the word is looked up: asking for the type of a value is slow
         try:
-            require(peer.role, Verb(ask.verb), who=peer.user)
+            require(peer.role, verb, who=peer.user)
         except Refused as error:
             respond(trouble_of(error, "role"), [])
             return
         try:
-            if isinstance(ask, say.Execute):
-                self._overseer.asked_s = self._clock.now_s()
-                self._acts.execute(ask, request, peer, respond, f"{source}/{request.id}")
-            elif isinstance(ask, say.ReadState):
-                self._overseer.asked_s = self._clock.now_s()
-                self._acts.read_state(request.clock_s, respond)
-            elif isinstance(ask, say.Recall):
-                self._acts.recall(ask.act_id, respond)
+            if verb in self._verbs:
+                respond(self._verbs[verb](ask, request, peer), [])
             else:
-                respond(self._verbs[ask.verb](ask, request, peer), [])
+                self._later[verb](ask, request, peer, respond, source)
         except CodedRefusal as coded:
             respond(coded.trouble, [])
         except AutoscopeError as error:
             respond(trouble_of(error), [])
+
+    def _execute(self, ask: say.Execute, request: say.Request, peer: Peer, respond: Respond, source: str) -> None:
+        self._overseer.asked_s = self._clock.now_s()
+        self._acts.execute(ask, request, peer, respond, f"{source}/{request.id}")
+
+    def _state(self, ask: say.ReadState, request: say.Request, peer: Peer, respond: Respond, source: str) -> None:
+        self._overseer.asked_s = self._clock.now_s()
+        self._acts.read_state(request.clock_s, respond)
+
+    def _recall(self, ask: say.Recall, request: say.Request, peer: Peer, respond: Respond, source: str) -> None:
+        self._acts.recall(ask.act_id, respond)
 
     def _hello(self, ask: say.Hello, request: say.Request, peer: Peer) -> say.Answer:
         if ask.replaces is not None and self.lease.drop(ask.replaces):

@@ -36,7 +36,7 @@ class Shelf:
 
     def lay_out(self, answer: Answer, parts: Sequence[Buffer]) -> tuple[Answer, list[Buffer]]:
         """Return an answer whose large arrays are to be fetched, and the parts of the others; on any thread."""
-        if not isinstance(answer, Done) or not parts or not any(_large(frame) for frame in answer.frames):
+        if not parts or not isinstance(answer, Done) or not any(_large(frame) for frame in answer.frames):
             return answer, list(parts)
         frames: list[FrameHeader] = []
         inline: list[Buffer] = []

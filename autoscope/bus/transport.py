@@ -28,6 +28,7 @@ SOCKETS = ("ask", "act", "control", "publish", "stream")
 """Of a server at ``tcp://host:port``: on this port and the next four, in this order."""
 HEARTBEAT_MS = 1000
 SILENCE_MS = 4000
+NOBLOCK, SNDMORE = int(zmq.NOBLOCK), int(zmq.SNDMORE)
 QUEUE = 64
 """Messages that may wait in a socket."""
 CONNECT_MS = 500
@@ -113,6 +114,20 @@ def tune(socket: Socket, *, largest_bytes: int) -> None:
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
 
 
+def send_small(socket: Socket, parts: Sequence[Buffer]) -> None:
+    """Send a message of small parts without waiting; what pyzmq does for any message costs as much as all the rest.
+
+    Raises
+    ------
+    zmq.Again
+        Nobody takes it now.
+    """
+    *first, last = parts
+    for part in first:
+        socket.send(part, NOBLOCK | SNDMORE)
+    socket.send(last, NOBLOCK)
+
+
 class ZmqTransport:
     """The bus over ZeroMQ: one DEALER socket a line, connected from the start, so that nothing urgent waits for it.
 
@@ -129,25 +144,25 @@ class ZmqTransport:
         self._security, self._streams = security or OpenClient(), found["stream"]
         self._fetcher: StreamReceiver | None = None
         self._context: zmq.Context[Socket] = zmq.Context()
-        self._timeouts_ms: dict[Line, int] = {}
+        self._timeouts_s: dict[Line, float] = {}
         self._sockets = {line: self._connected(found["control" if line == "renew" else line]) for line in LINES}
 
     def send(self, line: Line, parts: Sequence[Buffer]) -> None:
         """Queue a message; where nobody takes it in time, it is lost."""
         socket = self._sockets[line]
         try:
-            socket.send_multipart(parts, flags=zmq.NOBLOCK)
+            send_small(socket, parts)
         except zmq.Again:
             if socket.poll(CONNECT_MS, zmq.POLLOUT):
                 with suppress(zmq.Again):
-                    socket.send_multipart(parts, flags=zmq.NOBLOCK)
+                    send_small(socket, parts)
 
     def receive(self, line: Line, timeout_s: float) -> Parts | None:
         """Return the next message of a line, or None after the timeout."""
-        socket, timeout_ms = self._sockets[line], max(math.ceil(timeout_s * 1000), 0)
-        if self._timeouts_ms.get(line) != timeout_ms:  # dearer to set than to compare
-            socket.setsockopt(zmq.RCVTIMEO, timeout_ms)
-            self._timeouts_ms[line] = timeout_ms
+        socket = self._sockets[line]
+        if self._timeouts_s.get(line) != timeout_s:  # dearer to set than to compare
+            socket.setsockopt(zmq.RCVTIMEO, max(math.ceil(timeout_s * 1000), 0))
+            self._timeouts_s[line] = timeout_s
         try:
             return _received(socket)
         except zmq.Again:

@@ -117,10 +117,10 @@ def _decode(model: type[T], parts: Sequence[Buffer], cap: int) -> T:
     magic, header = parts
     if magic != MAGIC:
         raise _malformed("is not a message of this protocol", repr(bytes(memoryview(magic)[:32])), MAGIC.decode())
-    if (nbytes := memoryview(header).nbytes) > cap:
+    if (nbytes := len(header) if type(header) is bytes else memoryview(header).nbytes) > cap:
         raise _malformed("the header is too large", f"{nbytes} bytes", f"{cap} bytes")
     try:
-        value: T = model.__pydantic_validator__.validate_json(bytes(header))
+        value: T = model.__pydantic_validator__.validate_json(header if type(header) is bytes else bytes(header))
     except ValidationError as error:
         raise _malformed(f"the header is not what the protocol says: {_first(error)}", None, None) from error
     return value

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from autoscope.bus.acts import Peer
 from autoscope.bus.arrays import Buffer
 from autoscope.bus.receiving import VERBS, take_message
 from autoscope.bus.roles import Role
@@ -62,10 +63,10 @@ class MemoryTransport:
         if service is None:
             return
         copied = [bytes(part) for part in parts]
-        inbox, who = self._inbox[line], (self._user, self._role)
+        inbox, peer = self._inbox[line], Peer(self._user, self._role)
         verbs = VERBS["control" if line == "renew" else line]
         try:
-            take_message(service, copied, who, lambda reply: inbox.append(list(reply)), "memory", verbs)
+            take_message(service, copied, peer, lambda reply: inbox.append(list(reply)), "memory", verbs)
             service.tick()
         except Crash:
             self.service = None

@@ -27,7 +27,7 @@ from tests.figures.figure import Figure
 from tests.smoke import free_ports
 
 GOAL_RATIO, GOAL_STOP_MS = 1.5, 100.0
-ROUNDS, EACH = 9, 500
+ROUNDS, EACH = 15, 400
 ECHO = """
 import sys, zmq
 from pathlib import Path
@@ -46,6 +46,11 @@ print("ready", flush=True)
 while True:
     socket.send_multipart(socket.recv_multipart())
 """
+PLACES = {
+    "": "cores left to the system",
+    "core_each": "asking on one core, both answering on another",
+    "one_core": "all on one core",
+}
 FLOOD = """
 for _ in range(10**9):
     bus._talk.asking.call(say.ReadLedger(), 1.0)
@@ -55,15 +60,14 @@ for _ in range(10**9):
 
 def figures(slow: bool) -> Iterator[Figure]:
     """Yield the ratios of round trips, without and with keys, and the time to blank."""
-    for name, keyed in (("plain", False), ("curve", True)):
-        yield _round_trip(name, keyed)
-    if hasattr(os, "sched_setaffinity") and len(os.sched_getaffinity(0)) > 1:
+    pinned = hasattr(os, "sched_setaffinity") and len(os.sched_getaffinity(0)) > 1
+    for place in ("core_each", "one_core", "") if pinned else ("",):
         for name, keyed in (("plain", False), ("curve", True)):
-            yield _round_trip(f"{name}_core_each", keyed, apart=True)
+            yield _round_trip(f"{name}_{place}".strip("_"), keyed, place)
     yield from _emergency(2000 if slow else 300)
 
 
-def _round_trip(name: str, keyed: bool, *, apart: bool = False) -> Figure:
+def _round_trip(name: str, keyed: bool, place: str) -> Figure:
     with tempfile.TemporaryDirectory() as folder:
         keys = Path(folder) / "keys"
         security, arguments = _keys(keys) if keyed else (OpenClient(), ())
@@ -75,7 +79,7 @@ def _round_trip(name: str, keyed: bool, *, apart: bool = False) -> Figure:
             try:
                 assert echo.stdout is not None
                 echo.stdout.readline()
-                with _core_each(server.process.pid, echo.pid) if apart else nullcontext():
+                with _pinned(place, server.process.pid, echo.pid) if place else nullcontext():
                     pairs = _compare(server, security, address)
             finally:
                 echo.kill()
@@ -84,24 +88,29 @@ def _round_trip(name: str, keyed: bool, *, apart: bool = False) -> Figure:
     ours_us, raw_us = (float(np.median([pair[k] for pair in pairs])) for k in (0, 1))
     how = f"median of {ROUNDS} rounds of {EACH}, in turn; ours {ours_us:.0f} us, raw {raw_us:.0f} us; ratios "
     how += f"{ratios.min():.2f} to {ratios.max():.2f}; ping against an echo of the same parts"
-    how += "; asking on one core, both answering on another" if apart else ""
+    how += f"; {PLACES[place]}"
     value = float(np.median(ratios))
     goal = f"<= {GOAL_RATIO}"
     return Figure(f"bus_round_trip_{name}", value, "x raw pyzmq", goal, value <= GOAL_RATIO, ROUNDS * EACH, how)
 
 
 @contextmanager
-def _core_each(*answering: int) -> Iterator[None]:
-    """Keep us on one core and those who answer on another, so that the system does not choose anew each time."""
+def _pinned(place: str, *answering: int) -> Iterator[None]:
+    """Keep us and those who answer on cores of our choice, so that the system does not choose anew each time."""
     ours, theirs, *_ = cores = sorted(os.sched_getaffinity(0))
     for process in answering:
-        for thread in Path(f"/proc/{process}/task").iterdir():
-            os.sched_setaffinity(int(thread.name), {theirs})
-    os.sched_setaffinity(0, {ours})
+        _keep(process, theirs if place == "core_each" else ours)
+    _keep(os.getpid(), ours)
     try:
         yield
     finally:
-        os.sched_setaffinity(0, cores)
+        for thread in Path("/proc/self/task").iterdir():
+            os.sched_setaffinity(int(thread.name), cores)
+
+
+def _keep(process: int, core: int) -> None:
+    for thread in Path(f"/proc/{process}/task").iterdir():
+        os.sched_setaffinity(int(thread.name), {core})
 
 
 def _keys(folder: Path) -> tuple[ClientSecurity, tuple[str, ...]]:
