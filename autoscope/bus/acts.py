@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from autoscope.bus import messages as say
 from autoscope.bus.execution import Respond, Running
 from autoscope.bus.ledger import Entry, Ledger, digest_of
 from autoscope.bus.overseer import Overseer
-from autoscope.bus.roles import Role
+from autoscope.bus.roles import Peer
 from autoscope.bus.wire import trouble_of
 from autoscope.errors import AutoscopeError, OutcomeUnknown, Refused
 from autoscope.protocols import Clock, Instrument
@@ -16,13 +14,6 @@ from autoscope.records import Act
 
 READY_S = 60.0
 """How long the first read-back may take."""
-
-
-class Peer(NamedTuple):
-    """Who asks: the name of the key and its role, as the authenticator says."""
-
-    user: str
-    role: Role
 
 
 class CodedRefusal(Exception):

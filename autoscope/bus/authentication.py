@@ -13,14 +13,14 @@ import ipaddress
 import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Protocol, Self
 
 import zmq
 from zmq.utils import z85
 
 from autoscope.bus.keyring import Keyring
 from autoscope.bus.keys import KeyPair, fingerprint
-from autoscope.bus.roles import Role
+from autoscope.bus.roles import Peer, Role
 from autoscope.errors import BusError, ConfigError, Unauthenticated
 
 ZAP_DOMAIN = b"autoscope"
@@ -31,14 +31,8 @@ HANDSHAKE_MS = 3000
 Socket = zmq.Socket[Any]
 Context = zmq.Context[Any]
 OnRefused = Callable[[str, str], None]
-
-
-class Caller(NamedTuple):
-    """Who says something: the name of the key and what it may do."""
-
-    name: str
-    role: Role
-    fingerprint: str = ""
+ANYBODY = Peer("anybody", Role.OPERATOR)
+"""The one caller there is without keys."""
 
 
 class ServerSecurity(Protocol):
@@ -47,7 +41,7 @@ class ServerSecurity(Protocol):
     def bind(self, socket: Socket, endpoint: str) -> str:
         """Guard a socket, bind it, and return the endpoint really bound."""
 
-    def caller(self, frame: zmq.Frame) -> Caller:
+    def caller(self, frame: zmq.Frame) -> Peer:
         """Return who sent a message, from any frame of it.
 
         Raises
@@ -225,7 +219,7 @@ class CurveServer:
         self.protect(socket)
         return _bind(socket, endpoint)
 
-    def caller(self, frame: zmq.Frame) -> Caller:
+    def caller(self, frame: zmq.Frame) -> Peer:
         """Return who sent a message, from any frame of it.
 
         Raises
@@ -237,9 +231,9 @@ class CurveServer:
             user_id: str = frame.get(b"User-Id")
         except zmq.ZMQError:
             raise Unauthenticated("a message came over a connection without a key") from None
-        if (entry := self._keyring.by_user_id(user_id)) is None:
+        if (peer := self._keyring.by_user_id(user_id)) is None:
             raise Unauthenticated("the key of this connection was revoked", value=user_id)
-        return Caller(entry.name, entry.role, user_id.rpartition(" ")[2])
+        return peer
 
 
 class OpenServer:
@@ -269,9 +263,9 @@ class OpenServer:
             )
         return bound
 
-    def caller(self, frame: zmq.Frame) -> Caller:
-        """Return the one caller there is."""
-        return Caller("anybody", Role.OPERATOR)
+    def caller(self, frame: zmq.Frame) -> Peer:
+        """Return `ANYBODY`."""
+        return ANYBODY
 
 
 def is_local(bound: str) -> bool:

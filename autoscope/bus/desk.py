@@ -14,8 +14,8 @@ from contextlib import suppress
 
 import zmq
 
-from autoscope.bus.acts import Peer
 from autoscope.bus.authentication import ServerSecurity, Socket
+from autoscope.bus.roles import Peer
 from autoscope.bus.transport import NOBLOCK, send_small
 from autoscope.bus.wire import Parts
 from autoscope.errors import Unauthenticated
@@ -97,12 +97,12 @@ class Desk:
     def _answer(self, first: zmq.Frame) -> None:
         identity, parts = first.bytes, _rest(self._socket)
         try:
-            caller = self._security.caller(first)
+            peer = self._security.caller(first)
         except Unauthenticated as error:
             self._refused(str(error.value), f"refused a message: {error}")
             return
         self._answered = False
-        self._take(parts, Peer(caller.name, caller.role), self._sender(identity), identity.hex())
+        self._take(parts, peer, self._sender(identity), identity.hex())
         if not self._answered:
             self._owed, self.listening = self._owed + 1, True
 

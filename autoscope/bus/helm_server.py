@@ -17,11 +17,11 @@ from typing import Any, Protocol
 import zmq
 
 from autoscope.bus import helm_messages as say
-from autoscope.bus.authentication import Caller, Context, CurveServer, OpenServer, ServerSecurity, Socket
+from autoscope.bus.authentication import Context, CurveServer, OpenServer, ServerSecurity, Socket
 from autoscope.bus.enrolment import authorized_file, secret_file
 from autoscope.bus.keyring import Keyring
 from autoscope.bus.keys import SERVER, KeyPair
-from autoscope.bus.roles import Role, Verb, require
+from autoscope.bus.roles import Peer, Role, Verb, require
 from autoscope.bus.self_test import self_test
 from autoscope.bus.transport import tune
 from autoscope.bus.wire import trouble_of
@@ -137,7 +137,7 @@ class HelmServer:
                     parts = [frame.bytes for frame in frames[1:4]]
                     self._socket.send_multipart([frames[0].bytes, *self._answer(parts, caller)], zmq.NOBLOCK)
 
-    def _answer(self, parts: list[bytes], caller: Caller) -> list[bytes]:
+    def _answer(self, parts: list[bytes], caller: Peer) -> list[bytes]:
         begun_s, request_id = self._clock.now_s(), ""
         more: list[bytes] = []
         try:
@@ -151,17 +151,17 @@ class HelmServer:
         reply = say.Reply(id=request_id, busy_s=self._clock.now_s() - begun_s, answer=answer)
         return say.encode(reply, *more)
 
-    def _said(self, ask: Any, caller: Caller) -> tuple[Any, *tuple[bytes, ...]]:
+    def _said(self, ask: Any, caller: Peer) -> tuple[Any, *tuple[bytes, ...]]:
         match ask:
             case say.Post():
                 return (say.Receipts(receipts=(self._post(ask.order, caller),)),)
             case _:
-                require(caller.role, Verb.WATCH, who=caller.name)
+                require(caller.role, Verb.WATCH, who=caller.user)
         match ask:
             case say.AskAbout():
                 started = JournalReader.open(self._folder).started()
                 run_id, name = str(started.get("run_id", "")), str(started.get("name", ""))
-                return (say.About(run_id=run_id, name=name, user=caller.name, role=caller.role.value),)
+                return (say.About(run_id=run_id, name=name, user=caller.user, role=caller.role.value),)
             case say.AskRows():
                 return (say.Rows(rows=self._rows(ask)),)
             case say.AskFrame():
@@ -199,9 +199,9 @@ class HelmServer:
 
     # --- orders ---------------------------------------------------------------------------------------
 
-    def _post(self, order: Order, caller: Caller) -> Receipt:
+    def _post(self, order: Order, caller: Peer) -> Receipt:
         emergency = caller.role is Role.EMERGENCY and order.command.command == "emergency_stop"
-        require(caller.role, Verb.EMERGENCY_STOP if emergency else Verb.STEER, who=caller.name)
+        require(caller.role, Verb.EMERGENCY_STOP if emergency else Verb.STEER, who=caller.user)
         with self._lock:
             if (known := self._receipts.get(order.id)) is not None:
                 return known  # asked again because the answer was lost; nothing is done again
@@ -211,7 +211,7 @@ class HelmServer:
             self._receipts[order.id] = receipt
             while len(self._receipts) > KEPT:
                 self._receipts.pop(next(iter(self._receipts)))
-        through = f"bus key {caller.name} {caller.fingerprint}".strip()
+        through = f"bus key {caller.user} {caller.fingerprint}".strip()
         self._inbox.post(order, through=through, answer=self._note)
         return receipt
 

@@ -22,7 +22,7 @@ from pydantic import StringConstraints, ValidationError
 
 from autoscope.actions import Value
 from autoscope.bus.keys import Name, PublicKey, fingerprint, require_unwritable
-from autoscope.bus.roles import Role
+from autoscope.bus.roles import Peer, Role
 from autoscope.errors import ConfigError
 from autoscope.journal.disk import LocalDisk, write_durably
 
@@ -136,7 +136,7 @@ class Keyring:
     def _take(self, entries: Iterable[Entry]) -> None:
         taken = list(entries)
         self._by_public = {entry.public: entry for entry in taken}
-        self._by_user_id = {entry.user_id: entry for entry in taken}
+        self._by_user_id = {e.user_id: Peer(e.name, e.role, fingerprint(e.public)) for e in taken}
 
     def _look(self) -> _Signature | None:
         try:
@@ -155,7 +155,7 @@ class Keyring:
                 self._signature = signature
 
     def _reread(self) -> None:
-        before = set(self._by_user_id.values())
+        before = set(self._by_public.values())
         self.fault, entries = None, list[Entry]()
         try:
             require_unwritable(self._path)
@@ -172,8 +172,8 @@ class Keyring:
         self.refresh()
         return self._by_public.get(public)
 
-    def by_user_id(self, user_id: str) -> Entry | None:
-        """Return the entry a connection was let in by, or None where it has been revoked since."""
+    def by_user_id(self, user_id: str) -> Peer | None:
+        """Return whose connection it is, or None where its key has been revoked since it was let in."""
         if self._look() != self._signature:  # once a message
             self.refresh()
         return self._by_user_id.get(user_id)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
 
-from autoscope.bus.acts import Peer
 from autoscope.bus.arrays import Buffer
 from autoscope.bus.messages import Answer
+from autoscope.bus.roles import Peer
 from autoscope.bus.service import Service
 from autoscope.bus.wire import Parts, decode_request, encode_reply, trouble_of
 from autoscope.errors import BusError, Refused

@@ -7,6 +7,7 @@ over. An *emergency* key sits in a red button: it can make the instrument safe a
 from __future__ import annotations
 
 import enum
+from typing import NamedTuple
 
 from autoscope.errors import Refused
 
@@ -18,6 +19,14 @@ class Role(enum.StrEnum):
     OPERATOR = "operator"
     AGENT = "agent"
     EMERGENCY = "emergency"
+
+
+class Peer(NamedTuple):
+    """Who says something, as the authenticator says: the name of the key, what it may do, and which key it is."""
+
+    user: str
+    role: Role
+    fingerprint: str = ""
 
 
 class Verb(enum.StrEnum):

@@ -21,7 +21,6 @@ from typing import Any
 
 import zmq
 
-from autoscope.bus.acts import Peer
 from autoscope.bus.authentication import Context, CurveServer, OpenServer, ServerSecurity, Socket
 from autoscope.bus.desk import TICK_MS, Desk, Send
 from autoscope.bus.driver import Driver, make_instrument, second_line_of
@@ -31,6 +30,7 @@ from autoscope.bus.keys import SERVER, KeyPair
 from autoscope.bus.ledger import Ledger
 from autoscope.bus.receiving import VERBS, take_message
 from autoscope.bus.refusals import Refusals
+from autoscope.bus.roles import Peer
 from autoscope.bus.sealing import require_still_sealed
 from autoscope.bus.self_test import self_test
 from autoscope.bus.service import Service

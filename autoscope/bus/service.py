@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from autoscope.bus import messages as say
-from autoscope.bus.acts import Acts, CodedRefusal, Peer
+from autoscope.bus.acts import Acts, CodedRefusal
 from autoscope.bus.area import area_of
 from autoscope.bus.driver import Line
 from autoscope.bus.execution import Doses, Execution, Respond
@@ -18,7 +18,7 @@ from autoscope.bus.ledger import Ledger
 from autoscope.bus.live import Streams
 from autoscope.bus.overseer import EMERGENCY, Overseer
 from autoscope.bus.recovery import do_again, settle_unanswered, void_unanswered
-from autoscope.bus.roles import require
+from autoscope.bus.roles import Peer, require
 from autoscope.bus.serving import ServeConfig
 from autoscope.bus.wire import trouble_of
 from autoscope.clock import SimClock

@@ -12,8 +12,8 @@ from typing import Self
 import numpy as np
 import zmq
 
-from autoscope.bus.authentication import Caller, Context, ServerSecurity
-from autoscope.bus.roles import Verb, require
+from autoscope.bus.authentication import Context, ServerSecurity
+from autoscope.bus.roles import Peer, Verb, require
 from autoscope.bus.shared_memory import Window
 from autoscope.bus.stream_sources import PartSource
 from autoscope.bus.streaming import (
@@ -46,7 +46,7 @@ class _Reader:
     """One receiver's place in its stream."""
 
     route: bytes
-    caller: Caller
+    caller: Peer
     source: PartSource
     next: int
     permitted: int
@@ -135,7 +135,7 @@ class StreamServer:
         route = frames[0].bytes
         try:
             caller = self._security.caller(frames[0])
-            require(caller.role, Verb.FETCH, who=caller.name)
+            require(caller.role, Verb.FETCH, who=caller.user)
             say = decode_from_receiver([frame.buffer for frame in frames[1:]])
             if isinstance(say, Open):
                 self._open(route, caller, say)
@@ -145,7 +145,7 @@ class StreamServer:
             self._drop(route)
             self._send(route, End(outcome="failed", parts=0, reason=str(error)[:500]))
 
-    def _open(self, route: bytes, caller: Caller, say: Open) -> None:
+    def _open(self, route: bytes, caller: Peer, say: Open) -> None:
         source = self._sources.get(say.stream)
         if source is None:
             self._send(route, End(outcome="failed", parts=0, reason="there is no such stream, or not any more"))
@@ -156,7 +156,7 @@ class StreamServer:
             return
         for other in [reader for reader in self._readers.values() if reader.source is source]:
             if other.caller != caller:
-                reason = f"{other.caller.name} is receiving this stream"
+                reason = f"{other.caller.user} is receiving this stream"
                 self._send(route, End(outcome="failed", parts=0, reason=reason))
                 return
             self._drop(other.route)

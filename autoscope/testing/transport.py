@@ -9,10 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from autoscope.bus.acts import Peer
 from autoscope.bus.arrays import Buffer
 from autoscope.bus.receiving import VERBS, take_message
-from autoscope.bus.roles import Role
+from autoscope.bus.roles import Peer, Role
 from autoscope.bus.service import Service
 from autoscope.bus.transport import Line, Transport
 from autoscope.bus.wire import Parts

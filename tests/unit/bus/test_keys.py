@@ -5,7 +5,7 @@ import pytest
 
 from autoscope.bus.keyring import Entry, Keyring, new_entry, parse, read_entries, write_entries
 from autoscope.bus.keys import KeyPair, fingerprint, load_public, save_public
-from autoscope.bus.roles import Role
+from autoscope.bus.roles import Peer, Role
 from autoscope.errors import ConfigError
 
 
@@ -148,7 +148,7 @@ def test_a_new_key_of_an_old_name_is_somebody_else(tmp_path):
     ring = Keyring(path)
     write_entries(path, [new])
     assert ring.by_user_id(old.user_id) is None
-    assert ring.by_user_id(new.user_id) == new
+    assert ring.by_user_id(new.user_id) == Peer(new.name, new.role, fingerprint(new.public))
 
 
 @pytest.mark.parametrize("trouble", ["wrong line", "absent", "open to others", "not text"])
