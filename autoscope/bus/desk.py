@@ -144,8 +144,8 @@ def _rest(socket: Socket) -> Parts:
     """Return the parts after the identity, and no more of them than tell whether it is a request."""
     parts: Parts = []
     while True:
-        part = socket.recv()
+        part: zmq.Frame = socket.recv(copy=False)
         if len(parts) < MOST_PARTS:
-            parts.append(part)
-        if not socket.getsockopt(zmq.RCVMORE):
+            parts.append(part.bytes)
+        if not part.more:
             return parts

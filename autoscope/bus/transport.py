@@ -210,8 +210,10 @@ class ZmqTransport:
 
 
 def _received(socket: Socket) -> Parts:
-    """Return a message: its two small parts copied, which is quicker, its arrays where they lie."""
-    parts: Parts = [socket.recv()]
-    while socket.getsockopt(zmq.RCVMORE):
-        parts.append(socket.recv() if len(parts) < 2 else socket.recv(copy=False).buffer)
-    return parts
+    """Return a message: its two small parts copied, its arrays where they lie."""
+    parts: Parts = []
+    while True:
+        frame: zmq.Frame = socket.recv(copy=False)
+        parts.append(frame.bytes if len(parts) < 2 else frame.buffer)
+        if not frame.more:
+            return parts

@@ -63,7 +63,7 @@ def test_a_stormy_network_does_every_act_once_and_crosses_no_reply(tmp_path, see
         assert link.column.times(act.act_id) == 1
         assert answer.act_id == act.act_id
         assert not answer.frames or answer.frames[0].data[1] == number
-    observed("F5, F6, F7, F8, F9", "most often one act was done", 1, "times", 20)
+    observed("F5, F6, F7, F8, F9, I1", "most often one act was done", 1, "times", 20)
     link.close()
 
 
@@ -74,7 +74,7 @@ def test_whichever_message_is_lost_the_stage_moves_once(stormy, lost):
     stormy.fates[:] = [Fate.DELIVER] * lost + [Fate.DROP]
     assert bus.execute(move(2)).state.x_m == 2e-6
     assert stormy.column.times("move-2") == 1
-    observed("F7", "moves for one act with its k-th message lost", 1, "moves")
+    observed("F7, I1", "moves for one act with its k-th message lost", 1, "moves")
 
 
 def test_a_duplicate_after_a_restart_of_the_server_gets_the_stored_reply(link):
@@ -85,7 +85,7 @@ def test_a_duplicate_after_a_restart_of_the_server_gets_the_stored_reply(link):
     again = bus.execute(measure(1))
     assert again == first
     assert link.column.times("measure-1") == 1
-    observed("F6", "acts done for a duplicate after a restart", 0, "acts")
+    observed("F6, I1", "acts done for a duplicate after a restart", 0, "acts")
 
 
 def test_a_late_reply_is_dropped_and_never_answers_the_next_question(stormy):
@@ -110,7 +110,7 @@ def test_an_act_out_of_order_is_refused_with_the_number_that_is_next(link):
         trouble = caller.call(ask, 1.0)[0].answer
         assert (trouble.error, trouble.code, trouble.next_seq) == ("Refused", "sequence", 2)
     assert link.column.times("move-7") == 0
-    observed("F9", "acts done out of order", 0, "acts", 3)
+    observed("F9, I1", "acts done out of order", 0, "acts", 3)
 
 
 def test_recorded_messages_replayed_now_and_after_a_restart_do_nothing(stormy):
@@ -130,7 +130,7 @@ def test_recorded_messages_replayed_now_and_after_a_restart_do_nothing(stormy):
     acts = [act_id for act_id, _ in stormy.column.log if act_id]
     assert acts == [f"move-{n}" for n in (1, 2, 3, 4, 5, 9)]
     assert len(stormy.column.log) >= done
-    observed("F17", "acts done for a replayed recording", 0, "acts", 2 * recorded)
+    observed("F17, I1", "acts done for a replayed recording", 0, "acts", 2 * recorded)
 
 
 def test_a_read_back_waits_as_patiently_as_an_act_while_a_server_is_away(stormy):
@@ -162,7 +162,7 @@ def test_a_server_killed_between_any_two_steps_of_an_act_never_does_it_twice(lin
         with pytest.raises(OutcomeUnknown):
             bus.execute(measure(2))
     assert link.column.times("measure-2") == times <= 1
-    observed("F3", "times an act was done whose server was killed", times, "times")
+    observed("F3, I1", "times an act was done whose server was killed", times, "times")
 
 
 def test_an_act_whose_outcome_is_unknown_is_never_said_not_to_have_begun(link):
@@ -227,7 +227,7 @@ def test_a_partition_ends_in_an_unknown_outcome_a_blanked_beam_and_no_second_act
     assert bus.recall("move-1").state.x_m == 1e-6
     bus.execute(move(2))
     assert stormy.column.times("move-1") == stormy.column.times("move-2") == 1
-    observed("F5", "acts done twice over a partition", 0, "acts")
+    observed("F5, I1", "acts done twice over a partition", 0, "acts")
 
 
 def test_the_beam_that_nobody_uses_is_blanked_though_the_agent_lives(tmp_path):
@@ -255,7 +255,7 @@ def test_limits_hold_at_the_server_whatever_the_agent_checked(tmp_path):
             bus.execute(move(bad, f"bad-{bad}"))
     assert bus.execute(move(2)).state.x_m == 2e-6
     assert [act_id for act_id, _ in link.column.log if act_id] == ["move-2"]
-    observed("F19", "acts done outside the limits", 0, "acts", 3)
+    observed("F19, I3", "acts done outside the limits", 0, "acts", 3)
     link.close()
 
 
@@ -269,6 +269,7 @@ def test_the_dose_of_a_sample_is_counted_over_restarts_and_runs(tmp_path):
     with pytest.raises(DoseExceeded):
         link.client().execute(measure(2))
     assert link.column.times("measure-2") == 0
+    observed("F3, F19, I4", "acts done beyond the dose of a sample, counted over a restart", 0, "acts")
     link.close()
     other = Link(tmp_path / "other", settings={"dose": {"sample": "B", "max_dose": "7e6 e"}})
     other.client().execute(measure(3))
@@ -416,6 +417,8 @@ def test_a_full_disk_of_the_server_lets_no_act_begin_and_goes_on_serving(link):
     assert bus.execute(move(500)).state.x_m == pytest.approx(500e-6)
     acts = [act_id for act_id, _ in link.column.log if act_id]
     assert len(set(acts)) == len(acts)
+    assert all(ledger.find(act_id) is not None for act_id in acts)
+    observed("I2", "acts begun that were not durable before, the ledger's disk full", 0, "acts", len(acts))
 
 
 def _measure_until_full(bus):

@@ -81,7 +81,7 @@ def test_over_a_network_that_resets_and_refuses_every_act_is_done_once_and_in_or
         assert reached == [(k + 1) * 1e-9 for k in range(12)]
         assert server.column.acts() == names
     worst = max(server.column.times(name) for name in names)
-    observed("F5", "most often one act was done over a TCP proxy that resets and refuses", worst, "times", 12)
+    observed("F5, I1", "most often one act was done over a TCP proxy that resets and refuses", worst, "times", 12)
 
 
 @pytest.mark.slow
@@ -94,7 +94,7 @@ def test_over_a_slow_network_nothing_is_done_twice_and_frames_are_whole(tmp_path
         (frame,) = bus.execute(act("cube", scan)).frames
         assert frame.data.shape == (8, 8, 64, 64)
         assert server.column.acts() == ["late-0", "late-1", "late-2", "late-3", "cube"]
-    observed("F5", "acts done twice with 0.8 s there and back and questions repeated after 0.5 s", 0, "acts", 5)
+    observed("F5, I1", "acts done twice with 0.8 s there and back and questions repeated after 0.5 s", 0, "acts", 5)
 
 
 @pytest.mark.slow
@@ -115,7 +115,7 @@ def test_a_network_that_goes_dead_without_a_word_blanks_within_the_lease_and_the
         assert server.column.times("scan") == 1
         assert bus.execute(act("after", MoveStage(x_m=1e-9))).state.x_m == 1e-9
         assert blank_s < LEASE_S + 1.0
-    observed("F5", "beam on after the network went dead without a word (TCP proxy)", blank_s, "s")
+    observed("F5, I5", "beam on after the network went dead without a word (TCP proxy)", blank_s, "s")
 
 
 @pytest.mark.slow
@@ -127,7 +127,7 @@ def test_an_act_whose_connections_are_reset_while_it_runs_is_answered_over_the_n
         thread.join(60)
         assert came[0].frames[0].data[1] == 3
         assert server.column.acts() == ["scan"]
-    observed("F5", "acts lost or repeated whose connections were reset while they ran", 0, "acts")
+    observed("F5, I1", "acts lost or repeated whose connections were reset while they ran", 0, "acts")
 
 
 def wall_s(environment):
@@ -162,4 +162,4 @@ def test_a_wall_clock_that_jumps_under_the_server_loses_no_lease_and_no_act(tmp_
             "+0d\n"
         )  # libfaketime makes sleeps fail while it shifts the time, and a server sleeps at its end
     assert server.column.acts() == ["on", "move-0", "move-1", "move-2", "move-3"]
-    observed("F10", "leases lost and acts repeated while a real server's wall clock jumped", 0, "leases", 4)
+    observed("F10, I1", "leases lost and acts repeated while a real server's wall clock jumped", 0, "leases", 4)

@@ -30,7 +30,7 @@ def test_emergency_stop_works_while_the_driver_hangs_and_holds_until_it_is_clear
         asked_s = now_s()
         assert with_hand.emergency_stop("smoke")
         blanked = next(e for e in server.column.log() if e["what"] == "blank" and e["t"] > asked_s)
-        observed("F4, F20", "emergency stop to blank, driver hung", (blanked["t"] - asked_s) * 1e3, "ms")
+        observed("F4, F20, I6", "emergency stop to blank, driver hung", (blanked["t"] - asked_s) * 1e3, "ms")
         agent.kill()
         agent.communicate()
         CLOCK.wait(LEASE_S + 1.0)
@@ -53,7 +53,7 @@ def test_a_hung_driver_is_found_blanked_and_its_act_is_unknown(tmp_path):
             bus.recall("stuck")
         with pytest.raises(Refused, match="hangs"):
             bus.execute(Act(act_id="next", action=MoveStage(x_m=0.0), deadline_s=2.0))
-        observed("F4", "acts done while the driver hung", 0, "acts")
+        observed("F4, I1", "acts done while the driver hung", 0, "acts")
         bus.close()
     assert server.column.acts() == ["first", "stuck"]
 
@@ -72,7 +72,7 @@ def test_an_agent_deep_in_torch_keeps_its_lease_and_the_emergency_stop_does_not_
         asked_s = now_s()
         assert button.emergency_stop("smoke")
         taken_ms = (server.column.last("blank")["t"] - asked_s) * 1e3
-        observed("F20", "emergency stop to blank, agent inside torch", taken_ms, "ms")
+        observed("F20, I6", "emergency stop to blank, agent inside torch", taken_ms, "ms")
         agent.kill()
         agent.communicate()
         button.close()
@@ -89,7 +89,7 @@ def test_a_killed_agent_leaves_a_blanked_beam_within_its_lease(tmp_path):
         agent.communicate()
         until(lambda: server.column.blanked)
         on_s = server.column.beam_on()[-1][1] - killed_s
-        observed("F1", "beam on after kill -9 of the agent", on_s, "s")
+        observed("F1, I5", "beam on after kill -9 of the agent", on_s, "s")
         assert on_s < LEASE_S + 1.0
         heir = server.client()
         assert heir.recall("on").state.blanked is False
@@ -110,7 +110,7 @@ def test_a_frozen_agent_is_blanked_and_its_stale_lease_is_refused_when_it_thaws(
         os.kill(agent.pid, signal.SIGSTOP)
         frozen_s = now_s()
         until(lambda: server.column.blanked)
-        observed("F2", "beam on after SIGSTOP of the agent", server.column.beam_on()[-1][1] - frozen_s, "s")
+        observed("F2, I5", "beam on after SIGSTOP of the agent", server.column.beam_on()[-1][1] - frozen_s, "s")
         os.kill(agent.pid, signal.SIGCONT)
         said, _ = agent.communicate("go on\n", timeout=60)
         assert "True" in said
@@ -125,7 +125,7 @@ def test_a_killed_server_is_blanked_by_its_watchdog_and_its_acts_are_resolved_by
         killed_s = now_s()
         server.kill()
         until(lambda: server.column.blanked)
-        observed("F3", "beam on after kill -9 of the server", server.column.beam_on()[-1][1] - killed_s, "s")
+        observed("F3, I6", "beam on after kill -9 of the server", server.column.beam_on()[-1][1] - killed_s, "s")
         server.start()
         assert bus.execute(act("move", MoveStage(x_m=2e-6))).state.x_m == 2e-6
         agent = server.agent(
@@ -152,7 +152,7 @@ def test_a_killed_watchdog_blanks_and_is_started_again(tmp_path):
         os.kill(first, signal.SIGKILL)
         killed_s = now_s()
         until(lambda: server.column.blanked)
-        observed("F3", "beam on after kill -9 of the watchdog", server.column.beam_on()[-1][1] - killed_s, "s")
+        observed("F3, I6", "beam on after kill -9 of the watchdog", server.column.beam_on()[-1][1] - killed_s, "s")
         until(lambda: server.watchdog() not in {first, None}, 30.0)
         bus.close()
 
@@ -165,7 +165,7 @@ def test_a_frozen_server_is_blanked_by_its_watchdog(tmp_path):
         os.kill(server.process.pid, signal.SIGSTOP)
         frozen_s = now_s()
         until(lambda: server.column.blanked)
-        observed("F3", "beam on after SIGSTOP of the server", server.column.beam_on()[-1][1] - frozen_s, "s")
+        observed("F3, I6", "beam on after SIGSTOP of the server", server.column.beam_on()[-1][1] - frozen_s, "s")
         os.kill(server.process.pid, signal.SIGCONT)
         bus.execute(act("later", MoveStage(x_m=1e-6)))
         bus.close()
@@ -179,7 +179,7 @@ def test_the_server_refuses_what_no_guard_of_the_agent_has_seen(tmp_path):
             bus.execute(act("far", MoveStage(x_m=1e-3)))
         with pytest.raises(LimitExceeded):
             bus.execute(act("far", MoveStage(x_m=1e-3)))
-        observed("F19", "acts done outside the limits", 0, "acts", 2)
+        observed("F19, I3", "acts done outside the limits", 0, "acts", 2)
         bus.close()
     assert server.column.acts() == []
 
@@ -239,6 +239,6 @@ def test_ctrl_c_however_often_makes_safe_and_ends_well(tmp_path):
             os.kill(server.process.pid, signal.SIGINT)
         server.kill(signal.SIGINT)
         assert server.process.returncode == 0
-        observed("F20", "Ctrl-C at the server, ten times, to blank", server.column.beam_on()[-1][1] - asked_s, "s")
+        observed("F20, I6", "Ctrl-C at the server, ten times, to blank", server.column.beam_on()[-1][1] - asked_s, "s")
         bus.close()
     assert server.column.blanked

@@ -107,7 +107,7 @@ def test_an_emergency_stop_ends_a_scan_that_is_being_received(server, bus):
     assert "InstrumentError" in said
     assert server.column.last("stopped")["act_id"] == "in danger"
     assert stop_at_once(server.address, None, "it was the kettle", clear=True) == 0
-    observed("F20", "emergency stop to blank, during a live scan", (blanked["t"] - asked_s) * 1e3, "ms")
+    observed("F20, I6", "emergency stop to blank, during a live scan", (blanked["t"] - asked_s) * 1e3, "ms")
 
 
 @pytest.mark.slow
@@ -124,7 +124,7 @@ def test_an_agent_killed_while_it_receives_ends_the_scan_within_its_lease(tmp_pa
         agent.communicate()
         until(lambda: server.column.last("stopped"))
         stopped_s = server.column.last("stopped")["t"] - killed_s
-        observed("F1", "live scan on after kill -9 of its agent", stopped_s, "s")
+        observed("F1, I5", "live scan on after kill -9 of its agent", stopped_s, "s")
         assert stopped_s < LEASE_S + 1.5
         heir = server.client()
         with pytest.raises(InstrumentError, match="aborted"):
@@ -146,7 +146,7 @@ def test_a_server_killed_while_it_sends_leaves_an_act_of_unknown_outcome_and_not
         assert bus.execute(act("after")).frames[0].data.any()
         bus.close()
     assert server.column.acts() == ["cut", "after"]
-    observed("F3", "live scans done twice whose server was killed", 0, "scans")
+    observed("F3, I1", "live scans done twice whose server was killed", 0, "scans")
 
 
 class _Killing(Seen):

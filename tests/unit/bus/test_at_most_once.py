@@ -136,7 +136,7 @@ class Wire(RuleBasedStateMachine):
             self.link.start()
 
     def teardown(self):
-        faults = "F3, F5, F6, F7, F8, F9, F17"
+        faults = "F3, F5, F6, F7, F8, F9, F17, I1"
         observed(faults, "most often one act was done, in the state machine", self._most(), "times", self.steps)
         self.link.close()
         self.folder.cleanup()
