@@ -124,13 +124,13 @@ def _codes(text: str) -> tuple[str, ...]:
 
 
 def _page(rows: list[Row], passed: int, failed: list[str]) -> str:
-    told = (
-        f"{passed} tests passed, none failed." if not failed else f"{passed} tests passed, FAILED: {', '.join(failed)}."
-    )
+    told = f"{passed} tests passed; " + (f"FAILED: {', '.join(failed)}." if failed else "none failed.")
+    held = (_invariant(code, [row for row in rows if code in row.codes]) for code in INVARIANTS)
+    today = SystemClock().wall()[:10]
     lines = [
         "# Faults, rehearsed",
         "",
-        f"Written by `make faults` on {SystemClock().wall()[:10]}: what was done on purpose, how often, the worst seen.",
+        f"Written by `make faults` on {today}: what was done on purpose, how often, and the worst seen.",
         f"Leases lasted 2 s and silence counted after 0.5 s where real processes were used. {told}",
         "",
         "| fault | what was looked at | times | worst |",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
+import os
 import statistics
 import tempfile
 import threading
@@ -192,6 +194,8 @@ def _rates(curve: bool, rounds: int) -> Iterator[Figure]:
         try:
             for size, transfers in SIZES.items():
                 yield from _compare(socket, fetch, size, transfers, rounds, "curve" if curve else "plain")
+            if not curve:
+                yield _bound(socket, fetch, sender.pid or 0, 4 * rounds)
             yield _stored(socket, fetch, 4 * rounds, curve)
         finally:
             socket.send_multipart([b"stop", b""])
@@ -244,6 +248,33 @@ def _compare(
         )
 
 
+def _bound(socket: zmq.Socket[Any], fetch: Fetch, sender: int, transfers: int) -> Figure:
+    """Say what no program could pass here that compares digests on arrival: all cores busy, nothing else done."""
+    data, walls = _array(64), list[float]()
+    begun = time.thread_time()
+    hashlib.sha256(data).digest()
+    hash_s, used_s = time.thread_time() - begun, used(sender) + used()
+    for _ in range(transfers):
+        begun = time.perf_counter()
+        _receive(socket, "messages of 1 MB", 64, False, fetch)
+        walls.append(time.perf_counter() - begun)
+    used_s = (used(sender) + used() - used_s) / transfers
+    wall_s, cores = min(walls), len(os.sched_getaffinity(0))
+    wall_s, used_s, hash_s = (seconds / (64 * MB / 1e9) for seconds in (wall_s, used_s, hash_s))
+    most = wall_s / max(wall_s, (used_s + hash_s) / cores)
+    how = (
+        f"a GB by pyzmq alone takes {wall_s:.2f} s at best and {used_s:.2f} s of processor time at both ends, its sha256 "
+        f"another {hash_s:.2f} s ({1 / hash_s:.2f} GB/s a core); {cores} cores, which both ends share"
+    )
+    return Figure("bus_array_64MB_plain_sha256_bound", round(most, 2), "x raw at most", "report", None, transfers, how)
+
+
+def used(process: int | None = None) -> float:
+    """Return the seconds of processor time that a process has used, all its threads together; None: this one."""
+    fields = Path(f"/proc/{process or 'self'}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def _stored(socket: zmq.Socket[Any], fetch: Fetch, rounds: int, curve: bool) -> Figure:
     """Time an array of 64 MB from the request to its file in a journal, ours with its digest compared on the way."""
     axes = (Axis(name="bytes", unit="", size=64 * MB),)
@@ -252,11 +283,11 @@ def _stored(socket: zmq.Socket[Any], fetch: Fetch, rounds: int, curve: bool) -> 
     times: dict[str, list[float]] = {"bus": [], "messages of 1 MB": []}
     with tempfile.TemporaryDirectory() as folder:
         journal = Journal.create(Path(folder) / "run", clock=SystemClock(), config="")
-        for step in range(rounds):
-            for way, taken in times.items():
+        for round_ in range(rounds):
+            for which, (way, taken) in enumerate(times.items()):
                 started = time.perf_counter()
                 array = _receive(socket, way, 64, not curve, fetch)
-                journal.write_frame(Frame(meta, array, promised if way == "bus" else ""), step=step, index=len(taken))
+                journal.write_frame(Frame(meta, array, promised if way == "bus" else ""), step=round_, index=which)
                 taken.append(time.perf_counter() - started)
                 for file in (Path(folder) / "run" / "frames").iterdir():
                     file.unlink()
@@ -355,6 +386,7 @@ def _acquire(peers: Peers, seconds: float, share: bool, pipe: Connection) -> Non
 
 def _detector(curve: bool, seconds: float) -> Figure:
     security, frames = "curve" if curve else "plain", int(FRAMES_PER_S * seconds)
+    guarded = "sealed with Poly1305" if curve else "compared on arrival"
     with tempfile.TemporaryDirectory() as folder, zmq.Context() as context:
         peers = _peers(folder, curve)
         ours, theirs = _SPAWN.Pipe()
@@ -365,9 +397,11 @@ def _detector(curve: bool, seconds: float) -> Figure:
             context, peers.client(), ours.recv(), clock=SystemClock(), share=False, credit=16
         ) as receiver:
             threading.Timer(0.2, lambda: ours.send(None)).start()
-            started = time.perf_counter()
+            started, ends = time.perf_counter(), (detector.pid, None)
+            before = [used(end) for end in ends]
             received = receiver.receive("scan", NpySink(path))
             whole = time.perf_counter() - started
+            busy = [(used(end) - begun) / whole for end, begun in zip(ends, before, strict=True)]
         took, late = ours.recv()
         ours.send(None)
         detector.join(10)
@@ -375,9 +409,11 @@ def _detector(curve: bool, seconds: float) -> Figure:
     rate = frames / took
     how = (
         f"{seconds:g} s at {FRAMES_PER_S}/s of {FRAME} uint16 ({rate * 131072 / 1e6:.0f} MB/s acquired), TCP, "
-        f"{security}, every part compared with its sha256, into .npy: {kept} of {frames} frames kept, on the disk "
+        f"{security}, every part hashed by the sender and {guarded}, "
+        f"into .npy: {kept} of {frames} frames kept, on the disk "
         f"(fsync) after {whole:.1f} s; the detector was at most {late:.2f} s behind its schedule, no frame left out; "
-        f"{received.reopened} reconnections"
+        f"{received.reopened} reconnections; cores busy: {busy[0]:.2f} of the detector's process, {busy[1]:.2f} of the "
+        f"one that stores, of {len(os.sched_getaffinity(0))}"
     )
     ok = kept == frames and rate >= 0.99 * FRAMES_PER_S
     return Figure(f"bus_detector_to_disk_{security}", round(rate), "frames/s", ">= 4000", ok, frames, how)
