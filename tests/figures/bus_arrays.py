@@ -263,7 +263,7 @@ def _bound(socket: zmq.Socket[Any], fetch: Fetch, sender: int, transfers: int) -
     wall_s, used_s, hash_s = (seconds / (64 * MB / 1e9) for seconds in (wall_s, used_s, hash_s))
     most = wall_s / max(wall_s, (used_s + hash_s) / cores)
     how = (
-        f"a GB by pyzmq alone takes {wall_s:.2f} s at best and {used_s:.2f} s of processor time at both ends, its sha256 "
+        f"a GB by pyzmq alone takes {wall_s:.2f} s at best, {used_s:.2f} s of processor time at both ends, its sha256 "
         f"another {hash_s:.2f} s ({1 / hash_s:.2f} GB/s a core); {cores} cores, which both ends share"
     )
     return Figure("bus_array_64MB_plain_sha256_bound", round(most, 2), "x raw at most", "report", None, transfers, how)
