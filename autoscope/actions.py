@@ -28,8 +28,18 @@ class MoveStage(Value):
     beta_rad: float | None = None
 
 
+def _absent(value: object) -> bool:
+    return value is None
+
+
 class SetOptics(Value):
-    """Set lenses and beam to absolute values; fields left None stay as they are."""
+    """Set lenses and beam to absolute values; fields left None stay as they are.
+
+    Aberrations are those that the column adds, in Krivanek's notation and the axes of the scan: the aberration function
+    is ``t^2/2 (C10 + C12 cos, sin 2p) + t^3/3 (C21 cos, sin p + C23 cos, sin 3p) + t^4/4 C30`` for a ray at the angle
+    ``t (cos p, sin p)`` (Krivanek, Dellby and Lupini, Ultramicroscopy 78 (1999) 1). ``C10`` is the defocus, ``C12`` the
+    stigmator.
+    """
 
     kind: Literal["set_optics"] = "set_optics"
     defocus_m: float | None = None
@@ -37,6 +47,24 @@ class SetOptics(Value):
     stigmator_b_m: float | None = None
     beam_current_a: PositiveFloat | None = None
     convergence_rad: PositiveFloat | None = None
+    coma_a_m: float | None = Field(default=None, exclude_if=_absent)
+    """Axial coma ``C21.a``, set with a corrector; instruments without one refuse it, as all that follow."""
+    coma_b_m: float | None = Field(default=None, exclude_if=_absent)
+    """``C21.b``."""
+    threefold_a_m: float | None = Field(default=None, exclude_if=_absent)
+    """Threefold astigmatism ``C23.a``."""
+    threefold_b_m: float | None = Field(default=None, exclude_if=_absent)
+    """``C23.b``."""
+    spherical_m: float | None = Field(default=None, exclude_if=_absent)
+    """Spherical aberration ``C30``, counted from how the corrector was found."""
+
+
+CORRECTOR_FIELDS = ("coma_a_m", "coma_b_m", "threefold_a_m", "threefold_b_m", "spherical_m")
+"""Of `SetOptics`: what needs an aberration corrector."""
+OPTICS_FIELDS = (
+    "defocus_m", "stigmator_a_m", "stigmator_b_m", "beam_current_a", "convergence_rad", *CORRECTOR_FIELDS,
+)  # fmt: skip
+"""All fields of `SetOptics`."""
 
 
 class Scan(Value):

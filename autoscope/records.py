@@ -67,6 +67,12 @@ class MicroscopeState(Value):
     stigmator_b_m: float = 0.0
     beam_current_a: NonNegativeFloat = 0.0
     convergence_rad: NonNegativeFloat = 0.0
+    coma_a_m: float | None = Field(default=None, exclude_if=lambda value: value is None)
+    """As set with a corrector, like all that follow: see `SetOptics`; None where there is none."""
+    coma_b_m: float | None = Field(default=None, exclude_if=lambda value: value is None)
+    threefold_a_m: float | None = Field(default=None, exclude_if=lambda value: value is None)
+    threefold_b_m: float | None = Field(default=None, exclude_if=lambda value: value is None)
+    spherical_m: float | None = Field(default=None, exclude_if=lambda value: value is None)
     voltage_v: NonNegativeFloat = 0.0
     temperature_k: float | None = None
     bias_v: float | None = None

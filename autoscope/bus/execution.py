@@ -333,6 +333,9 @@ def confirm(action: Action, state: MicroscopeState, tolerances: dict[str, float]
             return False
     for name, value in asked.items():
         reached = getattr(state, name)
+        if reached is None:
+            what = f"{name} is not read back"
+            raise NotReached(what, where=action.kind, value=None, limit=value, remedy="Declare no range for it")
         tolerance = tolerances.get(name)
         exact = isinstance(value, int)
         if (exact and reached != value) or (tolerance is not None and abs(reached - value) > tolerance * (1 + 1e-9)):

@@ -7,6 +7,7 @@ from typing import assert_never
 
 from pydantic import ValidationError
 
+from autoscope.actions import CORRECTOR_FIELDS, OPTICS_FIELDS
 from autoscope.config import LimitsConfig
 from autoscope.errors import DoseExceeded, LimitExceeded, Unsupported
 from autoscope.exposure import Cost, electrons, predict
@@ -129,9 +130,8 @@ class Guard:
             case MoveStage():
                 self._check_path(action, state)
             case SetOptics():
-                self._check_fields(
-                    action, ("defocus_m", "stigmator_a_m", "stigmator_b_m", "beam_current_a", "convergence_rad")
-                )
+                self._check_corrector(action)
+                self._check_fields(action, OPTICS_FIELDS)
             case Scan() | SpectrumImage():
                 self._check_fields(
                     action, ("fov_m", "width_px", "height_px", "dwell_s", "centre_x_m", "centre_y_m", "rotation_rad")
@@ -188,6 +188,12 @@ class Guard:
                 known = [n for n in ("temperature_k", "bias_v") if n in self.ranges]
                 raise self._unsupported("stimulus", name, known, action)
         self._check_fields(action, ("temperature_k", "bias_v"))
+
+    def _check_corrector(self, action: SetOptics) -> None:
+        for name in CORRECTOR_FIELDS:
+            if getattr(action, name) is not None and name not in self.ranges:
+                known = [n for n in CORRECTOR_FIELDS if n in self.ranges]
+                raise self._unsupported("aberration of a corrector", name, known, action)
 
     def _check_names(self, action: Scan | SpectrumImage | Measure) -> None:
         detectors = () if isinstance(action, Measure) else action.detectors

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
+from autoscope.actions import CORRECTOR_FIELDS, OPTICS_FIELDS
 from autoscope.delivery import deliver
 from autoscope.errors import AutoscopeError, DoseExceeded
 from autoscope.exposure import predict
@@ -31,7 +32,6 @@ from autoscope.records import (
 from autoscope.testing.conformance.report import Check, Status
 
 STAGE_FIELDS = ("x_m", "y_m", "z_m", "alpha_rad", "beta_rad")
-OPTICS_FIELDS = ("defocus_m", "stigmator_a_m", "stigmator_b_m", "beam_current_a", "convergence_rad")
 EXPOSING = ("scan", "measure", "spectrum_image")
 
 
@@ -129,6 +129,7 @@ class Bench:
             "defocus_m": self.steps.defocus_m,
             "stigmator_a_m": self.steps.stigmator_m,
             "stigmator_b_m": self.steps.stigmator_m,
+            **dict.fromkeys(CORRECTOR_FIELDS, 10.0 * self.steps.stigmator_m),
             "beam_current_a": 0.2 * self.start.beam_current_a,
             "convergence_rad": 0.1 * self.start.convergence_rad,
         }.get(field, self.steps.stage_m)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from autoscope.actions import Action
+from autoscope.actions import OPTICS_FIELDS, Action
 from autoscope.records import Capabilities, MicroscopeState
-from autoscope.testing.conformance.bench import OPTICS_FIELDS, STAGE_FIELDS, Bench, line
+from autoscope.testing.conformance.bench import STAGE_FIELDS, Bench, line
 from autoscope.testing.conformance.report import Check
 
 KINDS = tuple(kind.model_fields["kind"].default for kind in Action.__origin__.__args__)  # type: ignore[attr-defined]
@@ -91,7 +91,10 @@ def _state_faults(state: MicroscopeState, can: Capabilities) -> Iterator[str]:
     for field in (*axes, *(OPTICS_FIELDS if "set_optics" in can.actions else ())):
         value, interval = getattr(state, field), can.ranges.get(field)
         play = can.tolerances.get(field, 0.0)
-        if interval and not interval.low - play <= value <= interval.high + play:
+        if value is None:
+            if interval:
+                yield f"{field} has a range and is not told"
+        elif interval and not interval.low - play <= value <= interval.high + play:
             yield f"{field} = {value:g} lies outside its range [{interval.low:g}, {interval.high:g}]"
     if state.voltage_v and abs(state.voltage_v / can.voltage_v - 1.0) > 0.01:
         yield f"the voltage is {state.voltage_v:g} V, described as {can.voltage_v:g} V"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
+from autoscope.actions import CORRECTOR_FIELDS, OPTICS_FIELDS
 from autoscope.errors import AutoscopeError, LimitExceeded, NotReached, OutOfRange, Unsupported
 from autoscope.records import Action, Blank, LoadSample, MicroscopeState, SetStimulus, Wait
-from autoscope.testing.conformance.bench import OPTICS_FIELDS, STAGE_FIELDS, Bench, line, told
+from autoscope.testing.conformance.bench import STAGE_FIELDS, Bench, line, told
 from autoscope.testing.conformance.report import Check
 
 LONGEST_TRIED_S = 10.0
@@ -24,8 +25,8 @@ def check_settings(bench: Bench) -> Iterator[Check]:
 
 def _set_and_back(bench: Bench, field: str) -> Check:
     promise, before = f"{field} is set and read back", bench.instrument.state()
-    if bench.gentle and field in ("beam_current_a", "convergence_rad"):
-        return line("settings", promise, "not applicable", "gentle: the gun and apertures are left alone")
+    if bench.gentle and field in ("beam_current_a", "convergence_rad", *CORRECTOR_FIELDS):
+        return line("settings", promise, "not applicable", "gentle: gun, apertures and corrector are left alone")
     value, step = getattr(before, field), bench.step(field)
     target = bench.elsewhere(field, value)
     step = step if target is None else abs(target - value)
@@ -55,7 +56,7 @@ def _set_and_back(bench: Bench, field: str) -> Check:
 def _changed(bench: Bench, before: MicroscopeState, after: MicroscopeState) -> list[str]:
     """Return the fields that moved further than by the play of a read-back."""
     moved = []
-    for field in _MOVED:
+    for field in (name for name in _MOVED if getattr(before, name) is not None):
         play = max(2.0 * bench.tolerance(field, bench.step(field)), 1e-15)
         if not abs(getattr(after, field) - getattr(before, field)) <= play:
             moved.append(field)
@@ -67,6 +68,8 @@ def _unranged(bench: Bench, field: str) -> Check:
     promise, value = f"{field}, which has no range, is refused", getattr(bench.start, field) or bench.step(field)
     if value <= 0.0 and field in ("beam_current_a", "convergence_rad"):
         return line("settings", promise, "not applicable", "its value is not told")
+    if bench.gentle and field in CORRECTOR_FIELDS:
+        return line("settings", promise, "not applicable", "gentle: the corrector is left alone")
     remedy = "Raise Unsupported, or declare its range in describe()"
     return _refused(bench, "settings", promise, bench.setting(field, value), (Unsupported,), remedy)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from autoscope.errors import InstrumentError, OutcomeUnknown, Unreachable
@@ -28,6 +28,31 @@ class Column(Protocol):
 
     def stop(self) -> None:
         """Blank the beam and stop the stage, whatever else is under way."""
+
+    def has_corrector(self) -> bool:
+        """Return whether there is an aberration corrector."""
+
+    def correct(self, name: str, value_m: complex, target_m: complex) -> None:
+        """Have an aberration brought from a value to another; returns when it is accepted, not when it is done."""
+
+    def correcting(self) -> bool:
+        """Return whether the corrector is under way.
+
+        Raises
+        ------
+        InstrumentError
+            It has failed.
+        """
+
+
+RUNNING, FAILED, ABSENT = 1, 3, 6
+"""States of the corrector's service."""
+
+
+def _under_way(status: int, error: Callable[[], str]) -> bool:
+    if status in {FAILED, ABSENT}:
+        raise InstrumentError(f"the corrector has failed: {error() or 'it is not there'}", where="corrector")
+    return status == RUNNING
 
 
 class TwinClock:
@@ -100,6 +125,21 @@ class TwinConnection:
         """Return whether the stage is under way."""
         return bool(self.twin.column.busy)
 
+    def has_corrector(self) -> bool:
+        """Return whether the probe has a corrector."""
+        return self.twin.column.corrector is not None
+
+    def correct(self, name: str, value_m: complex, target_m: complex) -> None:
+        """Have an aberration brought from a value to another."""
+        accepted, why = self.twin.column.corrector.served.post_correct(name, value_m * 1e9, target_m * 1e9)
+        if not accepted:
+            raise InstrumentError(f"the corrector refused: {why}", where=name, value=target_m)
+
+    def correcting(self) -> bool:
+        """Return whether the corrector is under way."""
+        unit = self.twin.column.corrector.served
+        return _under_way(unit.status(), lambda: unit.last_error)
+
     def stop(self) -> None:
         """Blank the beam and stop the stage: the column has a lock of its own, which no rendering holds."""
         self.twin.column.set_beam_blank(True)
@@ -157,6 +197,38 @@ class SoapConnection:
         except (self._package.SoapError, OSError, ValueError) as error:
             raise Unreachable(f"the column does not answer: {error}", where=self._where) from error
         return bool(running or changed)
+
+    def has_corrector(self) -> bool:
+        """Return whether the service says that there is a corrector."""
+        return bool(self._asked("corrector", lambda: self._client.corrector_present()))
+
+    def correct(self, name: str, value_m: complex, target_m: complex) -> None:
+        """Have an aberration brought from a value to another."""
+        value, target = (value_m.real, value_m.imag), (target_m.real, target_m.imag)
+        try:
+            with self._lock:
+                accepted = self._client.corrector_correct(name, value, target)
+        except (self._package.SoapError, OSError, ValueError) as error:
+            raise OutcomeUnknown(
+                f"the line broke while the corrector was told to correct {name}: {error}",
+                where=self._where,
+                value=target,
+                remedy="Measure the aberrations again",
+            ) from error
+        if not accepted:
+            raise InstrumentError("the corrector refused", where=name, value=target_m)
+
+    def correcting(self) -> bool:
+        """Return whether the corrector is under way."""
+        status = self._asked("corrector", lambda: self._client.corrector_status())
+        return _under_way(status, lambda: self._asked("corrector", lambda: self._client.corrector_error()))
+
+    def _asked(self, what: str, ask: Callable[[], Any]) -> Any:
+        try:
+            with self._lock:
+                return ask()
+        except (self._package.SoapError, OSError, ValueError) as error:
+            raise Unreachable(f"the column does not answer: {error}", where=f"{self._where} {what}") from error
 
     def stop(self) -> None:
         """Blank the beam and stop the stage, on a client that no act uses."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from autoscope.records import MicroscopeState, MoveStage, SetOptics
 from environments.instruments.detwin.connection import Column
 from environments.instruments.detwin.verbs import (
     ALPHA_RUNGS_RAD,
+    CORRECTOR,
     MRAD,
     STAGE,
     STEM,
@@ -31,6 +33,8 @@ class ColumnController:
 
     def __init__(self, column: Column, currents_a: dict[int, float]) -> None:
         self._column, self._currents_a = column, currents_a
+        fields = [name for names, _ in CORRECTOR.values() for name in names] if column.has_corrector() else []
+        self._corrected_m = dict.fromkeys(fields, 0.0)
 
     def prepare(self, camera_length_m: float) -> None:
         """Bring the column into STEM with a camera length, the beam blanked."""
@@ -51,6 +55,7 @@ class ColumnController:
             convergence_rad=float(get("ConvergenceAngle")) * MRAD,
             voltage_v=float(get("HighTension")),
             blanked=bool(int(get("BeamBlank"))),
+            **self._corrected_m,
         )
 
     def _current_a(self, spot: int) -> float:
@@ -76,6 +81,17 @@ class ColumnController:
             self._column.set("AlphaSelector", _rung(wanted.convergence_rad, dict(enumerate(ALPHA_RUNGS_RAD))))
         if wanted.beam_current_a is not None:
             self._column.set("SpotSize", _rung(wanted.beam_current_a, self._currents_a))
+
+    def corrections(self, wanted: SetOptics) -> Iterator[None]:
+        """Have the corrector bring each aberration that is asked for to its value; wait for it at each step."""
+        for name, (fields, per_m) in CORRECTOR.items():
+            asked = {f: value for f in fields if (value := getattr(wanted, f)) is not None}
+            if not asked:
+                continue
+            now, then = ([{**self._corrected_m, **new}[f] for f in fields] for new in ({}, asked))
+            self._column.correct(name, per_m * complex(*now), per_m * complex(*then))
+            yield
+            self._corrected_m |= asked
 
     def blank(self, blanked: bool) -> None:
         """Blank or unblank the beam."""

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from autoscope.actions import CORRECTOR_FIELDS
 from autoscope.errors import ConfigError
 from autoscope.protocols import Clock
 from autoscope.records import (
@@ -34,17 +35,30 @@ from environments.instruments.detwin.connection import REMEDY, Column, SoapConne
 from environments.instruments.detwin.controller import ColumnController
 from environments.instruments.detwin.deapi_acquisition import SMALLEST_GRID, DeapiAcquisition
 from environments.instruments.detwin.geometry import plan
-from environments.instruments.detwin.verbs import ALPHA_RUNGS_RAD, COIL_LIMIT_V, FULL_FIELD_V, SPOTS, STEM, STIGMATOR_M
+from environments.instruments.detwin.verbs import (
+    ALPHA_RUNGS_RAD,
+    COIL_LIMIT_V,
+    COMA_RANGE_M,
+    FULL_FIELD_V,
+    SPHERICAL_RANGE_M,
+    SPOTS,
+    STEM,
+    STIGMATOR_M,
+    THREEFOLD_RANGE_M,
+)
 from environments.instruments.driving import DrivenInstrument, Reading, image_frame, point_frame, vendor_package
 
 Array = NDArray[Any]
 DEFOCUS_RANGE_M = 200e-6
 LONGEST_DWELL_S = 10.0
+CORRECTOR_TIMEOUT_S = 30.0
+"""Of one aberration; it takes half a second."""
 SHORTEST_DWELL_S = 1e-7
 TOLERANCES = {"x_m": 1e-9, "y_m": 1e-9, "z_m": 1e-9, "alpha_rad": 1e-5, "beta_rad": 1e-5} | {
     "defocus_m": 1e-11,
     "stigmator_a_m": 1e-12,
     "stigmator_b_m": 1e-12,
+    **dict.fromkeys(CORRECTOR_FIELDS, 1e-12),
 }
 
 
@@ -123,6 +137,8 @@ class DetwinInstrument(DrivenInstrument):
                 self._wait_until(lambda: not self._column.moving(), "the stage move", self._config.stage_timeout_s)
             case SetOptics():
                 self._controller.set_optics(action, before)
+                for _ in self._controller.corrections(action):
+                    self._wait_until(lambda: not self._column.correcting(), "the corrector", CORRECTOR_TIMEOUT_S)
             case Scan() | SpectrumImage() | Measure():
                 return self._expose(action, before)
         return ()
@@ -225,6 +241,10 @@ def _capabilities(
         "centre_y_m": reach_m,
         "rotation_rad": math.pi,
     }
+    if now.spherical_m is not None:
+        bounds |= dict.fromkeys(("coma_a_m", "coma_b_m"), COMA_RANGE_M)
+        bounds |= dict.fromkeys(("threefold_a_m", "threefold_b_m"), THREEFOLD_RANGE_M)
+        bounds["spherical_m"] = SPHERICAL_RANGE_M
     ranges = {name: Range(low=-bound, high=bound) for name, bound in bounds.items()}
     ranges |= {
         "convergence_rad": Range(low=min(ALPHA_RUNGS_RAD), high=max(ALPHA_RUNGS_RAD)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from autoscope.actions import CORRECTOR_FIELDS, OPTICS_FIELDS
 from autoscope.errors import NotReached, OutOfRange, Unsupported
 from autoscope.records import (
     Action,
@@ -22,11 +23,10 @@ from autoscope.records import (
 )
 
 STAGE = ("x_m", "y_m", "z_m", "alpha_rad", "beta_rad")
-OPTICS = ("defocus_m", "stigmator_a_m", "stigmator_b_m", "beam_current_a", "convergence_rad")
 _FRAME = ("fov_m", "width_px", "height_px", "dwell_s", "centre_x_m", "centre_y_m", "rotation_rad")
 _CHECKED: dict[type[object], dict[str, str]] = {
     MoveStage: {n: n for n in STAGE},
-    SetOptics: {n: n for n in OPTICS},
+    SetOptics: {n: n for n in OPTICS_FIELDS},
     Scan: {n: n for n in _FRAME},
     SpectrumImage: {n: n for n in _FRAME},
     Measure: {"x_m": "centre_x_m", "y_m": "centre_y_m", "dwell_s": "dwell_s"},
@@ -86,7 +86,8 @@ def _admit_value(where: str, key: str, value: float, can: Capabilities) -> None:
     if interval is None:
         if key == "duration_s" or (key in _FREE and value == 0.0):
             return
-        raise Unsupported("this instrument cannot set it; nothing was done", where=where, value=value)
+        what = "this instrument has no corrector for it" if key in CORRECTOR_FIELDS else "this instrument cannot set it"
+        raise Unsupported(f"{what}; nothing was done", where=where, value=value)
     if value not in interval:
         raise OutOfRange(
             "the value is outside the instrument's range; nothing was done",
@@ -132,10 +133,10 @@ def require_reached(action: Action, state: MicroscopeState, can: Capabilities) -
         raise NotReached("the blanker did not follow", where="blank.blanked", value=state.blanked, limit=action.blanked)
     if not isinstance(action, MoveStage | SetOptics):
         return
-    for field in STAGE if isinstance(action, MoveStage) else OPTICS:
+    for field in STAGE if isinstance(action, MoveStage) else OPTICS_FIELDS:
         asked, read = getattr(action, field), getattr(state, field)
         tolerance = can.tolerances.get(field, 0.0)
-        if asked is not None and abs(read - asked) > tolerance + _CLOSE * abs(asked):
+        if asked is not None and (read is None or abs(read - asked) > tolerance + _CLOSE * abs(asked)):
             raise NotReached(
                 "what is read back is not what was asked",
                 where=f"{action.kind}.{field}",

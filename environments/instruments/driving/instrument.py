@@ -49,6 +49,11 @@ class Reading(Value):
     stigmator_b_m: float = 0.0
     beam_current_a: float = 0.0
     convergence_rad: float = 0.0
+    coma_a_m: float | None = None
+    coma_b_m: float | None = None
+    threefold_a_m: float | None = None
+    threefold_b_m: float | None = None
+    spherical_m: float | None = None
     voltage_v: float = 0.0
     blanked: bool = True
 

@@ -2,6 +2,7 @@
 
 from environments.instruments.simulated.config import (
     CarouselConfig,
+    CorrectorConfig,
     DetectorConfig,
     DoseConfig,
     DriftConfig,
@@ -20,6 +21,7 @@ from environments.instruments.simulated.memory import LogRecord
 
 __all__ = [
     "CarouselConfig",
+    "CorrectorConfig",
     "DetectorConfig",
     "DoseConfig",
     "DriftConfig",

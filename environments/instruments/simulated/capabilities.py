@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from autoscope.actions import CORRECTOR_FIELDS, OPTICS_FIELDS
 from autoscope.errors import ConfigError, OutOfRange, Unsupported
 from autoscope.records import (
     Action,
@@ -99,6 +100,10 @@ def _bounds(config: MicroscopeConfig, slots: int) -> dict[str, tuple[float, floa
         "duration_s": (0.0, LONGEST_WAIT_S),
         "slot": (0.0, float(slots - 1)),
     }
+    if lens.corrector:
+        bounds |= dict.fromkeys(("coma_a_m", "coma_b_m"), lens.corrector.coma_range_m)
+        bounds |= dict.fromkeys(("threefold_a_m", "threefold_b_m"), lens.corrector.threefold_range_m)
+        bounds["spherical_m"] = lens.corrector.spherical_range_m
     if config.holder:
         bounds["temperature_k"] = (config.holder.ambient_k, config.holder.max_k)
     return bounds
@@ -107,7 +112,7 @@ def _bounds(config: MicroscopeConfig, slots: int) -> dict[str, tuple[float, floa
 _FRAME = ("fov_m", "width_px", "height_px", "dwell_s", "centre_x_m", "centre_y_m")
 _CHECKED: dict[type[object], dict[str, str]] = {
     MoveStage: {n: n for n in ("x_m", "y_m", "z_m", "alpha_rad", "beta_rad")},
-    SetOptics: {n: n for n in ("defocus_m", "stigmator_a_m", "stigmator_b_m", "beam_current_a", "convergence_rad")},
+    SetOptics: {n: n for n in OPTICS_FIELDS},
     Scan: {n: n for n in _FRAME},
     SpectrumImage: {n: n for n in _FRAME},
     Measure: {"x_m": "centre_x_m", "y_m": "centre_y_m", "dwell_s": "dwell_s"},
@@ -135,6 +140,13 @@ def admit(action: Action, can: Capabilities, specimen: Specimen, max_frame_bytes
                 raise Unsupported(f"no such {kind}", where=action.kind, value=name, limit=", ".join(known) or "none")
     for field, key in _CHECKED.get(type(action), {}).items():
         value = getattr(action, field)
+        if value is not None and key in CORRECTOR_FIELDS and key not in can.ranges:
+            raise Unsupported(
+                "this microscope has no corrector for it; nothing was done",
+                where=f"{action.kind}.{field}",
+                value=value,
+                remedy="Give it one: lens: {corrector: {}}",
+            )
         if value is not None and value not in can.ranges[key]:
             bounds = can.ranges[key]
             raise OutOfRange(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from autoscope.actions import CORRECTOR_FIELDS
 from autoscope.chance import stream
 from autoscope.protocols import Clock
 from autoscope.records import (
@@ -48,13 +49,14 @@ class Column:
         self._beam = Beam(self._born_s)
         self._valves_open = True if config.valves else None
         self._heater = Heater(config.holder, self._born_s) if config.holder else None
-        self._optics = SetOptics(
+        plain = SetOptics(
             defocus_m=0.0,
             stigmator_a_m=0.0,
             stigmator_b_m=0.0,
             beam_current_a=config.gun.beam_current_a,
             convergence_rad=config.lens.convergence_rad,
         )
+        self._optics = plain.replace(**dict.fromkeys(CORRECTOR_FIELDS, 0.0)) if config.lens.corrector else plain
         self._probe = self._form_probe()
         self._coils = coil_matrix(config.scan)
         self._parked_m = (0.0, 0.0)

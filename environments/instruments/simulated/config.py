@@ -45,6 +45,18 @@ class GunConfig(ConfigModel):
     beam_current_range_a: tuple[Current, Current] = (1e-12, 1e-9)
 
 
+class CorrectorConfig(ConfigModel):
+    """An aberration corrector that software may set, and what it leaves while it reads zero."""
+
+    coma_range_m: LengthRange = (-10e-6, 10e-6)
+    threefold_range_m: LengthRange = (-5e-6, 5e-6)
+    spherical_range_m: LengthRange = (-50e-6, 50e-6)
+    hidden_coma_a_m: Length = 0.0
+    hidden_coma_b_m: Length = 0.0
+    hidden_threefold_a_m: Length = 0.0
+    hidden_threefold_b_m: Length = 0.0
+
+
 class LensConfig(ConfigModel):
     """Probe-forming lenses, and how far their zero points are from where the operator believes them."""
 
@@ -63,6 +75,8 @@ class LensConfig(ConfigModel):
     """True astigmatism (0 degrees) when the read-back is zero."""
     hidden_stigmator_b_m: Length = 0.0
     """True astigmatism (45 degrees) when the read-back is zero."""
+    corrector: CorrectorConfig | None = None
+    """None: coma, threefold and spherical aberration cannot be set, and there is no coma."""
     settle_s: Duration = 0.2
     """Time any change of optics takes."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -247,6 +248,7 @@ class SimulatedInstrument(Column):
             "faults": tuple((fault.at_s, fault.kind) for fault in self._faults.planned),
             "true_defocus_m": defocus_m,
             "true_stigmator_m": (self._probe.stigmator_a_m, self._probe.stigmator_b_m),
+            "third_order_rms_m": math.sqrt(self._probe.third_m2[0] + self._probe.third_m2[2]),
             "probe_rms_m": self._probe.rms_m(defocus_m),
             "fluence_e_per_m2": self._carousel.exposed.fluence_e_per_m2(),
         }

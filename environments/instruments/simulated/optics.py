@@ -8,6 +8,10 @@ defocus ``f``, astigmatism ``a`` (0 degrees) and ``b`` (45 degrees), the gradien
 rms radius, ``-2/3 Cs alpha^2`` from the Gaussian focus, where the spherical term has rms radius ``Cs alpha^3 / 6``
 and no covariance with defocus.
 
+Coma ``C21`` and threefold astigmatism ``C23`` displace it by the gradient of their terms of third order, which is
+quadratic in ``t``: its covariance with defocus, astigmatism and spherical aberration is zero, so it adds as well. The
+shift that coma brings to the whole image is taken out, as the software of a corrector does.
+
 Diffraction and source size are quoted in the literature as diameters that hold half the current (FW50); the
 Gaussian with that FW50 has ``sigma = FW50 / 2.3548``.
 """
@@ -21,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from environments.instruments.simulated.config import GunConfig, LensConfig
+from environments.instruments.simulated.config import CorrectorConfig, GunConfig, LensConfig
 
 Array = NDArray[np.float64]
 
@@ -67,6 +71,30 @@ def spherical_sigma_m(spherical_m: float, convergence_rad: float) -> float:
     return abs(spherical_m) * convergence_rad**3 / math.sqrt(72.0)
 
 
+def third_order_m2(
+    coma_m: tuple[float, float], threefold_m: tuple[float, float], convergence_rad: float
+) -> tuple[float, float, float]:
+    """Return the covariance (xx, xy, yy) of the displacement by coma ``C21`` and threefold astigmatism ``C23``.
+
+    The displacement is the gradient of ``|t|^2 (C21 t) / 3 + (C23.a (x^3 - 3 x y^2) + C23.b (3 x^2 y - y^3)) / 3``:
+    along each axis ``p x^2 + q x y + r y^2``. Over a disc of radius ``alpha``, ``<x^2> = alpha^2 / 4``,
+    ``<x^4> = alpha^4 / 8`` and ``<x^2 y^2> = alpha^4 / 24``; the mean is left out.
+
+    Examples
+    --------
+    >>> xx, xy, yy = third_order_m2((3e-6, 0.0), (0.0, 0.0), 20e-3)
+    >>> round(xx / yy, 9), xy
+    (4.5, 0.0)
+    """
+    (ca, cb), (ta, tb) = coma_m, threefold_m
+    p = np.array([ca + ta, cb / 3.0 + tb])
+    q = np.array([2.0 / 3.0 * cb + 2.0 * tb, 2.0 / 3.0 * ca - 2.0 * ta])
+    r = np.array([ca / 3.0 - ta, cb - tb])
+    fourth = (np.outer(p, p) + np.outer(r, r)) / 8.0 + (np.outer(p, r) + np.outer(r, p) + np.outer(q, q)) / 24.0
+    covariance = convergence_rad**4 * (fourth - np.outer(p + r, p + r) / 16.0)
+    return float(covariance[0, 0]), float(covariance[0, 1]), float(covariance[1, 1])
+
+
 def focus_spread_m(chromatic_m: float, energy_spread_ev: float, voltage_v: float) -> float:
     """Return the standard deviation of defocus from the energy spread (a FWHM).
 
@@ -89,25 +117,29 @@ class Probe:
         Variance per axis that no focusing removes: source, diffraction, spherical, chromatic.
     stigmator_a_m, stigmator_b_m : float
         True astigmatism, along the axes and along the diagonals.
+    third_m2 : tuple of float
+        Covariance (xx, xy, yy) from coma and threefold astigmatism.
     """
 
     convergence_rad: float
     floor_m2: float
     stigmator_a_m: float
     stigmator_b_m: float
+    third_m2: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     @property
     def is_round(self) -> bool:
-        """Whether there is no astigmatism at all."""
-        return self.stigmator_a_m == 0.0 and self.stigmator_b_m == 0.0
+        """Whether there is no aberration at all that is not round."""
+        return (self.stigmator_a_m, self.stigmator_b_m, *self.third_m2) == (0.0,) * 5
 
     def moments_m2(self, defocus_m: Any) -> tuple[Any, Any, Any]:
         """Return variance along x, covariance, variance along y, each of the shape of ``defocus_m``."""
         scale = self.convergence_rad**2 / 4.0
         a, b = self.stigmator_a_m, self.stigmator_b_m
-        xx = scale * ((defocus_m + a) ** 2 + b**2) + self.floor_m2
-        yy = scale * ((defocus_m - a) ** 2 + b**2) + self.floor_m2
-        return xx, 2.0 * scale * b * defocus_m, yy
+        third_xx, third_xy, third_yy = self.third_m2
+        xx = scale * ((defocus_m + a) ** 2 + b**2) + self.floor_m2 + third_xx
+        yy = scale * ((defocus_m - a) ** 2 + b**2) + self.floor_m2 + third_yy
+        return xx, 2.0 * scale * b * defocus_m + third_xy, yy
 
     def covariance_m2(self, defocus_m: float) -> Array:
         """Return the covariance matrix (2, 2) in (x, y)."""
@@ -128,13 +160,24 @@ def form_probe(
     convergence_rad: float,
     stigmator_a_m: float = 0.0,
     stigmator_b_m: float = 0.0,
+    coma_a_m: float = 0.0,
+    coma_b_m: float = 0.0,
+    threefold_a_m: float = 0.0,
+    threefold_b_m: float = 0.0,
+    spherical_m: float = 0.0,
 ) -> Probe:
-    """Return the probe of a setting; hidden stigmator offsets are added to the set values."""
+    """Return the probe of a setting; hidden offsets of stigmator and corrector are added to the set values."""
+    hidden = lens.corrector or CorrectorConfig()
+    third_m2 = third_order_m2(
+        (coma_a_m + hidden.hidden_coma_a_m, coma_b_m + hidden.hidden_coma_b_m),
+        (threefold_a_m + hidden.hidden_threefold_a_m, threefold_b_m + hidden.hidden_threefold_b_m),
+        convergence_rad,
+    )
     chromatic_m = focus_spread_m(lens.chromatic_m, gun.energy_spread_ev, gun.voltage_v) * convergence_rad / 2.0
     sigmas_m = (
         source_sigma_m(current_a, convergence_rad, gun.voltage_v, gun.reduced_brightness),
         diffraction_sigma_m(gun.voltage_v, convergence_rad),
-        spherical_sigma_m(lens.spherical_m, convergence_rad),
+        spherical_sigma_m(lens.spherical_m + spherical_m, convergence_rad),
         chromatic_m,
     )
     return Probe(
@@ -142,6 +185,7 @@ def form_probe(
         floor_m2=sum(s**2 for s in sigmas_m),
         stigmator_a_m=stigmator_a_m + lens.hidden_stigmator_a_m,
         stigmator_b_m=stigmator_b_m + lens.hidden_stigmator_b_m,
+        third_m2=third_m2,
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from autoscope.actions import CORRECTOR_FIELDS
 from autoscope.clock import SimClock
 from autoscope.records import Scan
 from autoscope.testing import Check, Report, Steps, check_instrument
@@ -40,6 +41,20 @@ def test_stored_data_keep_every_promise_that_applies(replay):
     report = check_instrument(replay)
     assert report.ok, str(report)
     assert report.count("passed") > 20
+
+
+def test_a_corrector_is_set_and_read_back_and_left_alone_gently():
+    options = {"lens": {"corrector": {"hidden_coma_a": "1 um"}}}
+    corrected = SimulatedInstrument(
+        SimulatedInstrument.Config.model_validate(options), clock=SimClock(), rng=np.random.default_rng(1)
+    )
+    report = check_instrument(corrected)
+    assert report.ok, str(report)
+    words = "|".join(CORRECTOR_FIELDS)
+    assert len(re.findall(f"({words}) is set and read back", "\n".join(str(c) for c in report.checks))) == 5
+    told = [str(c) for c in check_instrument(corrected, gentle=True).checks if re.search(words, c.promise)]
+    assert told
+    assert all("gentle" in line for line in told)
 
 
 @pytest.mark.parametrize("wrong", CAUGHT, ids=lambda kind: kind.__name__)

@@ -157,6 +157,18 @@ def test_value_is_free_where_nobody_declares_a_range(action, axis):
     assert permit(action, scope=free) == predict(action, AT_REST, free)
 
 
+def test_aberrations_are_set_only_where_there_is_a_corrector_and_within_its_range():
+    with pytest.raises(Unsupported, match="no such aberration of a corrector") as caught:
+        permit(SetOptics(coma_a_m=0.0))
+    assert caught.value.value == "coma_a_m"
+    fitted = SCOPE.replace(ranges=dict(SCOPE.ranges) | {"coma_a_m": Range(low=-1e-6, high=1e-6)})
+    assert permit(SetOptics(coma_a_m=-1e-6), scope=fitted) is not None
+    with pytest.raises(LimitExceeded, match="coma_a_m"):
+        permit(SetOptics(coma_a_m=1.1e-6), scope=fitted)
+    with pytest.raises(Unsupported, match="coma_a_m"):
+        permit(SetOptics(spherical_m=1e-6), scope=fitted)
+
+
 @pytest.mark.parametrize("edge", [-1e-3, 1e-3])
 def test_the_edge_itself_is_permitted(edge):
     permit(MoveStage(x_m=edge, y_m=edge))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from autoscope.clock import SimClock, SystemClock
-from autoscope.errors import ConfigError, InstrumentError, OutOfRange, Unreachable
+from autoscope.errors import ConfigError, InstrumentError, OutOfRange, Unreachable, Unsupported
 from autoscope.exposure import electrons
 from autoscope.records import Act, Measure, MoveStage, Scan, SetOptics, SpectrumImage
 from autoscope.testing import check_instrument
@@ -90,6 +90,42 @@ def test_truth_tells_aberrations_and_grains(twin):
     assert truth["phase"]["grain_id"].shape == (64, 64)
 
 
+def test_the_corrector_brings_aberrations_where_they_were_asked_for_with_our_signs(twin, do):
+    def true_m():
+        return twin.truth()["probe_aberrations_m"]
+
+    before = true_m()
+    state = do(SetOptics(coma_a_m=300e-9, coma_b_m=-150e-9)).state
+    assert (state.coma_a_m, state.coma_b_m, state.threefold_a_m) == (300e-9, -150e-9, 0.0)
+    assert state.time_s > 0.5
+    # C21 = 3 B2, and third order changes sign with the axes, which are turned by half a turn; gains are off by some %
+    assert true_m()["B2"] - before["B2"] == pytest.approx(-100e-9 + 50e-9j, rel=0.25)
+    do(SetOptics(threefold_b_m=200e-9))
+    assert true_m()["A2"] - before["A2"] == pytest.approx(-200e-9j, rel=0.25)
+    do(SetOptics(spherical_m=5e-6))
+    assert true_m()["C3"] - before["C3"] == pytest.approx(5e-6, rel=0.15)
+    with pytest.raises(OutOfRange, match="range"):
+        do(SetOptics(coma_a_m=1e-3))
+    do(SetOptics(coma_a_m=0.0, coma_b_m=0.0, threefold_b_m=0.0, spherical_m=0.0))
+    assert abs(true_m()["B2"] - before["B2"]) < 50e-9
+
+
+def test_a_corrector_that_fails_says_so_and_nothing_is_read_back_as_set(twin, do, monkeypatch):
+    unit = twin._column.twin.column.corrector.served
+    monkeypatch.setattr(unit, "_run_correct", lambda *given: (False, "", "Server error: beam is off (-32000)"))
+    with pytest.raises(InstrumentError, match="beam is off"):
+        do(SetOptics(coma_a_m=100e-9))
+    assert twin.state().coma_a_m == 0.0
+
+
+def test_without_a_corrector_its_fields_are_unsupported():
+    instrument = made(corrector="none")
+    assert instrument.state().coma_a_m is None
+    with pytest.raises(Unsupported, match="no corrector"):
+        instrument.execute(Act(act_id="coma", action=SetOptics(coma_a_m=0.0)))
+    instrument.close()
+
+
 def test_two_twins_of_one_seed_give_the_same_night():
     first, second = (made().execute(Act(act_id="a", action=SCAN)) for _ in range(2))
     assert first.frames[0] == second.frames[0]
@@ -132,6 +168,8 @@ def test_the_same_driver_drives_the_twins_own_servers():
         assert moved.state.alpha_rad == pytest.approx(0.01, abs=1e-5)
         optics = SetOptics(defocus_m=20e-9, convergence_rad=0.015)
         assert instrument.execute(Act(act_id="optics", action=optics)).state.convergence_rad == pytest.approx(0.015)
+        corrected = instrument.execute(Act(act_id="coma", action=SetOptics(coma_a_m=100e-9))).state
+        assert (corrected.coma_a_m, corrected.coma_b_m) == (100e-9, 0.0)
         scan = SCAN.replace(width_px=5, height_px=4, dwell_s=1e-2, detectors=("HAADF", "BF"))
         images = instrument.execute(Act(act_id="scan", action=scan)).frames
         assert [f.data.shape for f in images] == [(4, 5), (4, 5)]

@@ -20,6 +20,7 @@ from environments.instruments.simulated.optics import (
     source_sigma_m,
     spherical_sigma_m,
     stencil_m,
+    third_order_m2,
     wavelength_m,
 )
 
@@ -48,6 +49,37 @@ def test_covariance_of_the_probe_equals_that_of_traced_rays(f, a, b):
     traced = np.cov(d @ t + cs * (t**2).sum(axis=0) * t)
     probe = Probe(ALPHA, spherical_sigma_m(cs, ALPHA) ** 2, a, b)
     assert probe.covariance_m2(f) == pytest.approx(traced, rel=0.01, abs=0.01 * np.trace(traced))
+
+
+def third_order(x, y, coma, threefold):
+    """Return the terms of third order of the aberration function, as `SetOptics` defines them."""
+    t, p = np.hypot(x, y), np.arctan2(y, x)
+    c21 = coma[0] * np.cos(p) + coma[1] * np.sin(p)
+    return t**3 / 3.0 * (c21 + threefold[0] * np.cos(3 * p) + threefold[1] * np.sin(3 * p))
+
+
+@pytest.mark.parametrize(
+    ("coma", "threefold"),
+    [((3e-6, 0.0), (0.0, 0.0)), ((1e-6, -2e-6), (0.0, 0.0)), ((0.0, 0.0), (2e-6, 1e-6)), ((2e-6, 1e-6), (-1e-6, 3e-6))],
+)
+def test_covariance_of_coma_and_threefold_equals_that_of_traced_rays(coma, threefold):
+    x, y = rays(np.random.default_rng(2))
+    h = ALPHA * 1e-5
+    slope = [
+        (third_order(x + h * ex, y + h * ey, coma, threefold) - third_order(x - h * ex, y - h * ey, coma, threefold))
+        / (2 * h)
+        for ex, ey in ((1, 0), (0, 1))
+    ]
+    traced = np.cov(slope)
+    xx, xy, yy = third_order_m2(coma, threefold, ALPHA)
+    assert np.array([[xx, xy], [xy, yy]]) == pytest.approx(traced, rel=0.01, abs=0.01 * np.trace(traced))
+    focus = np.cov(np.array([x, y]) * 1e-7, slope)  # odd against even: they add
+    assert np.abs(focus[:2, 2:]).max() < 0.01 * math.sqrt(np.trace(focus[:2, :2]) * np.trace(traced))
+
+
+def test_threefold_astigmatism_alone_widens_all_directions_alike():
+    xx, xy, yy = third_order_m2((0.0, 0.0), (1e-6, -2e-6), ALPHA)
+    assert (xx, xy) == (pytest.approx(yy), pytest.approx(0.0, abs=1e-12 * xx))
 
 
 def test_rms_radius_is_a_hyperbola_of_defocus_with_its_minimum_in_focus():

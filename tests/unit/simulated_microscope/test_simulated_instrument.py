@@ -21,7 +21,13 @@ from autoscope.records import (
     SpectrumImage,
     Wait,
 )
-from environments.instruments.simulated import HolderConfig, MemoryConfig, MicroscopeConfig, SimulatedInstrument
+from environments.instruments.simulated import (
+    CorrectorConfig,
+    HolderConfig,
+    MemoryConfig,
+    MicroscopeConfig,
+    SimulatedInstrument,
+)
 
 SCAN = Scan(fov_m=5e-8, width_px=16, height_px=16, dwell_s=1e-6)
 CUBE = SpectrumImage(fov_m=5e-8, width_px=4, height_px=4, dwell_s=1e-4)
@@ -91,6 +97,31 @@ def test_unknown_detectors_signals_and_stimuli_are_unsupported(full, action):
     with pytest.raises(Unsupported):
         full.do(action)
     assert full.microscope.state() == before
+
+
+def test_without_a_corrector_its_aberrations_are_unsupported_and_not_told(bench):
+    b = bench()
+    assert b.microscope.state().coma_a_m is None
+    with pytest.raises(Unsupported, match="no corrector"):
+        b.do(SetOptics(coma_a_m=0.0))
+
+
+def test_a_corrector_takes_away_what_it_left_hidden_and_is_taken_up_from_a_snapshot(bench, perfect):
+    hidden = CorrectorConfig(hidden_coma_a_m=2e-6, hidden_threefold_b_m=-1e-6)
+    config = perfect.model_copy(update={"lens": perfect.lens.model_copy(update={"corrector": hidden})})
+    b, plain = bench(config=config), bench().microscope.truth()["probe_rms_m"]
+    assert b.microscope.truth()["probe_rms_m"] > 1.5 * plain
+    with pytest.raises(OutOfRange, match="coma_a_m"):
+        b.do(SetOptics(coma_a_m=20e-6))
+    state = b.do(SetOptics(coma_a_m=-2e-6, threefold_b_m=1e-6)).state
+    assert (state.coma_a_m, state.threefold_b_m, state.spherical_m) == (-2e-6, 1e-6, 0.0)
+    assert b.microscope.truth()["probe_rms_m"] == pytest.approx(plain)
+    b.do(SetOptics(spherical_m=-1e-6))  # the lens has 1 um of its own
+    assert b.microscope.truth()["probe_rms_m"] < plain
+    other = bench(config=config).microscope
+    other.restore(b.microscope.snapshot())
+    assert other.state().coma_a_m == -2e-6
+    assert other.truth()["probe_rms_m"] == b.microscope.truth()["probe_rms_m"]
 
 
 def test_stimuli_are_unsupported_without_a_holder(bench):
