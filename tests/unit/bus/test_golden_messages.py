@@ -40,6 +40,7 @@ from autoscope.records import (
     Observation,
     Range,
     Scan,
+    SetOptics,
     SpectrumImage,
 )
 
@@ -50,6 +51,7 @@ META = FrameMeta(signal="EDS", axes=(AXIS,), time_s=12.0, dwell_s=0.5, x_m=1e-06
 OBSERVATION = Observation("night-000007", STATE, STATE, (Frame(META, np.array([0, 7, 258], dtype="<u4")),))
 MOVE = Act(act_id="night-000006", action=MoveStage(x_m=1e-06), deadline_s=60.0, lease="f3c0")
 IMAGE = Act(act_id="night-000007", action=Scan(fov_m=1e-06, width_px=64, height_px=64, dwell_s=2e-06), lease="f3c0")
+COMA = Act(act_id="night-000009", action=SetOptics(coma_a_m=3e-07, spherical_m=-1e-06), lease="f3c0")
 CUBE = Act(
     act_id="night-000008", lease="f3c0",
     action=SpectrumImage(fov_m=1e-07, width_px=64, height_px=64, dwell_s=0.001, signals=("4D",)),
@@ -78,6 +80,7 @@ ASKS = {
     "execute": say.Execute(session="9a41", seq=1, act=MOVE),
     "execute_scan": say.Execute(session="9a41", seq=2, act=IMAGE, acknowledge=("night-000002",)),
     "execute_live": say.Execute(session="9a41", seq=3, act=CUBE, live=True),
+    "execute_corrector": say.Execute(session="9a41", seq=4, act=COMA),
     "abort": say.Abort(act_id="night-000007"),
     "make_safe": say.MakeSafe(),
     "emergency_stop": say.EmergencyStop(why="smoke"),
