@@ -43,6 +43,10 @@ class Patience(Protocol):
     def resend_s(self) -> float:
         """After how long a question is sent again."""
 
+    @property
+    def patience_s(self) -> float:
+        """How long the server may be silent while an act waits for it."""
+
 
 class Conversation:
     """Session, lease and questions of one client.
@@ -116,8 +120,12 @@ class Conversation:
     def hold(self) -> None:
         """Hold the lease; wait for one that is about to lapse, such as that of an agent that died.
 
+        A server that is away is waited for as patiently as by an act.
+
         Raises
         ------
+        Unreachable
+            It does not come back.
         Refused
             Somebody else holds it.
         """
@@ -126,9 +134,11 @@ class Conversation:
         self.keeper.renew_if_due()
         if self.keeper.lease:
             return
-        until_s = self._timer.now_s() + 2.0 * self.welcome.lease_s + self._config.answer_s
+        until_s: float | None = None
         while True:
-            answer, _ = self.ask(self.asking, self._wanting(), self._config.answer_s)
+            answer, _ = self.ask(self.asking, self._wanting(), max(self._config.patience_s, self._config.answer_s))
+            if until_s is None:  # from the first answer on: a server that is just being started again is waited for
+                until_s = self._timer.now_s() + 2.0 * self.welcome.lease_s + self._config.answer_s
             if isinstance(answer, say.Leased):
                 self._took = True
                 self.keeper.start(answer.lease, self.welcome.lease_s)

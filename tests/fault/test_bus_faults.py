@@ -143,6 +143,13 @@ def test_a_read_back_waits_as_patiently_as_an_act_while_a_server_is_away(stormy)
         bus.state()
 
 
+def test_the_first_act_waits_for_its_lease_as_patiently_as_for_its_answer_while_a_server_is_away(stormy):
+    bus = stormy.client(answer="5 s", resend="2 s", patience="60 s")
+    stormy.fates[:] = [Fate.DROP] * 10  # it is started again just then
+    assert bus.execute(move(3)).state.x_m == 3e-6
+    assert stormy.column.times("move-3") == 1
+
+
 @pytest.mark.parametrize("where", ["before accept", "after accept", "before finish", "after finish"])
 def test_a_server_killed_between_any_two_steps_of_an_act_never_does_it_twice(link, where):
     bus = link.client()
