@@ -12,6 +12,7 @@ from tests.figures import (
     bus_arrays,
     bus_latency,
     bus_live,
+    bus_once,
     dashboard_follow,
     durable_exports,
     durable_resume,
@@ -48,6 +49,7 @@ BUS: dict[str, Group] = {
     "bus_latency": bus_latency.figures,
     "bus_arrays": bus_arrays.figures,
     "bus_live": bus_live.figures,
+    "bus_once": bus_once.figures,
 }
 """What is measured of the microscope bus."""
 DURABLE: dict[str, Group] = {
