@@ -99,7 +99,7 @@ def _compared(end: RunEnd, job: Job, watch: _Watch) -> Watched:
     truth = job.environment.truth()["specimen"]
     centres = np.column_stack([truth["x_m"], truth["y_m"]])
     tree, coils = cKDTree(centres), coil_matrix(job.resolved.environment.options.microscope.scan)
-    catalogue: Any = job.policy._catalogue  # the only one who knows which particle a number stands for
+    catalogue: Any = job.policy._now.catalogue  # the only one who knows which particle a number stands for
     least = job.resolved.policy.options.presence.at_least
     meant: dict[int, int] = {}
     rows = []

@@ -104,7 +104,7 @@ def test_telling_the_journal_again_gives_the_same_policy(night):
     for step in steps[:-1]:
         frames = tuple(journal.load_frame(ref) for ref in step.outcome.frames)
         twin.tell(step.decision, Result(step.outcome, frames))
-    assert twin._mode == steps_mode(steps[-1])
+    assert twin._now.mode == steps_mode(steps[-1])
     state = twin.state()
     third = assembled().policy
     third.restore(yaml.safe_load(yaml.safe_dump(state)))

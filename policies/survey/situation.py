@@ -1,0 +1,122 @@
+"""What a survey knows, and where it stands: shared by the rooms that ask, measure and tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from autoscope.protocols import JsonValue
+from autoscope.records import Decision, Scan
+from policies.survey.catalogue import Catalogue
+from policies.survey.config import SurveyConfig
+from policies.survey.gate import FrameGate
+from policies.survey.itinerary import Itinerary
+from policies.survey.keep_focus import KeepFocus
+from policies.survey.keep_place import KeepPlace
+from policies.survey.ranking import Ranking
+from policies.survey.screening import Screening
+from policies.survey.tiles import tiles_of
+
+
+class Situation:
+    """All that a survey has learnt, as plain data when asked for; `telling` changes it, `policy` reads it.
+
+    Parameters
+    ----------
+    config : SurveyConfig
+        What the survey was told.
+    rng : numpy.random.Generator
+        One number is drawn: the seed of the ranking's samples.
+    """
+
+    def __init__(self, config: SurveyConfig, rng: np.random.Generator) -> None:
+        self.config = config
+        self.tiles = tiles_of(config.all_areas, config.tile, by_travel=config.order == "travel")
+        self.centres_m = self.tiles.centres_m
+        self.catalogue = Catalogue()
+        self.ranking = Ranking(config.fit_points, config.interest_length_m, int(rng.integers(2**31)))
+        self.itinerary = Itinerary(config, self.centres_m)
+        self.focus = KeepFocus(config.focus)
+        self.screening = Screening(config.screen, config.dwell_s)
+        self.doubtful: int | None = None
+        """The particle whose short look left doubt."""
+        self.counts = False
+        """Whether the target grows with the dwell."""
+        self.mode = "choose"
+        self.tile = -1
+        self.queue: list[int] = []
+        """Particles to measure in this tile, the next one first."""
+        self.place = KeepPlace(config.align, self.centres_m)
+        self.gate = FrameGate(config.gate)
+        self.visiting = False
+        self.tries = 0
+        """Acts in vain, one after the other."""
+        self.lost = 0
+        """Looks in vain for the tile's particles."""
+        self.verified = 0
+        """Suspensions after which the place was verified."""
+
+    def tile_name(self) -> str:
+        """Return the tile that the stage stands at, as decisions name it."""
+        return f"tile {self.tile}"
+
+    def look(self, purpose: str, scan: Scan, reason: str) -> Decision:
+        """Return the decision to take an image of the tile."""
+        return Decision(action=scan, purpose=purpose, reason=reason, target=self.tile_name())
+
+    def align(self, reason: str) -> Decision:
+        """Return the decision to find the tile's particles again."""
+        return self.look("align", self.config.align.scan(), reason)
+
+    def dwell_s(self, particle: int) -> float:
+        """Return for how long a particle is looked at next."""
+        return self.config.dwell_s if particle == self.doubtful else self.screening.dwell_s
+
+    def measure_or_choose(self) -> None:
+        """Measure what waits in the queue, else choose where to go."""
+        self.mode = "measure" if self.queue else "choose"
+
+    def leave_tile(self) -> None:
+        """Give up the tile, and what was to be done there."""
+        self.itinerary.give_up(self.tile)
+        self.mode, self.queue, self.lost = "choose", [], 0
+
+    def state(self) -> dict[str, JsonValue]:
+        """Return what was learnt as plain data."""
+        return {
+            "catalogue": self.catalogue.state(),
+            "ranking": self.ranking.state(),
+            "itinerary": self.itinerary.state(),
+            "focus": self.focus.state(),
+            "mode": self.mode,
+            "tile": self.tile,
+            "queue": list(self.queue),
+            "place": self.place.state(),
+            "gate": self.gate.state(),
+            "lost": self.lost,
+            "verified": self.verified,
+            "visiting": self.visiting,
+            "screening": self.screening.state(),
+            "doubtful": self.doubtful,
+            "counts": self.counts,
+            "tries": self.tries,
+        }
+
+    def restore(self, state: Mapping[str, JsonValue]) -> None:
+        """Take up a state returned by `state`."""
+        data: Any = state
+        self.catalogue.restore(data["catalogue"])
+        self.ranking.restore(data["ranking"], self.catalogue)
+        self.itinerary.restore(data["itinerary"])
+        self.focus.restore(data["focus"])
+        self.mode, self.tile = data["mode"], int(data["tile"])
+        self.queue = [int(p) for p in data["queue"]]
+        self.place.restore(data["place"])
+        self.gate.restore(data["gate"])
+        self.lost, self.verified = int(data["lost"]), int(data["verified"])
+        self.tries, self.visiting = int(data["tries"]), bool(data["visiting"])
+        self.screening.restore(data["screening"])
+        self.itinerary.dwell_s = self.screening.dwell_s
+        self.doubtful, self.counts = data["doubtful"], bool(data["counts"])
