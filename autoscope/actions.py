@@ -47,6 +47,8 @@ class SetOptics(Value):
     stigmator_b_m: float | None = None
     beam_current_a: PositiveFloat | None = None
     convergence_rad: PositiveFloat | None = None
+    energy_offset_ev: float | None = Field(default=None, exclude_if=_absent)
+    """What the spectrometer adds to the energy of each loss: spectra move by it along their axis."""
     coma_a_m: float | None = Field(default=None, exclude_if=_absent)
     """Axial coma ``C21.a``, set with a corrector; instruments without one refuse it, as all that follow."""
     coma_b_m: float | None = Field(default=None, exclude_if=_absent)
@@ -62,7 +64,8 @@ class SetOptics(Value):
 CORRECTOR_FIELDS = ("coma_a_m", "coma_b_m", "threefold_a_m", "threefold_b_m", "spherical_m")
 """Of `SetOptics`: what needs an aberration corrector."""
 OPTICS_FIELDS = (
-    "defocus_m", "stigmator_a_m", "stigmator_b_m", "beam_current_a", "convergence_rad", *CORRECTOR_FIELDS,
+    "defocus_m", "stigmator_a_m", "stigmator_b_m", "beam_current_a", "convergence_rad", "energy_offset_ev",
+    *CORRECTOR_FIELDS,
 )  # fmt: skip
 """All fields of `SetOptics`."""
 

@@ -76,6 +76,8 @@ class MicroscopeState(Value):
     voltage_v: NonNegativeFloat = 0.0
     temperature_k: float | None = None
     bias_v: float | None = None
+    energy_offset_ev: float | None = Field(default=None, exclude_if=lambda value: value is None)
+    """What the energy-loss spectrometer is set to add; None where software does not set it."""
     vacuum_pa: PositiveFloat | None = Field(default=None, exclude_if=lambda value: value is None)
     """Pressure at the sample, where there is a gauge."""
     blanked: bool = True
@@ -212,6 +214,10 @@ class Calibration(Value):
     """Mean predictive standard deviation, in the unit of the target; smaller is better among the calibrated."""
     scale: float = 1.0
     """Factor by which predicted standard deviations were multiplied to make them honest."""
+
+
+UPKEEP = ("zero_loss", "dark_reference")
+"""Purposes of acts that look after the instrument: what they record is no measurement of the sample."""
 
 
 class Decision(Value):

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from autoscope.engine.assemble import Job
+from autoscope.engine.intent import Intent
 from autoscope.engine.suspenders import doubt
 from autoscope.errors import AutoscopeError, FrameRejected, PluginError
 from autoscope.guard import Guard
 from autoscope.journal import Recorder
 from autoscope.perception.quality import assess, require
 from autoscope.protocols import Scalarizer
-from autoscope.records import Act, Fault, Frame, MicroscopeState, Observation, Outcome, Result, Scalar
+from autoscope.records import UPKEEP, Act, Fault, Frame, MicroscopeState, Observation, Outcome, Result, Scalar
 
 T = TypeVar("T")
 
@@ -71,7 +72,7 @@ def execute(job: Job, act: Act) -> Observation:
 
 
 def take_in(
-    job: Job, guard: Guard, recorder: Recorder, act: Act, step: int, observation: Observation, span: Span = NEVER
+    job: Job, guard: Guard, recorder: Recorder, intent: Intent, observation: Observation, span: Span = NEVER
 ) -> Result:
     """Check the frames of an act, keep them all, and turn the good ones into values.
 
@@ -80,7 +81,7 @@ def take_in(
     JournalError
         A frame could not be kept.
     """
-    frames, refs, fault = observation.frames, [], None
+    act, frames, refs, fault = intent.act, observation.frames, [], None
     quality: dict[str, float] = {}
     for index, frame in enumerate(frames):
         try:
@@ -90,12 +91,12 @@ def take_in(
                 require(frame, metrics, job.config.engine.quality)
         except FrameRejected as error:
             fault = fault_of(error)
-        refs.append(recorder.write_frame(frame, step=step, index=index))
+        refs.append(recorder.write_frame(frame, step=intent.step, index=index))
     values: tuple[Scalar, ...] = ()
     if (lost := doubt(job.config.engine.suspenders, observation.state)) is not None and frames:
         fault = fault_of(lost)
     if fault is None:
-        values, fault = scalarize(job.scalarizers, frames)
+        values, fault = scalarize(job.scalarizers, frames, intent.decision.purpose)
     outcome = Outcome(
         act_id=act.act_id,
         status="done" if fault is None else "rejected",
@@ -117,10 +118,15 @@ def _image_metrics(job: Job, frame: Frame) -> dict[str, float]:
 
 
 def scalarize(
-    scalarizers: Mapping[str, Scalarizer], frames: tuple[Frame, ...]
+    scalarizers: Mapping[str, Scalarizer], frames: tuple[Frame, ...], purpose: str
 ) -> tuple[tuple[Scalar, ...], Fault | None]:
-    """Return the values of all frames under the names of their scalarizers, or why they cannot be had."""
+    """Return the values of all frames under the names of their scalarizers, or why they cannot be had.
+
+    Of an act for the instrument there are none: what it recorded says nothing of the sample.
+    """
     values: list[Scalar] = []
+    if purpose in UPKEEP:
+        return (), None
     for frame in frames:
         for name, scalarizer in scalarizers.items():
             if scalarizer.fits(frame):

@@ -319,7 +319,7 @@ class Engine:
             self._do(desk, intent, state, left)
             return
         if isinstance(known, Observation):
-            known = take_in(self._job, desk.guard, self._recorder, intent.act, intent.step, known)
+            known = take_in(self._job, desk.guard, self._recorder, intent, known)
         self._conclude(desk, intent, left, known, None)
 
     def _conclude(
@@ -360,7 +360,7 @@ class Engine:
             span, why = span.until(self._job.clock.now_s()), self._urgency.overruled(act.act_id) or error
             return came_to("failed", act, state, self._job.environment.read_state(), why, span), preparing
         span = span.until(self._job.clock.now_s())
-        return take_in(self._job, desk.guard, self._recorder, act, intent.step, observation, span), preparing
+        return take_in(self._job, desk.guard, self._recorder, intent, observation, span), preparing
 
     def _prepare(self, desk: Desk, running: Intent, state: MicroscopeState, cost: Cost) -> Future[None] | None:
         policy = self._anticipating

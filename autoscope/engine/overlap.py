@@ -325,7 +325,7 @@ class Overlap:
             return self._conclude(done, done.answer)
         desk, act, seen = self._desk, done.intent.act, done.answer
         try:
-            result = take_in(desk.job, desk.guard, desk.recorder, act, done.intent.step, seen, done.span)
+            result = take_in(desk.job, desk.guard, desk.recorder, done.intent, seen, done.span)
         except Exception as error:  # the act was done: say so, with what its frames ran into, before the run ends
             with suppress(JournalError):
                 self._conclude(done, came_to("failed", act, seen.state_before, seen.state, error, done.span))

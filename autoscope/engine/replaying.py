@@ -193,7 +193,7 @@ class Rescored(Stored):
         recorded = self._source.result(past, outcome)
         if outcome.status != "done":
             return recorded
-        values, fault = scalarize(self._scalarizers, recorded.frames)
+        values, fault = scalarize(self._scalarizers, recorded.frames, past.intent.decision.purpose)
         before = {v.name: v.value for v in outcome.values}
         after = {v.name: v.value for v in values}
         if outcome.act_id not in self._seen:

@@ -65,7 +65,10 @@ def retell(
     guarded("policy.restore", lambda: policy.restore(blank))
     evidence = Evidence()
     for past, outcome in told:
-        decision, result = past.intent.decision, amended(source.again(past, outcome), standing, scalarizers)
+        decision, result = (
+            past.intent.decision,
+            amended(source.again(past, outcome), standing, scalarizers, past.intent.decision.purpose),
+        )
         evidence = evidence.with_(decision, result.outcome)
         _tell(policy, past, result)
     return evidence
@@ -75,7 +78,9 @@ def _tell(policy: Policy, past: PastAct, result: Result) -> None:
     guarded("policy.tell", lambda: policy.tell(past.intent.decision, result))
 
 
-def amended(result: Result, standing: Standing, scalarizers: Mapping[str, Scalarizer] | None) -> Result:
+def amended(
+    result: Result, standing: Standing, scalarizers: Mapping[str, Scalarizer] | None, purpose: str = ""
+) -> Result:
     """Return a result as it is to be learnt from: retracted, or with its targets computed anew."""
     outcome = result.outcome
     if outcome.status != "done":
@@ -86,7 +91,7 @@ def amended(result: Result, standing: Standing, scalarizers: Mapping[str, Scalar
         return Result(outcome.replace(status="rejected", values=(), fault=fault), result.frames)
     if not scalarizers or not result.frames:
         return result
-    values, wrong = scalarize(scalarizers, result.frames)
+    values, wrong = scalarize(scalarizers, result.frames, purpose)
     return Result(
         outcome.replace(status="done" if wrong is None else "rejected", values=values, fault=wrong), result.frames
     )

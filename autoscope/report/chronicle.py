@@ -23,7 +23,7 @@ class Event:
     begun_s: float
     ended_s: float
     kind: str
-    """``in vain``, ``held``, ``fault``, ``person``, ``resumed``, ``note`` or ``end``."""
+    """``in vain``, ``held``, ``fault``, ``person``, ``resumed``, ``upkeep``, ``note`` or ``end``."""
     what: str
     done: str
     step: int | None = None
@@ -101,7 +101,9 @@ def _held(remark: Remark, releases: Sequence[Remark], story: RunStory) -> Event:
 
 
 def _said(remark: Remark) -> Event:
-    kind = {"intervention": "person", "fault": "fault", "resumed": "resumed"}.get(remark.kind, "note")
+    kind = {"intervention": "person", "fault": "fault", "resumed": "resumed", "upkeep": "upkeep"}.get(
+        remark.kind, "note"
+    )
     what = f"{remark.who}: {remark.what}" if kind == "person" and remark.who else remark.what
     return Event(remark.time_s, remark.time_s, kind, what or remark.kind, remark.why, remark.step)
 

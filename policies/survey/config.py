@@ -10,7 +10,7 @@ from pydantic import Field, PositiveInt, model_validator
 from autoscope.config import ConfigModel
 from autoscope.perception.drift import DriftConfig
 from autoscope.perception.regions import ParticleConfig
-from autoscope.quantities import Length, PositiveDuration, PositiveLength
+from autoscope.quantities import Length, PositiveDuration, PositiveEnergy, PositiveLength
 from autoscope.records import Scan
 from policies.focus import FocusConfig
 
@@ -165,6 +165,32 @@ class ScreenConfig(ConfigModel):
     """Spectra of full dwell from which the length of the look is learnt, and after which it is learnt again."""
 
 
+class TaskConfig(ConfigModel):
+    """How often something is done for the instrument; between two sites, never while one is measured."""
+
+    every_s: PositiveDuration | None = None
+    """... when this time has passed since it was last done."""
+    every_tiles: PositiveInt | None = None
+    """... when the stage has been to so many tiles since."""
+
+    @model_validator(mode="after")
+    def _some_time(self) -> Self:
+        if self.every_s is None and self.every_tiles is None:
+            raise ValueError("say how often: every (a time), every_tiles, or both (whichever comes first)")
+        return self
+
+
+class ZeroLossConfig(TaskConfig):
+    """Zero-loss alignment: a short spectrum between the particles, and the spectrometer's offset corrected by it."""
+
+    kind: Literal["zero_loss"]
+    signal: str = "EELS"
+    """The spectrum whose axis holds the zero-loss peak."""
+    dwell_s: PositiveDuration = 0.05
+    tolerance_ev: PositiveEnergy = 0.05
+    """A peak surely further from zero than this is corrected."""
+
+
 class SurveyConfig(ConfigModel):
     """An area, how it is imaged, what is measured, and how the time is shared."""
 
@@ -201,6 +227,8 @@ class SurveyConfig(ConfigModel):
     example_reach_m: PositiveLength = 100e-9
     """The particle nearest to an example is meant, if it is no further than this."""
     presence: PresenceConfig | None = None
+    upkeep: tuple[ZeroLossConfig, ...] = Field(default=(), exclude_if=lambda tasks: not tasks)
+    """What is done for the instrument every now and then."""
     beta: float = Field(default=1.0, ge=0)
     """Exploration: a particle is worth its chance of being interesting plus this many standard deviations of it."""
     settle_from: float = Field(default=0.0, ge=0, le=1, exclude_if=lambda share: share == 0.0)

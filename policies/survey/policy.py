@@ -65,7 +65,17 @@ class SurveyPolicy:
             case "measure":
                 return self._measuring.before(view) or self._measuring.decide(view.state.time_s)
             case _:
-                return self._choose(view)
+                return self._look_after(view, self._choose(view))
+
+    def _look_after(self, view: View, chosen: Decision | Finish) -> Decision | Finish:
+        """Return what is due for the instrument before the next site, else what was chosen."""
+        now = self._now
+        if isinstance(chosen, Finish):
+            return chosen
+        due = now.upkeep.next_decision(view, now.thin_place(view.state.time_s))
+        if due is not None and _fits(due.action, view):
+            return due
+        return chosen.replace(reason=chosen.reason + now.upkeep.remark)
 
     def _choose(self, view: View) -> Decision | Finish:
         now = self._now

@@ -18,6 +18,12 @@ from policies.survey.keep_place import KeepPlace
 from policies.survey.ranking import Ranking
 from policies.survey.screening import Screening
 from policies.survey.tiles import tiles_of
+from policies.survey.upkeep import Upkeep
+
+THIN_REACH = 0.3
+"""Thin places are looked for within this part of a tile's width from its centre, per axis."""
+THIN_PLACES = 16
+"""... on a lattice of so many each way."""
 
 
 class Situation:
@@ -50,6 +56,7 @@ class Situation:
         """Particles to measure in this tile, the next one first."""
         self.place = KeepPlace(config.align, self.centres_m)
         self.gate = FrameGate(config.gate)
+        self.upkeep = Upkeep(config.upkeep)
         self.visiting = False
         self.tries = 0
         """Acts in vain, one after the other."""
@@ -78,6 +85,17 @@ class Situation:
         """Measure what waits in the queue, else choose where to go."""
         self.mode = "measure" if self.queue else "choose"
 
+    def thin_place(self, time_s: float) -> tuple[float, float]:
+        """Return the offset from the axis, in this tile, that is farthest from all its particles."""
+        if not self.itinerary.seen(self.tile):
+            return 0.0, 0.0
+        reach_m = THIN_REACH * self.config.tile.fov_m
+        places = np.stack(np.meshgrid(*[np.linspace(-reach_m, reach_m, THIN_PLACES)] * 2), axis=-1).reshape(-1, 2)
+        particles = self.catalogue.offsets_m(self.tile, self.config.tile.fov_m)
+        apart = np.linalg.norm(places[:, None] - particles[None], axis=2).min(axis=1, initial=self.config.tile.fov_m)
+        x_m, y_m = places[int(np.argmax(apart))] + np.array(self.place.shift_m(time_s))
+        return float(x_m), float(y_m)
+
     def leave_tile(self) -> None:
         """Give up the tile, and what was to be done there."""
         self.itinerary.give_up(self.tile)
@@ -102,6 +120,7 @@ class Situation:
             "doubtful": self.doubtful,
             "counts": self.counts,
             "tries": self.tries,
+            "upkeep": self.upkeep.state(),
         }
 
     def restore(self, state: Mapping[str, JsonValue]) -> None:
@@ -117,6 +136,8 @@ class Situation:
         self.gate.restore(data["gate"])
         self.lost, self.verified = int(data["lost"]), int(data["verified"])
         self.tries, self.visiting = int(data["tries"]), bool(data["visiting"])
+        if "upkeep" in data:
+            self.upkeep.restore(data["upkeep"])
         self.screening.restore(data["screening"])
         self.itinerary.dwell_s = self.screening.dwell_s
         self.doubtful, self.counts = data["doubtful"], bool(data["counts"])

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoscope.perception.regions import find_particles
-from autoscope.records import Action, Decision, Frame, MoveStage, Result, SetOptics
+from autoscope.records import UPKEEP, Action, Decision, Frame, MoveStage, Result, SetOptics
 from policies.survey.finding_again import find_anywhere, find_in_tile
 from policies.survey.measuring import Measuring
 from policies.survey.ranking import unlike_each_other
@@ -33,6 +33,9 @@ class Telling:
     def tell(self, decision: Decision, result: Result) -> None:
         """Take in what came of an act; a failed act is tried once more, then given up."""
         now = self._now
+        if decision.purpose in UPKEEP:
+            now.upkeep.tell(decision, result)
+            return
         if result.outcome.status != "done":
             self._came_to_nothing(decision, result)
             return
@@ -68,6 +71,7 @@ class Telling:
 
     def _arrived(self, tile: int, move: Action, time_s: float) -> None:
         now = self._now
+        now.upkeep.arrived(elsewhere=tile != now.tile)
         now.lost = now.lost if tile == now.tile else 0
         now.visiting = now.visiting and tile == now.tile
         now.queue = now.queue if tile == now.tile else []

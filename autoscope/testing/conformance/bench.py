@@ -42,6 +42,7 @@ class Steps(Value):
     tilt_rad: PositiveFloat = 2e-3
     defocus_m: PositiveFloat = 1e-6
     stigmator_m: PositiveFloat = 20e-9
+    energy_ev: PositiveFloat = 1.0
     fov_m: PositiveFloat | None = None
     """Width of the images; None: 2 um, 1 um, 500 nm, 4 um or 250 nm, whichever shows most to recognise."""
     image_px: PositiveInt = 128
@@ -130,6 +131,7 @@ class Bench:
             "stigmator_a_m": self.steps.stigmator_m,
             "stigmator_b_m": self.steps.stigmator_m,
             **dict.fromkeys(CORRECTOR_FIELDS, 10.0 * self.steps.stigmator_m),
+            "energy_offset_ev": self.steps.energy_ev,
             "beam_current_a": 0.2 * self.start.beam_current_a,
             "convergence_rad": 0.1 * self.start.convergence_rad,
         }.get(field, self.steps.stage_m)

@@ -28,6 +28,9 @@ def _set_and_back(bench: Bench, field: str) -> Check:
     if bench.gentle and field in ("beam_current_a", "convergence_rad", *CORRECTOR_FIELDS):
         return line("settings", promise, "not applicable", "gentle: gun, apertures and corrector are left alone")
     value, step = getattr(before, field), bench.step(field)
+    if value is None:
+        remedy = f"Read {field} back in state(), or leave it out of describe().ranges"
+        return line("settings", promise, "failed", "it has a range, and is not read back", remedy)
     target = bench.elsewhere(field, value)
     step = step if target is None else abs(target - value)
     tolerance = bench.tolerance(field, step)
@@ -42,9 +45,10 @@ def _set_and_back(bench: Bench, field: str) -> Check:
     finally:
         bench.do(bench.setting(field, value))
     for where, state in (("the observation", told_state), ("state()", read)):
-        off = getattr(state, field) - target
-        if not abs(off) <= tolerance:
-            detail = f"asked for {target:g}, {where} says {getattr(state, field):g} (tolerance {tolerance:g})"
+        reached = getattr(state, field)
+        if reached is None or not abs(reached - target) <= tolerance:
+            told_value = "nothing" if reached is None else f"{reached:g}"
+            detail = f"asked for {target:g}, {where} says {told_value} (tolerance {tolerance:g})"
             remedy = f"Check sign, unit and read-back; raise NotReached where {field} is not reached"
             return line("settings", promise, "failed", detail, remedy)
     others = [f for f in _changed(bench, before, read) if f != field]
@@ -58,7 +62,8 @@ def _changed(bench: Bench, before: MicroscopeState, after: MicroscopeState) -> l
     moved = []
     for field in (name for name in _MOVED if getattr(before, name) is not None):
         play = max(2.0 * bench.tolerance(field, bench.step(field)), 1e-15)
-        if not abs(getattr(after, field) - getattr(before, field)) <= play:
+        was, now = getattr(before, field), getattr(after, field)
+        if was != now and (was is None or now is None or not abs(now - was) <= play):
             moved.append(field)
     return moved
 

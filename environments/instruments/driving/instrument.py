@@ -54,6 +54,7 @@ class Reading(Value):
     threefold_a_m: float | None = None
     threefold_b_m: float | None = None
     spherical_m: float | None = None
+    energy_offset_ev: float | None = None
     voltage_v: float = 0.0
     blanked: bool = True
 

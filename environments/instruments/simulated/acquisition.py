@@ -18,6 +18,7 @@ from environments.instruments.simulated.detectors import count_spectrum, detect
 from environments.instruments.simulated.exposure_map import ExposureMap
 from environments.instruments.simulated.optics import STENCIL_WEIGHTS, Probe, stencil_m
 from environments.instruments.simulated.scan import Raster, Tilt, View
+from environments.instruments.simulated.spectrometer import shifted
 from environments.sample.specimen import Specimen
 
 Array = NDArray[np.float64]
@@ -61,6 +62,8 @@ class Scene:
     """From asked to true deflection, (2, 2)."""
     stray_e: float = 0.0
     """Electrons that fall on the field during flyback because the beam was left on."""
+    loss_shift_ev: float = 0.0
+    """By how much energy losses appear shifted along their axis; minutes pass before it changes by a channel."""
 
 
 def acquire(
@@ -126,6 +129,7 @@ def measure(
     records = []
     for signal in signals:
         yields = STENCIL_WEIGHTS @ scene.specimen.spectrum(signal.name, x_m, y_m, fluence)
+        yields = shifted(yields, signal.axis, scene.loss_shift_ev)
         records.append(Record(signal.name, (signal.axis,), count_spectrum(dose_e * yields, rng, np.uint32)))
     return records
 
@@ -233,7 +237,7 @@ def _cube(
     step = max(1, CHUNK_BYTES // (8 * channels * raster.shape[1]))
     for top in range(0, raster.shape[0], step):
         part = slice(top, min(top + step, raster.shape[0]))
-        yields = _spectra(raster, scene, signal, part, places)
+        yields = shifted(_spectra(raster, scene, signal, part, places), signal.axis, scene.loss_shift_ev)
         yields *= each
         cube[part] = count_spectrum(yields, rng, np.uint16)
         sink.advance(signal.name, part.stop * raster.shape[1])

@@ -104,6 +104,8 @@ def _bounds(config: MicroscopeConfig, slots: int) -> dict[str, tuple[float, floa
         bounds |= dict.fromkeys(("coma_a_m", "coma_b_m"), lens.corrector.coma_range_m)
         bounds |= dict.fromkeys(("threefold_a_m", "threefold_b_m"), lens.corrector.threefold_range_m)
         bounds["spherical_m"] = lens.corrector.spherical_range_m
+    if config.spectrometer:
+        bounds["energy_offset_ev"] = config.spectrometer.offset_range_ev
     if config.holder:
         bounds["temperature_k"] = (config.holder.ambient_k, config.holder.max_k)
     return bounds
@@ -147,6 +149,8 @@ def admit(action: Action, can: Capabilities, specimen: Specimen, max_frame_bytes
                 value=value,
                 remedy="Give it one: lens: {corrector: {}}",
             )
+        if value is not None and key not in can.ranges:
+            raise Unsupported("this microscope cannot set it", where=f"{action.kind}.{field}", value=value)
         if value is not None and value not in can.ranges[key]:
             bounds = can.ranges[key]
             raise OutOfRange(

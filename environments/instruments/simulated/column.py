@@ -26,6 +26,7 @@ from environments.instruments.simulated.holder import Heater
 from environments.instruments.simulated.memory import ActMemory, LogRecord, PhysicalLog
 from environments.instruments.simulated.optics import Probe, form_probe
 from environments.instruments.simulated.scan import Tilt, coil_matrix
+from environments.instruments.simulated.spectrometer import Spectrometer
 from environments.instruments.simulated.stage import Stage
 from environments.sample.specimen import Specimen
 
@@ -43,6 +44,7 @@ class Column:
         self._stage = Stage(config.stage, stream(seed, "stage"))
         self._drift = Drift(config.drift, stream(seed, "drift"))
         self._drift.loaded(0.0)
+        self._spectrometer = Spectrometer(config.spectrometer, stream(seed, "spectrometer"))
         self._faults = Faults(config.faults, stream(seed, "faults"))
         # the fastest of numpy's generators: noise is most of the work of an image
         self._noise = np.random.Generator(np.random.SFC64(stream(seed, "noise").integers(2**63, size=2).tolist()))
@@ -55,6 +57,7 @@ class Column:
             stigmator_b_m=0.0,
             beam_current_a=config.gun.beam_current_a,
             convergence_rad=config.lens.convergence_rad,
+            energy_offset_ev=0.0 if config.spectrometer else None,
         )
         self._optics = plain.replace(**dict.fromkeys(CORRECTOR_FIELDS, 0.0)) if config.lens.corrector else plain
         self._probe = self._form_probe()
@@ -70,7 +73,7 @@ class Column:
         return float(self._optics.beam_current_a or 0.0)
 
     def _form_probe(self) -> Probe:
-        settings = self._optics.model_dump(exclude={"kind", "defocus_m", "beam_current_a"})
+        settings = self._optics.model_dump(exclude={"kind", "defocus_m", "beam_current_a", "energy_offset_ev"})
         return form_probe(self._config.gun, self._config.lens, current_a=self._current_a, **settings)
 
     def _flat_defocus_m(self) -> float:
@@ -105,6 +108,7 @@ class Column:
             scanning=self._config.scan,
             coils=self._coils,
             stray_e=stray_e,
+            loss_shift_ev=(self._optics.energy_offset_ev or 0.0) + self._spectrometer.drift_ev(begin_s - self._born_s),
         )
 
     def _detectors(self, names: Sequence[str]) -> tuple[DetectorConfig, ...]:

@@ -11,6 +11,7 @@ from autoscope.quantities import (
     Angle,
     Current,
     Duration,
+    Energy,
     Length,
     PositiveCurrent,
     PositiveDuration,
@@ -196,6 +197,18 @@ class ValvesConfig(ConfigModel):
     travel_s: Duration = 3.0
 
 
+class SpectrometerConfig(ConfigModel):
+    """An energy-loss spectrometer whose offset software sets, and whose supplies are not quite steady."""
+
+    offset_range_ev: tuple[Energy, Energy] = (-100.0, 100.0)
+    hidden_offset_ev: Energy = 0.0
+    """Where the zero-loss peak lies at the start when the read-back is zero."""
+    ramp_per_hour_ev: Energy = 0.2
+    """Steady drift of spectra along their axis."""
+    walk_per_hour_ev: NonNegativeEnergy = 0.1
+    """Random walk on top: standard deviation after one hour."""
+
+
 class MemoryConfig(ConfigModel):
     """How much of the past is kept."""
 
@@ -262,13 +275,15 @@ class MicroscopeConfig(ConfigModel):
     """None: no in-situ holder, and stimuli are unsupported."""
     valves: ValvesConfig | None = None
     """None: no valves that software moves."""
+    spectrometer: SpectrometerConfig | None = Field(default=None, exclude_if=lambda value: value is None)
+    """None: energy losses are where they belong for ever, and there is no offset that software sets."""
     memory: MemoryConfig = MemoryConfig()
     faults: FaultsConfig = Field(default=FaultsConfig(), exclude_if=lambda value: value == FaultsConfig())
     """What goes wrong on purpose, to rehearse it."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for group in (self.gun, self.lens, self.stage, self.scan):
+        for group in (self.gun, self.lens, self.stage, self.scan, *([self.spectrometer] if self.spectrometer else [])):
             for field in type(group).model_fields:
                 if "_range_" in field and not getattr(group, field)[0] < getattr(group, field)[1]:
                     raise ValueError(f"{field}: the first bound must be below the second")

@@ -234,7 +234,8 @@ class SimulatedInstrument(Column):
         """Return the hidden truth about now; for benchmarks, never for policies.
 
         ``drift_m`` and ``view_m`` are (x, y): the specimen point under the optical axis is ``view_m``, the true
-        stage position plus drift. ``true_defocus_m`` is the effective defocus of that point, zero when in focus.
+        stage position plus drift. ``loss_shift_ev`` is where the zero-loss peak lies. ``true_defocus_m`` is the
+        effective defocus of that point, zero when in focus.
         """
         view = self._view_now()
         stage = self._stage.true_m
@@ -249,6 +250,8 @@ class SimulatedInstrument(Column):
             "true_defocus_m": defocus_m,
             "true_stigmator_m": (self._probe.stigmator_a_m, self._probe.stigmator_b_m),
             "third_order_rms_m": math.sqrt(self._probe.third_m2[0] + self._probe.third_m2[2]),
+            "loss_shift_ev": (self._optics.energy_offset_ev or 0.0)
+            + self._spectrometer.drift_ev(self._clock.now_s() - self._born_s),
             "probe_rms_m": self._probe.rms_m(defocus_m),
             "fluence_e_per_m2": self._carousel.exposed.fluence_e_per_m2(),
         }

@@ -83,3 +83,10 @@ def test_a_night_with_trouble_tells_of_every_act_in_vain(surveyed):
     in_vain = [a for a in told.acts if a.status not in ("done", "open")]
     counted = sum(int(e.what.split()[0]) for e in chronicle(told) if e.kind == "in vain")
     assert counted == len(in_vain) > 0
+
+
+def test_what_was_done_for_the_instrument_is_told_with_what_was_found():
+    remark = Remark(7, 1800.0, "upkeep", "", "zero loss found at +0.12 ± 0.01 eV: the offset goes from 0 to -0.12", "")
+    (event,) = chronicle(story(remarks=(remark,)))
+    assert (event.kind, event.begun_s, event.step) == ("upkeep", 1800.0, 7)
+    assert "+0.12 ± 0.01 eV" in event.what
