@@ -26,6 +26,7 @@ class Catalogue:
         self._values: dict[int, tuple[float, float]] = {}
         self._tries: dict[int, int] = {}
         self._short: set[int] = set()
+        self._once_more: set[int] = set()
         self._columns: dict[str, Floats] = {}
         self._features: Floats | None = None
 
@@ -85,11 +86,27 @@ class Catalogue:
         """Number of particles measured."""
         return len(self._values)
 
+    def value(self, particle: int) -> tuple[float, float]:
+        """Return the target of a measured particle with its standard uncertainty."""
+        return self._values[particle]
+
+    def given_up(self) -> list[int]:
+        """Return the particles that are left alone because measurements came to nothing."""
+        return sorted(p for p, tries in self._tries.items() if tries >= MAX_TRIES and p not in self._values)
+
+    def most_tries(self) -> int:
+        """Return how often the particles given up were tried, the most of them."""
+        return max((self._tries[p] for p in self.given_up()), default=0)
+
+    def once_more(self) -> None:
+        """Open the particles that were given up for one more try."""
+        self._once_more.update(self.given_up())
+
     def open(self) -> NDArray[np.bool_]:
         """Return which particles may still be measured, (n,) bool."""
         mask = np.ones(len(self._rows), dtype=bool)
         mask[list(self._values)] = False
-        mask[[p for p, tries in self._tries.items() if tries >= MAX_TRIES]] = False
+        mask[[p for p, tries in self._tries.items() if tries >= MAX_TRIES + (p in self._once_more)]] = False
         return mask
 
     def in_tile(self, tile: int) -> NDArray[np.intp]:
@@ -110,6 +127,7 @@ class Catalogue:
             "values": [[n, *pair] for n, pair in self._values.items()],
             "tries": [list(item) for item in self._tries.items()],
             "short": [*sorted(self._short)],
+            "once_more": [*sorted(self._once_more)],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -118,4 +136,5 @@ class Catalogue:
         self._values = {int(n): (v, s) for n, v, s in state["values"]}
         self._tries = {int(n): int(t) for n, t in state["tries"]}
         self._short = {int(n) for n in state.get("short", ())}
+        self._once_more = {int(n) for n in state.get("once_more", ())}
         self._columns, self._features = {}, None

@@ -165,6 +165,19 @@ class ScreenConfig(ConfigModel):
     """Spectra of full dwell from which the length of the look is learnt, and after which it is learnt again."""
 
 
+class FinishConfig(ConfigModel):
+    """What is done with the time and dose that are left when every particle was looked at; it has an end of its own."""
+
+    confirm: int = Field(default=10, ge=0)
+    """The best finds that stand out, measured again; 0: none."""
+    snr: float = Field(default=50.0, gt=0)
+    """Signal to noise of the mean target of a find from which it is confirmed."""
+    spectra: PositiveInt = 8
+    """At most so many more spectra of full dwell for each."""
+    try_again: bool = True
+    """Particles and tiles given up are tried once more, after the finds are confirmed."""
+
+
 class TaskConfig(ConfigModel):
     """How often something is done for the instrument; between two sites, never while one is measured."""
 
@@ -227,6 +240,8 @@ class SurveyConfig(ConfigModel):
     example_reach_m: PositiveLength = 100e-9
     """The particle nearest to an example is meant, if it is no further than this."""
     presence: PresenceConfig | None = None
+    finish: FinishConfig = Field(default=FinishConfig(), exclude_if=lambda finish: finish == FinishConfig())
+    """What is left to do when all particles were looked at; not for ``in_order``."""
     upkeep: tuple[ZeroLossConfig, ...] = Field(default=(), exclude_if=lambda tasks: not tasks)
     """What is done for the instrument every now and then."""
     beta: float = Field(default=1.0, ge=0)

@@ -82,14 +82,59 @@ class Itinerary:
         """Leave a tile alone from now on."""
         self._given_up.add(tile)
 
-    def next_unseen(
-        self, view: View, catalogue: Catalogue, ranking: Ranking, barred: frozenset[int]
-    ) -> tuple[int, str] | None:
-        """Return the next tile without overview while overviews have time left, and why this one; else None.
+    def forgive(self) -> None:
+        """Take the tiles that were given up for as good as any other again."""
+        self._given_up.clear()
 
-        ``barred``: tiles that cannot be gone to now.
+    def waiting(self, catalogue: Catalogue, barred: frozenset[int]) -> tuple[int, int]:
+        """Return how many tiles were not seen, and how many particles not measured, that could be."""
+        out = self._given_up | barred
+        in_reach = ~np.isin(catalogue.column("tile").astype(int), sorted(out))
+        return len(set(range(len(self._centres_m))) - self._seen - out), int(np.sum(catalogue.open() & in_reach))
+
+    def lost(self, catalogue: Catalogue) -> tuple[int, int]:
+        """Return how many tiles were given up, and how many particles not measured are in them."""
+        inside = np.isin(catalogue.column("tile").astype(int), sorted(self._given_up))
+        return len(self._given_up), int(np.sum(catalogue.open() & inside))
+
+    def to_try_again(self, catalogue: Catalogue, barred: frozenset[int], view: View) -> tuple[int, str] | None:
+        """Return the tile in which most was given up that a visit can be paid to, and what was in all; else None."""
+        tiles = catalogue.column("tile").astype(int)
+        again = catalogue.open() & np.isin(tiles, sorted(self._given_up))
+        again[catalogue.given_up()] = True
+        count = np.bincount(tiles[again], minlength=len(self._centres_m))
+        count[sorted(self._given_up - self._seen)] += 1
+        count[sorted(barred)] = 0
+        tile = int(np.argmax(count))
+        if count[tile] == 0 or not self.has_time(tile, self._config.dwell_s, view):
+            return None
+        return tile, f"once more what was given up: {int(np.sum(again))} particles, {len(self._given_up)} tiles"
+
+    def gives_up(self, tile: int) -> bool:
+        """Return whether a tile is left alone."""
+        return tile in self._given_up
+
+    def has_time(self, tile: int, dwell_s: float, view: View) -> bool:
+        """Return whether time and dose are left to go to a tile, find its particles and take a spectrum."""
+        probe = Measure(x_m=0.0, y_m=0.0, dwell_s=dwell_s, signals=self._config.signals)
+        cost, left = predict(probe, view.state, view.capabilities), view.budget
+        in_time = left.time_s is None or self._travel_s(tile, view) + cost.time_s <= left.time_s
+        return in_time and (left.dose_e is None or cost.dose_e <= left.dose_e)
+
+    def next_unseen(
+        self,
+        view: View,
+        catalogue: Catalogue,
+        ranking: Ranking,
+        barred: frozenset[int],
+        *,
+        in_their_time: bool = True,
+    ) -> tuple[int, str] | None:
+        """Return the next tile without overview, and why this one; else None.
+
+        ``barred``: tiles that cannot be gone to now. ``in_their_time``: while overviews have time left only.
         """
-        if self._config.strategy == "agent" and not self._overviews_have_time(view):
+        if in_their_time and self._config.strategy == "agent" and not self._overviews_have_time(view):
             return None
         unseen = [t for t in range(len(self._centres_m)) if t not in self._seen | self._given_up | barred]
         if not unseen:

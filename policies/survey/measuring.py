@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from autoscope.records import Action, Decision, Measure, Result, View, Wait
+from policies.survey.finishing import CONFIRM as ERRAND
 from policies.survey.situation import Situation
 from policies.survey.spectrum import CONFIRM, SHOWN, Forecast, Reading, read, spectrum_decision, why_measured
 
@@ -41,6 +44,8 @@ class Measuring:
     def decide(self, time_s: float) -> Decision:
         """Return the decision to take a spectrum of the first particle in the queue."""
         now = self._now
+        if now.errand == ERRAND:
+            return self._confirm(now.queue[0], time_s)
         asked, config = now.queue[:SHOWN], now.config
         share = now.dwell_s(asked[0]) / config.dwell_s if now.counts else 1.0
         forecast = Forecast.of(now.ranking, now.catalogue, asked, share)
@@ -49,6 +54,20 @@ class Measuring:
         reason = CONFIRM if asked[0] == now.doubtful else why + alike + now.screening.reason()
         probes = [self._probe(p, time_s) for p in asked]
         return spectrum_decision(now.queue, probes, forecast, reason, now.ranking, config.beta)
+
+    def _confirm(self, particle: int, time_s: float) -> Decision:
+        now = self._now
+        known = now.finishing.sum_of(particle, now.catalogue)
+        return Decision(
+            action=self._probe(particle, time_s),
+            purpose="confirm",
+            reason=now.finishing.reason(particle, now.catalogue, now.config.target),
+            target=f"particle {particle}",
+            predicted_mean=known.mean,
+            predicted_std=known.std * math.sqrt(1 + known.count),  # of the mean, and of one more like those before
+            acquisition=ERRAND,
+            acquisition_value=known.snr,
+        )
 
     def _probe(self, particle: int, time_s: float) -> Measure:
         now = self._now
@@ -71,6 +90,14 @@ class Measuring:
             now.queue.insert(0, particle)
         now.mode = ("measure" if reading.hit else "align") if now.queue else "choose"
         self._learn()
+
+    def confirmed(self, particle: int, result: Result) -> None:
+        """Take in one more spectrum of a find; the tile is imaged again where it was missed."""
+        now = self._now
+        reading = read(result, now.config, now.config.dwell_s)
+        now.finishing.told(particle, reading, now.catalogue)
+        now.queue = now.to_confirm()
+        now.mode = ("measure" if reading.hit else "align") if now.queue else "choose"
 
     def _took_in(self, particle: int, reading: Reading, *, short: bool) -> bool:
         """Enter a spectrum unless it leaves doubt; return whether it does."""

@@ -19,6 +19,7 @@ from autoscope.exposure import predict
 from autoscope.protocols import JsonValue
 from autoscope.records import Action, Candidate, Decision, Finish, MoveStage, Result, Stage, View
 from policies.survey.config import SurveyConfig
+from policies.survey.finishing import AGAIN, CONFIRM
 from policies.survey.itinerary import Visit
 from policies.survey.measuring import Measuring
 from policies.survey.plan import planned_stages
@@ -45,7 +46,8 @@ class SurveyPolicy:
         """Return the next act of the survey, or Finish when nothing worth it fits the budget."""
         decision = self._next(view)
         if isinstance(decision, Decision) and not _fits(decision.action, view):
-            return Finish(reason=self._why_finished())
+            act = f"the next act ({decision.purpose}) does not fit what is left of the budget"
+            return Finish(reason=f"{act}: {self._whole()}")
         return decision
 
     def _next(self, view: View) -> Decision | Finish:
@@ -61,7 +63,7 @@ class SurveyPolicy:
                 wide = now.config.align.wide_scan()
                 return now.look("find", wide, "the particles are not where they should be: look further around")
             case "return" if now.tile not in now.place.beyond(view):
-                return self._travel(view, now.tile, f"back to where {now.tile_name()} is now", ())
+                return self._travel(view, now.tile, f"back to where {now.tile_name()} is now", (), now.errand)
             case "measure":
                 return self._measuring.before(view) or self._measuring.decide(view.state.time_s)
             case _:
@@ -85,19 +87,51 @@ class SurveyPolicy:
         if unseen is not None:
             return self._travel(view, unseen[0], unseen[1] + but, ())
         visits = now.itinerary.visits(now.catalogue, now.ranking, view, barred)
-        if not visits:
-            return Finish(reason=self._why_finished() + but)
-        return self._travel(view, visits[0].tile, visits[0].reason() + but, visits[1:4])
+        if visits:
+            return self._travel(view, visits[0].tile, visits[0].reason() + but, visits[1:4])
+        return self._with_what_is_left(view, barred, but) or Finish(reason=self._why_finished(barred) + but)
 
-    def _why_finished(self) -> str:
+    def _with_what_is_left(self, view: View, barred: frozenset[int], but: str) -> Decision | None:
+        """Return what is worth doing when nothing in the tiles seen is open any more, or None."""
+        now = self._now
+        late = now.itinerary.next_unseen(view, now.catalogue, now.ranking, barred, in_their_time=False)
+        if late is not None:
+            return self._travel(view, late[0], f"{late[1]}; nothing else is left to do{but}", ())
+        if now.config.strategy != "agent":
+            return None
+        for particle in now.finishing.unsure(now.catalogue):
+            tile = int(now.catalogue.column("tile")[particle])
+            out = tile in barred or now.itinerary.gives_up(tile)
+            if not out and now.itinerary.has_time(tile, now.config.dwell_s, view):
+                reason = now.finishing.reason(particle, now.catalogue, now.config.target)
+                return self._travel(view, tile, reason + but, (), CONFIRM)
+        again = now.itinerary.to_try_again(now.catalogue, barred, view) if now.finishing.may_try_again() else None
+        return self._travel(view, again[0], again[1] + but, (), AGAIN) if again else None
+
+    def _whole(self) -> str:
         now = self._now
         n, measured = len(now.catalogue), now.catalogue.measured_count
         seen, tiles = now.itinerary.seen_count(), len(now.centres_m)
         whole = f"{seen} of {tiles} tiles seen, {measured} of {n} particles measured"
-        left = seen < tiles or now.catalogue.open().any()
-        return f"nothing worth doing fits what is left of the budget: {whole}" if left else f"all done: {whole}"
+        return whole + (now.finishing.summary(now.catalogue) if now.config.strategy == "agent" else "")
 
-    def _travel(self, view: View, tile: int, reason: str, others: tuple[Visit, ...] | list[Visit]) -> Decision:
+    def _why_finished(self, barred: frozenset[int]) -> str:
+        now = self._now
+        tiles, particles = now.itinerary.waiting(now.catalogue, barred)
+        if tiles or particles:
+            left = f"{tiles} tiles not seen, {particles} particles not looked at"
+            return f"nothing worth doing fits what is left of the budget ({left}): {self._whole()}"
+        given_up, (lost_tiles, lost) = now.catalogue.given_up(), now.itinerary.lost(now.catalogue)
+        buts = []
+        if given_up:
+            buts.append(f"{len(given_up)} particles given up after {now.catalogue.most_tries()} tries each")
+        if lost_tiles:
+            buts.append(f"{lost_tiles} tiles given up with {lost} particles not measured")
+        return f"all done{' but ' if buts else ''}{' and '.join(buts)}: {self._whole()}"
+
+    def _travel(
+        self, view: View, tile: int, reason: str, others: tuple[Visit, ...] | list[Visit], errand: str = ""
+    ) -> Decision:
         now = self._now
         time_s = view.state.time_s
         runners_up = tuple(Candidate(action=self._move(v.tile, time_s), value=v.value_per_s) for v in others)
@@ -106,6 +140,7 @@ class SurveyPolicy:
             purpose="travel",
             reason=reason,
             target=f"tile {tile}",
+            acquisition=errand,
             acquisition_parameters={"beta": now.itinerary.beta_now(view)} if now.config.settle_from else {},
             runners_up=runners_up,
             candidates=len(now.centres_m),

@@ -11,6 +11,7 @@ from autoscope.protocols import JsonValue
 from autoscope.records import Decision, Scan
 from policies.survey.catalogue import Catalogue
 from policies.survey.config import SurveyConfig
+from policies.survey.finishing import CONFIRM, Finishing
 from policies.survey.gate import FrameGate
 from policies.survey.itinerary import Itinerary
 from policies.survey.keep_focus import KeepFocus
@@ -57,6 +58,9 @@ class Situation:
         self.place = KeepPlace(config.align, self.centres_m)
         self.gate = FrameGate(config.gate)
         self.upkeep = Upkeep(config.upkeep)
+        self.finishing = Finishing(config.finish)
+        self.errand = ""
+        """What the stay at the tile is for, beside measuring what is open: see `finishing`."""
         self.visiting = False
         self.tries = 0
         """Acts in vain, one after the other."""
@@ -79,7 +83,13 @@ class Situation:
 
     def dwell_s(self, particle: int) -> float:
         """Return for how long a particle is looked at next."""
-        return self.config.dwell_s if particle == self.doubtful else self.screening.dwell_s
+        whole = particle == self.doubtful or self.errand == CONFIRM
+        return self.config.dwell_s if whole else self.screening.dwell_s
+
+    def to_confirm(self) -> list[int]:
+        """Return the finds in this tile that more spectra would make surer, the highest first."""
+        tiles = self.catalogue.column("tile")
+        return [p for p in self.finishing.unsure(self.catalogue) if int(tiles[p]) == self.tile]
 
     def measure_or_choose(self) -> None:
         """Measure what waits in the queue, else choose where to go."""
@@ -121,6 +131,8 @@ class Situation:
             "counts": self.counts,
             "tries": self.tries,
             "upkeep": self.upkeep.state(),
+            "finishing": self.finishing.state(),
+            "errand": self.errand,
         }
 
     def restore(self, state: Mapping[str, JsonValue]) -> None:
@@ -136,8 +148,9 @@ class Situation:
         self.gate.restore(data["gate"])
         self.lost, self.verified = int(data["lost"]), int(data["verified"])
         self.tries, self.visiting = int(data["tries"]), bool(data["visiting"])
-        if "upkeep" in data:
-            self.upkeep.restore(data["upkeep"])
+        self.upkeep.restore(data["upkeep"])
+        self.finishing.restore(data["finishing"])
+        self.errand = data["errand"]
         self.screening.restore(data["screening"])
         self.itinerary.dwell_s = self.screening.dwell_s
         self.doubtful, self.counts = data["doubtful"], bool(data["counts"])

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from autoscope.perception.regions import find_particles
 from autoscope.records import UPKEEP, Action, Decision, Frame, MoveStage, Result, SetOptics
 from policies.survey.finding_again import find_anywhere, find_in_tile
+from policies.survey.finishing import AGAIN, CONFIRM
 from policies.survey.measuring import Measuring
 from policies.survey.ranking import unlike_each_other
 from policies.survey.situation import Situation
@@ -43,6 +44,7 @@ class Telling:
         match decision.purpose:
             case "travel":
                 now.itinerary.beta = decision.acquisition_parameters.get("beta", now.config.beta)
+                self._sent_out(decision.acquisition)
                 self._arrived(int(decision.target.split()[1]), decision.action, result.outcome.state.time_s)
             case "focus":
                 self._focused(decision.action, result)
@@ -50,6 +52,8 @@ class Telling:
                 self._imaged(decision, result)
             case "spectrum":
                 self._measuring.measured(int(decision.target.split()[1]), decision.action, result)
+            case "confirm":
+                self._measuring.confirmed(int(decision.target.split()[1]), result)
             case _:
                 pass
 
@@ -64,10 +68,24 @@ class Telling:
             now.catalogue.missed(particle)
             now.queue = [p for p in now.queue if p != particle]
             now.measure_or_choose()
+        elif decision.purpose == "confirm":
+            now.finishing.missed(int(decision.target.split()[1]))
+            now.queue = now.to_confirm()
+            now.measure_or_choose()
         elif now.tries >= MAX_TRIES:
+            now.finishing.tried_again |= decision.acquisition == AGAIN
             tile = int(decision.target.split()[1])
             now.itinerary.give_up(tile)
             now.mode, now.queue, now.tries = "choose", [], 0
+
+    def _sent_out(self, errand: str) -> None:
+        """Learn what the stage was sent for."""
+        now = self._now
+        now.errand = errand
+        if errand == AGAIN:
+            now.finishing.tried_again = True
+            now.catalogue.once_more()
+            now.itinerary.forgive()
 
     def _arrived(self, tile: int, move: Action, time_s: float) -> None:
         now = self._now
@@ -150,7 +168,9 @@ class Telling:
         place.found(found, time_s)
         if not now.queue:
             now.visiting = True
-            now.queue = now.itinerary.particles_for(now.tile, now.catalogue, now.ranking)
+            confirming = now.errand == CONFIRM
+            ours = now.itinerary.particles_for(now.tile, now.catalogue, now.ranking)
+            now.queue = now.to_confirm() if confirming else ours
         now.measure_or_choose()
 
     def _look_further(self) -> None:

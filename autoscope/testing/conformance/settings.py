@@ -75,6 +75,8 @@ def _unranged(bench: Bench, field: str) -> Check:
         return line("settings", promise, "not applicable", "its value is not told")
     if bench.gentle and field in CORRECTOR_FIELDS:
         return line("settings", promise, "not applicable", "gentle: the corrector is left alone")
+    if bench.gentle and field == "energy_offset_ev":
+        return line("settings", promise, "not applicable", "gentle: a driver that fails to refuse would move it")
     remedy = "Raise Unsupported, or declare its range in describe()"
     return _refused(bench, "settings", promise, bench.setting(field, value), (Unsupported,), remedy)
 
