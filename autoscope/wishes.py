@@ -78,6 +78,8 @@ class Marked(Value):
 
     place: Region
     interesting: bool
+    who: str = Field(default="", exclude_if=lambda value: not value)
+    """Who marked it."""
 
 
 class AcquisitionWish(Value):

@@ -132,7 +132,7 @@ class Standing:
                 case Pin():
                     pinned.append(command.place)
                 case Mark():
-                    marked.append(Marked(place=command.place, interesting=command.interesting))
+                    marked.append(Marked(place=command.place, interesting=command.interesting, who=intervention.who))
                 case SetAcquisition():
                     acquisition |= command.wish.changes()
                 case SetDwell():

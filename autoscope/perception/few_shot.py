@@ -66,8 +66,11 @@ class FewShot:
             return np.full(len(features), 0.5)
         return np.asarray(self._model.predict_proba(standardised(features, self._known))[:, 1], dtype=np.float64)
 
-    def reason(self, features: Floats) -> str:
-        """Return why one row, (d,), is ranked as it is: the features that count most, with the numbers."""
+    def reason(self, features: Floats, wanted_by: str = "") -> str:
+        """Return why one row, (d,), is ranked as it is: the features that count most, with the numbers.
+
+        ``wanted_by``: what the wanted ones are called, in place of how many examples there are.
+        """
         if self._model is None:
             return "no example was given"
         scaled = standardised(features[None], self._known)[0]
@@ -76,4 +79,5 @@ class FewShot:
         named = " and ".join(f"{self._names[k]} {scaled[k]:+.1f} ({pull[k]:+.2f})" for k in order)
         chance = float(self.probability(features[None])[0])
         wanted, unwanted = self.examples
-        return f"{chance:.0%} like the {wanted} examples, unlike the {unwanted} counter-examples: {named}"
+        shown = wanted_by or f"the {wanted} examples"
+        return f"{chance:.0%} like {shown}, unlike the {unwanted} counter-examples: {named}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,9 @@ from autoscope.report.pictures import Archive
 from autoscope.report.story import Measurement, Reading, RunStory
 
 SAME_PLACE_M = 1e-11
+PARTICLE = "particle "
+"""How the targets of measurements begin that are about a particle, which keeps its number."""
+Key = tuple[int, str | tuple[int, int]]
 STANDS_OUT = 5.0
 """Standard deviations above the usual at which a value stands out: among thousands, chance alone reaches four."""
 MAD_TO_STD = 1.482602218505602
@@ -104,16 +107,37 @@ def ranked(story: RunStory, target: str, most: int) -> list[tuple[Measurement, R
     """Return the places of highest value, highest first, with how often each was measured.
 
     A place measured again counts once, with its most certain value, so that repeating a measurement cannot lift it
-    by luck.
+    by luck. A particle measured again, wherever drift has taken it, counts once with the mean of its spectra of the
+    longest dwell.
     """
-    places: dict[tuple[int, int, int], list[tuple[Measurement, Reading]]] = {}
+    places: dict[Key, list[tuple[Measurement, Reading]]] = {}
     for m in story.measured(target)[0]:
-        key = (m.slot, round(m.x_m / SAME_PLACE_M), round(m.y_m / SAME_PLACE_M))
         reading = m.reading(target)
         if reading is not None:
-            places.setdefault(key, []).append((m, reading))
-    best = [(*min(group, key=lambda pair: pair[1].std), len(group)) for group in places.values()]
+            places.setdefault(_key(m), []).append((m, reading))
+    best = [(*_one_of(group), len(group)) for group in places.values()]
     return sorted(best, key=lambda item: -item[1].value)[:most]
+
+
+def _key(m: Measurement) -> Key:
+    """Return what tells a place from others: the particle's name, else where it lies."""
+    if m.target.startswith(PARTICLE):
+        return m.slot, m.target
+    return m.slot, (round(m.x_m / SAME_PLACE_M), round(m.y_m / SAME_PLACE_M))
+
+
+def _one_of(group: list[tuple[Measurement, Reading]]) -> tuple[Measurement, Reading]:
+    if not group[0][0].target.startswith(PARTICLE):
+        return min(group, key=lambda pair: pair[1].std)
+    longest_s = max(_dwell_s(m) for m, _ in group)
+    alike = [(m, r) for m, r in group if _dwell_s(m) == longest_s]
+    first, reading = alike[0]
+    values, stds = np.array([(r.value, r.std) for _, r in alike]).T
+    return first, replace(reading, value=float(values.mean()), std=float(np.hypot.reduce(stds)) / len(alike))
+
+
+def _dwell_s(m: Measurement) -> float:
+    return m.spectra[0].meta.dwell_s if m.spectra else 0.0
 
 
 def finds(story: RunStory, target: str, most: int, archive: Archive) -> list[Find]:
@@ -121,6 +145,10 @@ def finds(story: RunStory, target: str, most: int, archive: Archive) -> list[Fin
     options = story.setting("scalarizers", target, "options")
     read = _BandReader(options if isinstance(options, Mapping) else {})
     usual = Usual.of(story.measured(target)[1])
+    again: dict[Key, list[Measurement]] = {}
+    for m in story.measurements:
+        if m.target.startswith(PARTICLE):
+            again.setdefault(_key(m), []).append(m)
     return [
         Find(
             rank=rank,
@@ -129,7 +157,7 @@ def finds(story: RunStory, target: str, most: int, archive: Archive) -> list[Fin
             times_measured=times,
             above_usual=usual.above(reading),
             crop=crop(story.pictures, m, archive),
-            spectrum=_spectrum(m.spectra, read, archive),
+            spectrum=_spectrum(_together(m, again.get(_key(m), [m])), read, archive),
         )
         for rank, (m, reading, times) in enumerate(ranked(story, target, most), start=1)
     ]
@@ -148,20 +176,29 @@ class _BandReader:
         return self._known[axis]
 
 
+def _together(m: Measurement, group: Sequence[Measurement]) -> list[FrameRef]:
+    """Return the spectra of a measurement, then those of its particle's others with the same dwell."""
+    return [*m.spectra, *(ref for o in group if o is not m and _dwell_s(o) == _dwell_s(m) for ref in o.spectra)]
+
+
 def _spectrum(refs: Sequence[FrameRef], read: _BandReader, archive: Archive) -> Spectrum | None:
+    """Return the mean of the spectra of one signal: the one the target is read from, else the first there is."""
     spectral = [r for r in refs if r.shape[0] >= FEWEST_CHANNELS]
     wanted = read.options.get("signal")
     ref = next((r for r in spectral if r.meta.signal == wanted), next(iter(spectral), None))
-    frame = archive.frame(ref) if ref else None
-    if ref is None or frame is None:
+    if ref is None:
         return None
     axis = ref.meta.axes[0]
+    alike = [r for r in spectral if (r.meta.signal, r.meta.axes) == (ref.meta.signal, ref.meta.axes)]
+    frames = [frame for r in alike if (frame := archive.frame(r)) is not None]
+    if not frames:
+        return None
     return Spectrum(
         signal=ref.meta.signal,
         axis=axis.name,
         unit=axis.unit,
         energy=axis.values(),
-        level=np.nan_to_num(frame.data.astype(np.float64)),
+        level=np.nan_to_num(np.mean([frame.data.astype(np.float64) for frame in frames], axis=0)),
         level_unit=ref.meta.unit,
         bands=read.bands(axis),
     )

@@ -14,7 +14,7 @@ from autoscope.protocols import JsonValue
 from autoscope.records import Measure, MoveStage, View
 from policies.survey.catalogue import Catalogue
 from policies.survey.config import SurveyConfig
-from policies.survey.likeness import Likeness
+from policies.survey.likeness import Likeness, Marks
 from policies.survey.ranking import Ranking
 from policies.survey.reconnaissance import Reconnaissance
 
@@ -139,15 +139,18 @@ class Itinerary:
         unseen = [t for t in range(len(self._centres_m)) if t not in self._seen | self._given_up | barred]
         if not unseen:
             return None
-        shown = next((t for t in self.likeness.tiles(self._centres_m) if t in unseen), None)
+        marks = view.wishes.marked
+        shown = next((t for t in self.likeness.tiles(self._centres_m, marks) if t in unseen), None)
         if shown is not None:
-            return shown, "an example was shown here"
+            return shown, f"an example was shown here{' or somebody marked something' if marks else ''}"
         if self._config.order != "value":
             return unseen[0], f"next tile not yet seen, in {self._config.order} order"
         seen = sorted(self._seen)
         worth = np.zeros(len(self._centres_m))
         if len(catalogue):
-            np.add.at(worth, catalogue.column("tile").astype(int), self._worth(catalogue, ranking, self.beta_now(view)))
+            np.add.at(
+                worth, catalogue.column("tile").astype(int), self.worth(catalogue, ranking, self.beta_now(view), marks)
+            )
         seconds = np.array([self._overview_s(tile, view) for tile in unseen])
         return self._reconnaissance.choose(unseen, seen, worth[seen], seconds)
 
@@ -163,7 +166,7 @@ class Itinerary:
 
     def visits(self, catalogue: Catalogue, ranking: Ranking, view: View, barred: frozenset[int]) -> list[Visit]:
         """Return the visits that fit the budget, most value per second first; none to ``barred`` tiles."""
-        worth = self._worth(catalogue, ranking, self.beta_now(view))
+        worth = self.worth(catalogue, ranking, self.beta_now(view), view.wishes.marked)
         tiles, still_open = catalogue.column("tile"), catalogue.open()
         visits = []
         for tile in sorted(self._seen - self._given_up - barred):
@@ -194,7 +197,7 @@ class Itinerary:
         """Return the particles to measure in a visit, the most valuable first."""
         ours = catalogue.in_tile(tile)
         numbers = ours[catalogue.open()[ours]]
-        return [int(p) for p in self._best(numbers, self._worth(catalogue, ranking, self.beta))]
+        return [int(p) for p in self._best(numbers, self.worth(catalogue, ranking, self.beta))]
 
     def _best(self, numbers: NDArray[np.intp], worth: Floats) -> NDArray[np.intp]:
         most = self.as_many(self._config.visit)
@@ -205,15 +208,21 @@ class Itinerary:
         """Return how many looks take the time of a number of spectra of full dwell."""
         return int(count * self._config.dwell_s / self.dwell_s)
 
-    def _worth(self, catalogue: Catalogue, ranking: Ranking, beta: float) -> Floats:
+    def worth(self, catalogue: Catalogue, ranking: Ranking, beta: float, marks: Marks = ()) -> Floats:
         """Return an upper bound of the chance that each particle is interesting, (n,) in [0, 1].
 
-        Where examples were given: times the probability to be like them.
+        Where examples were given, or people marked something: times the probability to be like that. What is marked as
+        interesting itself is interesting: 1.
         """
         chance, std = ranking.probability(catalogue)
         bound: Floats = np.minimum(chance + beta * std, 1.0)
-        alike = self.likeness.probability(catalogue)
-        return bound if alike is None else bound * alike
+        alike = self.likeness.probability(catalogue, marks)
+        if alike is None:
+            return bound
+        worth: Floats = bound * alike
+        if marks and len(worth):
+            worth[self.likeness.wanted(catalogue, marks)] = 1.0
+        return worth
 
     def beta_now(self, view: View) -> float:
         """Return how much exploration is worth with what is left of the time."""

@@ -31,7 +31,7 @@ class Measuring:
             why = "the run was held meanwhile: verify the place on its particles"
             target = f"{now.tile_name()} after suspension {view.suspensions}"
             return now.align(why).replace(target=target)
-        time_s, dwell_s = view.state.time_s, now.dwell_s(now.queue[0])
+        time_s, dwell_s = view.state.time_s, now.dwell_s(now.line(view)[0])
         wait_s = now.place.wait_s(time_s, dwell_s)
         if wait_s > 0.0:
             why = f"the stage still creeps: {wait_s:.1f} s until a spectrum of {dwell_s:.2g} s is sharp"
@@ -41,19 +41,20 @@ class Measuring:
             return now.align(f"the place would be known to {std_m * 1e9:.2g} nm only: look again")
         return None
 
-    def decide(self, time_s: float) -> Decision:
-        """Return the decision to take a spectrum of the first particle in the queue."""
-        now = self._now
+    def decide(self, view: View) -> Decision:
+        """Return the decision to take a spectrum of the particle that is next in the queue."""
+        now, time_s = self._now, view.state.time_s
         if now.errand == ERRAND:
             return self._confirm(now.queue[0], time_s)
-        asked, config = now.queue[:SHOWN], now.config
+        line, marks = now.line(view), view.wishes.marked
+        asked, config = line[:SHOWN], now.config
         share = now.dwell_s(asked[0]) / config.dwell_s if now.counts else 1.0
         forecast = Forecast.of(now.ranking, now.catalogue, asked, share)
         why = why_measured(forecast.chance[0], now.ranking.rate, config.target, visiting=now.visiting)
-        alike = now.itinerary.likeness.reason(now.catalogue, asked[0])
+        alike = now.itinerary.likeness.reason(now.catalogue, asked[0], marks)
         reason = CONFIRM if asked[0] == now.doubtful else why + alike + now.screening.reason()
         probes = [self._probe(p, time_s) for p in asked]
-        return spectrum_decision(now.queue, probes, forecast, reason, now.ranking, config.beta)
+        return spectrum_decision(line, probes, forecast, reason, now.ranking, config.beta)
 
     def _confirm(self, particle: int, time_s: float) -> Decision:
         now = self._now
@@ -85,7 +86,7 @@ class Measuring:
         reading = read(result, now.config, dwell_s)
         doubt = self._took_in(particle, reading, short=dwell_s < now.config.dwell_s)
         now.doubtful = particle if doubt else None
-        now.queue = [p for p in now.queue if p != particle]
+        now.done_with(particle)
         if doubt:
             now.queue.insert(0, particle)
         now.mode = ("measure" if reading.hit else "align") if now.queue else "choose"

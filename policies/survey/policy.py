@@ -15,9 +15,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from autoscope.errors import ConfigError
 from autoscope.exposure import predict
 from autoscope.protocols import JsonValue
 from autoscope.records import Action, Candidate, Decision, Finish, MoveStage, Result, Stage, View
+from autoscope.wishes import Wishes
 from policies.survey.config import SurveyConfig
 from policies.survey.finishing import AGAIN, CONFIRM
 from policies.survey.itinerary import Visit
@@ -33,6 +35,8 @@ class SurveyPolicy:
 
     checkpointed: ClassVar[bool] = True
     """Its state is all that it knows: see `autoscope.protocols.Checkpointed`."""
+    follows: frozenset[str] = frozenset({"marked"})
+    """See `autoscope.protocols.Steerable`."""
 
     class Config(SurveyConfig):
         """The area, the images, the spectra and how the time is shared."""
@@ -65,7 +69,7 @@ class SurveyPolicy:
             case "return" if now.tile not in now.place.beyond(view):
                 return self._travel(view, now.tile, f"back to where {now.tile_name()} is now", (), now.errand)
             case "measure":
-                return self._measuring.before(view) or self._measuring.decide(view.state.time_s)
+                return self._measuring.before(view) or self._measuring.decide(view)
             case _:
                 return self._look_after(view, self._choose(view))
 
@@ -88,7 +92,8 @@ class SurveyPolicy:
             return self._travel(view, unseen[0], unseen[1] + but, ())
         visits = now.itinerary.visits(now.catalogue, now.ranking, view, barred)
         if visits:
-            return self._travel(view, visits[0].tile, visits[0].reason() + but, visits[1:4])
+            whose = now.itinerary.likeness.by_whom(now.catalogue, view.wishes.marked)
+            return self._travel(view, visits[0].tile, visits[0].reason() + whose + but, visits[1:4])
         return self._with_what_is_left(view, barred, but) or Finish(reason=self._why_finished(barred) + but)
 
     def _with_what_is_left(self, view: View, barred: frozenset[int], but: str) -> Decision | None:
@@ -156,6 +161,21 @@ class SurveyPolicy:
     def tell(self, decision: Decision, result: Result) -> None:
         """Take in what came of an act; a failed act is tried once more, then given up."""
         self._telling.tell(decision, result)
+
+    def check_wishes(self, wishes: Wishes) -> None:
+        """Return where it can follow these wishes; see `autoscope.protocols.Steerable`.
+
+        Raises
+        ------
+        ConfigError
+            The survey measures in order and ranks nothing, or a mark lies beyond its tiles.
+        """
+        config, (x_m, y_m) = self._now.config, self._now.centres_m.T
+        if wishes.marked and config.strategy == "in_order":
+            raise ConfigError("a survey in order does not heed marks", remedy="Use strategy: agent")
+        for mark in wishes.marked:
+            if not mark.place.contains(x_m, y_m, config.tile.fov_m / 2).any():
+                raise ConfigError("the mark lies beyond all tiles of the survey", value=mark.place.words())
 
     def plan(self, view: View) -> tuple[Stage, ...]:
         """Return the stages of the survey with predicted acts, time and dose."""

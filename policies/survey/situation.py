@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from autoscope.protocols import JsonValue
-from autoscope.records import Decision, Scan
+from autoscope.records import Decision, Scan, View
 from policies.survey.catalogue import Catalogue
 from policies.survey.config import SurveyConfig
 from policies.survey.finishing import CONFIRM, Finishing
@@ -55,6 +55,8 @@ class Situation:
         self.tile = -1
         self.queue: list[int] = []
         """Particles to measure in this tile, the next one first."""
+        self.reserve: list[int] = []
+        """What else could be measured in this tile: taken in their place where people's marks say so."""
         self.place = KeepPlace(config.align, self.centres_m)
         self.gate = FrameGate(config.gate)
         self.upkeep = Upkeep(config.upkeep)
@@ -91,6 +93,30 @@ class Situation:
         tiles = self.catalogue.column("tile")
         return [p for p in self.finishing.unsure(self.catalogue) if int(tiles[p]) == self.tile]
 
+    def line(self, view: View) -> list[int]:
+        """Return the particles to measure in this tile, the next one first, as people's marks have it now."""
+        marks, queue = view.wishes.marked, self.queue
+        ranked = self.config.strategy == "agent" and self.errand != CONFIRM and queue[:1] != [self.doubtful]
+        if not marks or not ranked or self.itinerary.likeness.probability(self.catalogue, marks) is None:
+            return queue
+        all_ = np.array([*queue, *self.reserve])
+        worth = self.itinerary.worth(self.catalogue, self.ranking, self.itinerary.beta, marks)
+        return [int(p) for p in all_[np.argsort(-worth[all_], kind="stable")][: len(queue)]]
+
+    def enqueue(self, particles: list[int]) -> None:
+        """Measure these, and hold what else is open in the tile in reserve."""
+        ours = self.catalogue.in_tile(self.tile)
+        self.queue = particles
+        self.reserve = [int(p) for p in ours[self.catalogue.open()[ours]] if p not in particles]
+
+    def done_with(self, particle: int) -> None:
+        """Take a particle off the queue, or one that came from the reserve in place of the queue's last."""
+        if particle in self.queue:
+            self.queue.remove(particle)
+        elif particle in self.reserve and self.queue:
+            self.reserve.remove(particle)
+            self.reserve.append(self.queue.pop())
+
     def measure_or_choose(self) -> None:
         """Measure what waits in the queue, else choose where to go."""
         self.mode = "measure" if self.queue else "choose"
@@ -109,7 +135,7 @@ class Situation:
     def leave_tile(self) -> None:
         """Give up the tile, and what was to be done there."""
         self.itinerary.give_up(self.tile)
-        self.mode, self.queue, self.lost = "choose", [], 0
+        self.mode, self.queue, self.reserve, self.lost = "choose", [], [], 0
 
     def state(self) -> dict[str, JsonValue]:
         """Return what was learnt as plain data."""
@@ -121,6 +147,7 @@ class Situation:
             "mode": self.mode,
             "tile": self.tile,
             "queue": list(self.queue),
+            "reserve": list(self.reserve),
             "place": self.place.state(),
             "gate": self.gate.state(),
             "lost": self.lost,
@@ -143,7 +170,7 @@ class Situation:
         self.itinerary.restore(data["itinerary"])
         self.focus.restore(data["focus"])
         self.mode, self.tile = data["mode"], int(data["tile"])
-        self.queue = [int(p) for p in data["queue"]]
+        self.queue, self.reserve = ([int(p) for p in data[name]] for name in ("queue", "reserve"))
         self.place.restore(data["place"])
         self.gate.restore(data["gate"])
         self.lost, self.verified = int(data["lost"]), int(data["verified"])

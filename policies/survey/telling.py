@@ -66,7 +66,7 @@ class Telling:
         elif decision.purpose == "spectrum":
             particle = int(decision.target.split()[1])
             now.catalogue.missed(particle)
-            now.queue = [p for p in now.queue if p != particle]
+            now.done_with(particle)
             now.measure_or_choose()
         elif decision.purpose == "confirm":
             now.finishing.missed(int(decision.target.split()[1]))
@@ -76,7 +76,7 @@ class Telling:
             now.finishing.tried_again |= decision.acquisition == AGAIN
             tile = int(decision.target.split()[1])
             now.itinerary.give_up(tile)
-            now.mode, now.queue, now.tries = "choose", [], 0
+            now.mode, now.queue, now.reserve, now.tries = "choose", [], [], 0
 
     def _sent_out(self, errand: str) -> None:
         """Learn what the stage was sent for."""
@@ -92,7 +92,8 @@ class Telling:
         now.upkeep.arrived(elsewhere=tile != now.tile)
         now.lost = now.lost if tile == now.tile else 0
         now.visiting = now.visiting and tile == now.tile
-        now.queue = now.queue if tile == now.tile else []
+        if tile != now.tile:
+            now.queue, now.reserve = [], []
         now.tile, at = tile, now.centres_m[tile]
         if isinstance(move, MoveStage):
             now.place.arrived(tile, move.x_m or 0.0, move.y_m or 0.0, time_s)
@@ -135,11 +136,11 @@ class Telling:
         now.itinerary.saw(now.tile)
         now.place.saw(time_s)
         if now.config.strategy == "in_order":
-            now.queue = numbers
+            now.enqueue(numbers)
         else:
             look = np.array([r.features() for r in regions], dtype=np.float64).reshape(len(regions), -1)
             scouts = now.itinerary.as_many(now.config.scouts)
-            now.queue = self._scouts(numbers, look, scouts)
+            now.enqueue(self._scouts(numbers, look, scouts))
         now.measure_or_choose()
 
     def _scouts(self, numbers: list[int], look: Floats, count: int) -> list[int]:
@@ -170,7 +171,7 @@ class Telling:
             now.visiting = True
             confirming = now.errand == CONFIRM
             ours = now.itinerary.particles_for(now.tile, now.catalogue, now.ranking)
-            now.queue = now.to_confirm() if confirming else ours
+            now.enqueue(now.to_confirm() if confirming else ours)
         now.measure_or_choose()
 
     def _look_further(self) -> None:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from autoscope.journal import JournalReader
-from autoscope.records import Axis, Scan
+from autoscope.records import Axis, FrameMeta, FrameRef, Scan
 from autoscope.report.crops import picture_of
 from autoscope.report.figures import spectrum_figure
 from autoscope.report.finds import Usual, bands, finds, ranked
@@ -43,8 +43,23 @@ def test_highest_values_come_first():
 
 
 def test_a_place_measured_again_counts_once_with_its_most_certain_value():
-    story = story_of(place(0, 50.0, 30.0, x_m=1e-8), place(1, 12.0, 1.0, x_m=1e-8), place(2, 20.0))
+    unnamed = {"target": ""}
+    story = story_of(
+        place(0, 50.0, 30.0, x_m=1e-8, **unnamed), place(1, 12.0, 1.0, x_m=1e-8, **unnamed), place(2, 20.0, **unnamed)
+    )
     assert [(m.step, times) for m, _, times in ranked(story, "Pt", 9)] == [(2, 1), (1, 2)]
+
+
+def test_a_particle_measured_again_counts_once_with_the_mean_of_its_longest_spectra_wherever_it_drifted():
+    def spectrum(step, value, std, dwell_s):
+        meta = FrameMeta(signal="EDS", axes=(EDS,), time_s=0.0, dwell_s=dwell_s, x_m=0.0, y_m=0.0)
+        ref = FrameRef(file=f"{step}", sha256="", dtype="uint32", shape=(1000,), meta=meta)
+        return replace(place(step, value, std, target="particle 7"), spectra=(ref,))
+
+    short, one, two = spectrum(0, 99.0, 9.0, 1.0), spectrum(1, 400.0, 20.0, 8.0), spectrum(2, 420.0, 20.0, 8.0)
+    ((m, reading, times),) = ranked(story_of(short, one, two), "Pt", 9)
+    assert (m.step, times) == (1, 3)
+    assert (reading.value, reading.std) == (410.0, pytest.approx(20.0 / 2**0.5))
 
 
 def test_same_position_on_another_sample_is_another_place():
