@@ -61,6 +61,8 @@ class Find:
     """How many standard deviations it lies above the usual of its target."""
     crop: Crop | None
     spectrum: Spectrum | None
+    others: tuple[Spectrum, ...] = ()
+    """What other signals recorded there in the same act."""
 
     @property
     def stands_out(self) -> bool:
@@ -141,7 +143,7 @@ def _dwell_s(m: Measurement) -> float:
 
 
 def finds(story: RunStory, target: str, most: int, archive: Archive) -> list[Find]:
-    """Return the best places of a target with crops and spectra; one frame is in memory at a time."""
+    """Return the best places of a target with crops and spectra; the frames of one place are in memory at a time."""
     options = story.setting("scalarizers", target, "options")
     read = _BandReader(options if isinstance(options, Mapping) else {})
     usual = Usual.of(story.measured(target)[1])
@@ -149,6 +151,9 @@ def finds(story: RunStory, target: str, most: int, archive: Archive) -> list[Fin
     for m in story.measurements:
         if m.target.startswith(PARTICLE):
             again.setdefault(_key(m), []).append(m)
+    others = _readers(story)
+    best = ranked(story, target, most)
+    seen = [_spectra(_together(m, again.get(_key(m), [m])), read, others, archive) for m, _, _ in best]
     return [
         Find(
             rank=rank,
@@ -157,9 +162,10 @@ def finds(story: RunStory, target: str, most: int, archive: Archive) -> list[Fin
             times_measured=times,
             above_usual=usual.above(reading),
             crop=crop(story.pictures, m, archive),
-            spectrum=_spectrum(_together(m, again.get(_key(m), [m])), read, archive),
+            spectrum=spectra[0] if spectra else None,
+            others=tuple(spectra[1:]),
         )
-        for rank, (m, reading, times) in enumerate(ranked(story, target, most), start=1)
+        for rank, ((m, reading, times), spectra) in enumerate(zip(best, seen, strict=True), start=1)
     ]
 
 
@@ -181,25 +187,46 @@ def _together(m: Measurement, group: Sequence[Measurement]) -> list[FrameRef]:
     return [*m.spectra, *(ref for o in group if o is not m and _dwell_s(o) == _dwell_s(m) for ref in o.spectra)]
 
 
-def _spectrum(refs: Sequence[FrameRef], read: _BandReader, archive: Archive) -> Spectrum | None:
-    """Return the mean of the spectra of one signal: the one the target is read from, else the first there is."""
-    spectral = [r for r in refs if r.shape[0] >= FEWEST_CHANNELS]
+def _readers(story: RunStory) -> dict[str, _BandReader]:
+    """Return for each signal that scalarizers name what reads the bands of all of them."""
+    by_signal: dict[str, dict[str, Any]] = {}
+    for name, scalarizer in (story.setting("scalarizers") or {}).items():
+        options = scalarizer.get("options") if isinstance(scalarizer, Mapping) else None
+        if isinstance(options, Mapping) and isinstance(signal := options.get("signal"), str):
+            by_signal.setdefault(signal, {}).update({f"{name}.{key}": value for key, value in options.items()})
+    return {signal: _BandReader(options) for signal, options in by_signal.items()}
+
+
+def _spectra(
+    refs: Sequence[FrameRef], read: _BandReader, others: Mapping[str, _BandReader], archive: Archive
+) -> list[Spectrum]:
+    """Return the mean spectrum of each signal, first the one the target is read from, or the first there is."""
+    groups: dict[str, list[FrameRef]] = {}
+    for ref in refs:
+        if ref.shape[0] >= FEWEST_CHANNELS:
+            groups.setdefault(ref.meta.signal, []).append(ref)
     wanted = read.options.get("signal")
-    ref = next((r for r in spectral if r.meta.signal == wanted), next(iter(spectral), None))
-    if ref is None:
-        return None
-    axis = ref.meta.axes[0]
-    alike = [r for r in spectral if (r.meta.signal, r.meta.axes) == (ref.meta.signal, ref.meta.axes)]
-    frames = [frame for r in alike if (frame := archive.frame(r)) is not None]
+    order = sorted(groups, key=lambda signal: signal != wanted)
+    found = [
+        _mean(groups[signal], others.get(signal, _BandReader({})) if k else read, archive)
+        for k, signal in enumerate(order)
+    ]
+    return [spectrum for spectrum in found if spectrum is not None]
+
+
+def _mean(refs: Sequence[FrameRef], read: _BandReader, archive: Archive) -> Spectrum | None:
+    first = refs[0].meta
+    frames = [frame for ref in refs if ref.meta.axes == first.axes and (frame := archive.frame(ref)) is not None]
     if not frames:
         return None
+    axis = first.axes[0]
     return Spectrum(
-        signal=ref.meta.signal,
+        signal=first.signal,
         axis=axis.name,
         unit=axis.unit,
         energy=axis.values(),
         level=np.nan_to_num(np.mean([frame.data.astype(np.float64) for frame in frames], axis=0)),
-        level_unit=ref.meta.unit,
+        level_unit=first.unit,
         bands=read.bands(axis),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from autoscope.perception.regions import find_particles
+from autoscope.perception.regions import FEATURE_NAMES, find_particles
 from autoscope.records import UPKEEP, Action, Decision, Frame, MoveStage, Result, SetOptics
 from policies.survey.finding_again import find_anywhere, find_in_tile
 from policies.survey.finishing import AGAIN, CONFIRM
@@ -138,7 +138,7 @@ class Telling:
         if now.config.strategy == "in_order":
             now.enqueue(numbers)
         else:
-            look = np.array([r.features() for r in regions], dtype=np.float64).reshape(len(regions), -1)
+            look = np.array([r.features() for r in regions], dtype=np.float64).reshape(-1, len(FEATURE_NAMES))
             scouts = now.itinerary.as_many(now.config.scouts)
             now.enqueue(self._scouts(numbers, look, scouts))
         now.measure_or_choose()
