@@ -220,6 +220,10 @@ UPKEEP = ("zero_loss", "dark_reference")
 """Purposes of acts that look after the instrument: what they record is no measurement of the sample."""
 
 
+INSIDE = "in_depth"
+"""Purpose of spectra inside a find, on the pixels of a small field: no places of a survey's ranking."""
+
+
 class Decision(Value):
     """What to do next, and everything needed to say why."""
 

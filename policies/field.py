@@ -19,7 +19,7 @@ from autoscope.config import ConfigModel
 from autoscope.errors import Unsupported
 from autoscope.exposure import predict
 from autoscope.protocols import JsonValue
-from autoscope.quantities import PositiveDuration, PositiveLength
+from autoscope.quantities import Length, PositiveDuration, PositiveLength
 from autoscope.records import (
     Action,
     Calibration,
@@ -60,14 +60,19 @@ class OverviewConfig(ConfigModel):
     height_px: PositiveInt = 128
     dwell_s: PositiveDuration = 5e-6
     detector: str = "HAADF"
+    centre_x_m: Length = Field(default=0.0, exclude_if=lambda value: value == 0.0)
+    """Offset of its centre from the optical axis."""
+    centre_y_m: Length = Field(default=0.0, exclude_if=lambda value: value == 0.0)
 
     def scan(self, capabilities: Capabilities) -> Scan:
-        """Return the scan to take: the instrument's only one, or as configured, centred on the optical axis."""
+        """Return the scan to take: the instrument's only one, or as configured."""
         return capabilities.native_scan or Scan(
             fov_m=self.fov_m,
             width_px=self.width_px,
             height_px=self.height_px,
             dwell_s=self.dwell_s,
+            centre_x_m=self.centre_x_m,
+            centre_y_m=self.centre_y_m,
             detectors=(self.detector,),
         )
 

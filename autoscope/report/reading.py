@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from autoscope.errors import JournalCorrupt
 from autoscope.journal import JournalReader, Record, corrected
 from autoscope.records import (
+    INSIDE,
     UPKEEP,
     Action,
     Candidate,
@@ -180,7 +181,7 @@ class _Fold:
         if images:
             self.pictures.append(Picture(step, time_s, state.sample_slot, decision.purpose, decision.target, images[0]))
         place = _place_m(action, state)
-        if outcome.values and place is not None:
+        if outcome.values and place is not None and decision.purpose != INSIDE:
             self.measurements.append(
                 Measurement(
                     step=step,

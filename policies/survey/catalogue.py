@@ -71,7 +71,9 @@ class Catalogue:
     def features(self) -> Floats:
         """Return what the particles look like and where they are, (n, d) float64: features, then x, y."""
         if self._features is None:
-            look = np.array([row[5] for row in self._rows], dtype=np.float64).reshape(len(self._rows), -1 if self._rows else 0)
+            look = np.array([row[5] for row in self._rows], dtype=np.float64).reshape(
+                len(self._rows), -1 if self._rows else 0
+            )
             self._features = np.column_stack([look, self.column("x"), self.column("y")])
         return self._features
 

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from autoscope.config import ConfigModel
+from autoscope.config import ConfigModel, PluginConfig
 from autoscope.perception.drift import DriftConfig
 from autoscope.perception.regions import ParticleConfig
 from autoscope.quantities import Length, PositiveDuration, PositiveEnergy, PositiveLength
@@ -178,6 +178,17 @@ class FinishConfig(ConfigModel):
     """Particles and tiles given up are tried once more, after the finds are confirmed."""
 
 
+class InDepthConfig(ConfigModel):
+    """A campaign of another policy inside each of the best finds, when they are confirmed."""
+
+    policy: PluginConfig
+    """A policy for one field of view, e.g. ``imaging`` or ``deep_kernel``; its overview is centred on the particle."""
+    finds: PositiveInt = 3
+    """So many of the best that stand out."""
+    time_s: PositiveDuration = 300.0
+    """At most, for each."""
+
+
 class TaskConfig(ConfigModel):
     """How often something is done for the instrument; between two sites, never while one is measured."""
 
@@ -242,6 +253,8 @@ class SurveyConfig(ConfigModel):
     presence: PresenceConfig | None = None
     finish: FinishConfig = Field(default=FinishConfig(), exclude_if=lambda finish: finish == FinishConfig())
     """What is left to do when all particles were looked at; not for ``in_order``."""
+    in_depth: InDepthConfig | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Absent: no find is gone into."""
     upkeep: tuple[ZeroLossConfig, ...] = Field(default=(), exclude_if=lambda tasks: not tasks)
     """What is done for the instrument every now and then."""
     beta: float = Field(default=1.0, ge=0)

@@ -61,13 +61,17 @@ class Finishing:
 
     def finds(self, catalogue: Catalogue) -> list[int]:
         """Return the best particles that stand out, the highest first: those worth confirming."""
+        return self.best(catalogue)[: self._config.confirm]
+
+    def best(self, catalogue: Catalogue) -> list[int]:
+        """Return all particles that stand out, the highest first."""
         numbers, values, stds = catalogue.measured()
         full = catalogue.is_full(numbers) if len(numbers) else np.zeros(0, dtype=bool)
         numbers, values, stds = numbers[full], values[full], stds[full]
-        if len(numbers) == 0 or self._config.confirm == 0:
+        if len(numbers) == 0:
             return []
         stands_out = outstanding(values, stds)
-        order = np.argsort(-values, kind="stable")[: self._config.confirm]
+        order = np.argsort(-values, kind="stable")
         return [int(numbers[k]) for k in order if stands_out[k]]
 
     def unsure(self, catalogue: Catalogue) -> list[int]:

@@ -10,6 +10,7 @@ from autoscope.perception.focus_map import FocusMap
 from autoscope.records import Action, Measure, MoveStage, SetOptics, Stage, View
 from policies.stages import stage
 from policies.survey.config import KeepFocusConfig, SurveyConfig
+from policies.survey.in_depth import planned_in_depth
 from policies.survey.upkeep import planned_upkeep
 
 ALIGNED = 3
@@ -35,6 +36,7 @@ def planned_stages(config: SurveyConfig, centres_m: NDArray[np.float64], view: V
         stage("overview", [config.tile.scan()], tiles, view, ", ".join(config.tile.detectors)),
     ]
     stages += planned_upkeep(config.upkeep, tiles, view)
+    stages += planned_in_depth(config.in_depth, config.target, view)
     if config.strategy == "in_order":
         return (*stages, _rest(config, stages, [probe], view, "every particle in the order found"))
     scouts = stage("scouts", [probe], tiles * config.scouts, view, f"at most {config.scouts} a tile")

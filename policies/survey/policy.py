@@ -22,6 +22,7 @@ from autoscope.records import Action, Candidate, Decision, Finish, MoveStage, Re
 from autoscope.wishes import Wishes
 from policies.survey.config import SurveyConfig
 from policies.survey.finishing import AGAIN, CONFIRM
+from policies.survey.in_depth import DEPTH
 from policies.survey.itinerary import Visit
 from policies.survey.measuring import Measuring
 from policies.survey.plan import planned_stages
@@ -70,6 +71,8 @@ class SurveyPolicy:
                 return self._travel(view, now.tile, f"back to where {now.tile_name()} is now", (), now.errand)
             case "measure":
                 return self._measuring.before(view) or self._measuring.decide(view)
+            case "in_depth" if (deeper := now.depth.next_decision(view)) is not None:
+                return deeper
             case _:
                 return self._look_after(view, self._choose(view))
 
@@ -111,14 +114,26 @@ class SurveyPolicy:
                 reason = now.finishing.reason(particle, now.catalogue, now.config.target)
                 return self._travel(view, tile, reason + but, (), CONFIRM)
         again = now.itinerary.to_try_again(now.catalogue, barred, view) if now.finishing.may_try_again() else None
-        return self._travel(view, again[0], again[1] + but, (), AGAIN) if again else None
+        return self._travel(view, again[0], again[1] + but, (), AGAIN) if again else self._deeper(view, barred, but)
+
+    def _deeper(self, view: View, barred: frozenset[int], but: str) -> Decision | None:
+        """Return the way to the next find that a campaign is begun on, or None."""
+        now = self._now
+        for particle in now.to_go_into():
+            tile = int(now.catalogue.column("tile")[particle])
+            if tile not in barred and now.itinerary.has_time(tile, now.config.dwell_s, view):
+                value, std = now.catalogue.value(particle)
+                why = f"a campaign inside particle {particle}: {now.config.target} {value:.4g} ± {std:.2g} stands out"
+                return self._travel(view, tile, why + but, (), DEPTH)
+        return None
 
     def _whole(self) -> str:
         now = self._now
         n, measured = len(now.catalogue), now.catalogue.measured_count
         seen, tiles = now.itinerary.seen_count(), len(now.centres_m)
         whole = f"{seen} of {tiles} tiles seen, {measured} of {n} particles measured"
-        return whole + (now.finishing.summary(now.catalogue) if now.config.strategy == "agent" else "")
+        finish = now.finishing.summary(now.catalogue) + now.depth.summary()
+        return whole + (finish if now.config.strategy == "agent" else "")
 
     def _why_finished(self, barred: frozenset[int]) -> str:
         now = self._now

@@ -13,6 +13,7 @@ from policies.survey.catalogue import Catalogue
 from policies.survey.config import SurveyConfig
 from policies.survey.finishing import CONFIRM, Finishing
 from policies.survey.gate import FrameGate
+from policies.survey.in_depth import InDepth
 from policies.survey.itinerary import Itinerary
 from policies.survey.keep_focus import KeepFocus
 from policies.survey.keep_place import KeepPlace
@@ -43,7 +44,9 @@ class Situation:
         self.tiles = tiles_of(config.all_areas, config.tile, by_travel=config.order == "travel")
         self.centres_m = self.tiles.centres_m
         self.catalogue = Catalogue()
-        self.ranking = Ranking(config.fit_points, config.interest_length_m, int(rng.integers(2**31)))
+        seed = int(rng.integers(2**31))
+        self.ranking = Ranking(config.fit_points, config.interest_length_m, seed)
+        self.depth = InDepth(config.in_depth, config.target, seed)
         self.itinerary = Itinerary(config, self.centres_m)
         self.focus = KeepFocus(config.focus)
         self.screening = Screening(config.screen, config.dwell_s)
@@ -117,6 +120,12 @@ class Situation:
             self.reserve.remove(particle)
             self.reserve.append(self.queue.pop())
 
+    def to_go_into(self) -> list[int]:
+        """Return the finds that a campaign may be begun on: not those in tiles given up."""
+        finds = self.finishing.best(self.catalogue)
+        tiles = self.catalogue.column("tile")
+        return [p for p in self.depth.todo(finds) if not self.itinerary.gives_up(int(tiles[p]))]
+
     def measure_or_choose(self) -> None:
         """Measure what waits in the queue, else choose where to go."""
         self.mode = "measure" if self.queue else "choose"
@@ -160,6 +169,7 @@ class Situation:
             "upkeep": self.upkeep.state(),
             "finishing": self.finishing.state(),
             "errand": self.errand,
+            "depth": self.depth.state(),
         }
 
     def restore(self, state: Mapping[str, JsonValue]) -> None:
@@ -178,6 +188,7 @@ class Situation:
         self.upkeep.restore(data["upkeep"])
         self.finishing.restore(data["finishing"])
         self.errand = data["errand"]
+        self.depth.restore(data["depth"])
         self.screening.restore(data["screening"])
         self.itinerary.dwell_s = self.screening.dwell_s
         self.doubtful, self.counts = data["doubtful"], bool(data["counts"])

@@ -9,6 +9,7 @@ from autoscope.perception.regions import FEATURE_NAMES, find_particles
 from autoscope.records import UPKEEP, Action, Decision, Frame, MoveStage, Result, SetOptics
 from policies.survey.finding_again import find_anywhere, find_in_tile
 from policies.survey.finishing import AGAIN, CONFIRM
+from policies.survey.in_depth import DEPTH
 from policies.survey.measuring import Measuring
 from policies.survey.ranking import unlike_each_other
 from policies.survey.situation import Situation
@@ -36,6 +37,9 @@ class Telling:
         now = self._now
         if decision.purpose in UPKEEP:
             now.upkeep.tell(decision, result)
+            return
+        if now.mode == DEPTH and decision.purpose != "travel":
+            now.depth.tell(decision, result)
             return
         if result.outcome.status != "done":
             self._came_to_nothing(decision, result)
@@ -82,6 +86,7 @@ class Telling:
         """Learn what the stage was sent for."""
         now = self._now
         now.errand = errand
+        now.depth.end()
         if errand == AGAIN:
             now.finishing.tried_again = True
             now.catalogue.once_more()
@@ -168,11 +173,26 @@ class Telling:
         now.lost = 0
         place.found(found, time_s)
         if not now.queue:
+            if now.errand == DEPTH:
+                self._go_into(time_s)
+                return
             now.visiting = True
             confirming = now.errand == CONFIRM
             ours = now.itinerary.particles_for(now.tile, now.catalogue, now.ranking)
             now.enqueue(now.to_confirm() if confirming else ours)
         now.measure_or_choose()
+
+    def _go_into(self, time_s: float) -> None:
+        """Begin the campaign on the best find of this tile that is left."""
+        now = self._now
+        tiles = now.catalogue.column("tile")
+        particle = next((p for p in now.to_go_into() if int(tiles[p]) == now.tile), None)
+        if particle is None:
+            now.mode = "choose"
+            return
+        (x_m, y_m), (dx_m, dy_m) = now.catalogue.offset_m(particle), now.place.shift_m(time_s)
+        now.depth.begin(particle, (x_m + dx_m, y_m + dy_m), time_s)
+        now.mode = DEPTH
 
     def _look_further(self) -> None:
         now = self._now
