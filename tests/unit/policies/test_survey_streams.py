@@ -28,6 +28,7 @@ def folder(tmp_path_factory):
     job, at = streams(), tmp_path_factory.mktemp("runs") / "streams"
     journal = Journal.create(at, clock=job.clock)
     Engine(job, journal).run()
+    journal.close()
     return at
 
 
@@ -44,11 +45,14 @@ def test_one_act_records_every_signal_and_each_gives_its_values():
 
 def test_the_report_shows_all_of_them_for_each_find_with_their_bands(folder):
     story = read(folder)
-    best = finds(story, "co_k", 3, Archive(JournalReader.open(folder)))
+    best = finds(story, "co_k", 3, Archive(JournalReader.open(folder).load_frame))
     for find in best:
         assert find.spectrum.signal == "EDS"
         assert [other.signal for other in find.others] == ["EELS", "EELS_CORE"]
         core = find.others[1]
-        assert sorted((b.low, b.high, b.background) for b in core.bands) == [(690.0, 770.0, True), (779.0, 850.0, False)]
-    (of_edge, *_) = finds(story, "co_l", 1, Archive(JournalReader.open(folder)))
+        assert sorted((b.low, b.high, b.background) for b in core.bands) == [
+            (690.0, 770.0, True),
+            (779.0, 850.0, False),
+        ]
+    (of_edge, *_) = finds(story, "co_l", 1, Archive(JournalReader.open(folder).load_frame))
     assert of_edge.spectrum.signal == "EELS_CORE"
