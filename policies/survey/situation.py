@@ -180,15 +180,15 @@ class Situation:
         self.itinerary.restore(data["itinerary"])
         self.focus.restore(data["focus"])
         self.mode, self.tile = data["mode"], int(data["tile"])
-        self.queue, self.reserve = ([int(p) for p in data[name]] for name in ("queue", "reserve"))
+        self.queue, self.reserve = ([int(p) for p in data.get(name, ())] for name in ("queue", "reserve"))
         self.place.restore(data["place"])
         self.gate.restore(data["gate"])
         self.lost, self.verified = int(data["lost"]), int(data["verified"])
         self.tries, self.visiting = int(data["tries"]), bool(data["visiting"])
-        self.upkeep.restore(data["upkeep"])
-        self.finishing.restore(data["finishing"])
-        self.errand = data["errand"]
-        self.depth.restore(data["depth"])
+        for name, room in (("upkeep", self.upkeep), ("finishing", self.finishing), ("depth", self.depth)):
+            if name in data:  # a run begun before there was such a room goes on without its past
+                room.restore(data[name])
+        self.errand = data.get("errand", "")
         self.screening.restore(data["screening"])
         self.itinerary.dwell_s = self.screening.dwell_s
         self.doubtful, self.counts = data["doubtful"], bool(data["counts"])
