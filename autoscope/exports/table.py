@@ -37,6 +37,7 @@ UNITS = {
     "k": "K",
     "pa": "Pa",
     "e": "e",
+    "ev": "eV",
     "px": "px",
     "utc": "ISO 8601",
 }
