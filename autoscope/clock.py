@@ -54,7 +54,11 @@ class SimClock:
 
     def wall(self) -> str:
         """Return the simulated wall-clock time, ISO 8601 UTC."""
-        return _iso(self._anchor, self._now_s)
+        return self.wall_at(self._now_s)
+
+    def wall_at(self, time_s: float) -> str:
+        """Return the simulated wall-clock time at an instant of this clock, ISO 8601 UTC."""
+        return _iso(self._anchor, time_s)
 
     def wait(self, duration_s: float) -> None:
         """Jump ``duration_s`` seconds ahead."""

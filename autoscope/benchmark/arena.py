@@ -15,7 +15,7 @@ from autoscope.benchmark import store as files
 from autoscope.benchmark.config import SeedsConfig
 from autoscope.benchmark.farm import Farm
 from autoscope.benchmark.grid import Cell, Grid
-from autoscope.benchmark.scores import Scores, score
+from autoscope.benchmark.scores import Scorer, Scores, score
 from autoscope.benchmark.stopping import StoppingPlan, judge
 from autoscope.benchmark.store import LABELS, Store, write_whole
 from autoscope.errors import ConfigError
@@ -151,11 +151,11 @@ class Arena:
         Path
             The file; ``versions.json`` beside it tells what made it.
         """
-        table = self.store.table([cell.key for cell in tally.cells], without=MAPS)
+        table, scores = self._read(tally.cells)
         for name in LABELS:  # a cell kept from an earlier benchmark may have been called something else there
             values = pa.array([getattr(cell, name) for cell in tally.cells], table.schema.field(name).type)
             table = table.set_column(table.schema.get_field_index(name), name, values)
-        for metric, values in self.scores(tally.cells).columns().items():
+        for metric, values in scores.columns().items():
             table = table.append_column(f"metric.{metric}", pa.array(values, pa.float64()))
         told = {"config": self.grid.config.plain(), "made_by": provenance(()), "digest": files.digest(table)}
         table = table.replace_schema_metadata({"autoscope": json.dumps(told)})
@@ -163,6 +163,16 @@ class Arena:
         path = self.store.folder / "results.parquet"
         write_whole(path, files.to_bytes(table))
         return path
+
+    def _read(self, cells: Sequence[Cell]) -> tuple[pa.Table, Scores]:
+        """Return the rows of some cells without their maps, and their numbers; each file is read once."""
+        scorer, tables, rows = Scorer(self.store, self.grid.config.metrics), [files.SCHEMA.empty_table()], []
+        tables[0] = tables[0].drop_columns(list(MAPS))
+        for cell in cells:
+            table = self.store.cell(cell.key)
+            tables.append(table.drop_columns(list(MAPS)))
+            rows.append(scorer.score(cell, files.row_of(table)))
+        return pa.concat_tables(tables), Scores(tuple(rows), scorer.metrics)
 
     # --- one batch ----------------------------------------------------------------------------------
 

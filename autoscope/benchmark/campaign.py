@@ -101,7 +101,12 @@ def _run(cell: Cell, stopwatch: Callable[[], float]) -> tuple[Trace, RunEnd]:
 
 
 def _task(cell: Cell) -> BenchEnvironment:
-    return BenchEnvironment.model_validate(cell.task, context=FROM_FILE)
+    return _task_of(json.dumps(cell.task, sort_keys=True))
+
+
+@functools.lru_cache(maxsize=64)
+def _task_of(text: str) -> BenchEnvironment:
+    return BenchEnvironment.model_validate(json.loads(text), context=FROM_FILE)
 
 
 def _part(cell: Cell) -> str:

@@ -13,6 +13,7 @@ from autoscope.benchmark import store
 from autoscope.benchmark.campaign import made_differently, run_cell
 from autoscope.benchmark.config import ClusterConfig
 from autoscope.benchmark.grid import Cell
+from autoscope.benchmark.memory import set_imports_aside
 from autoscope.errors import AutoscopeError, ConfigError, PluginError
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ def compute_cell(text: str, *, elsewhere: bool = False) -> tuple[str, bytes, str
             remedy="Install the same versions on both",
         )
     campaign = run_cell(cell)
+    if elsewhere:
+        set_imports_aside()
     return campaign.cell.key, store.encode(campaign), *store.encode_truth(campaign.truth)
 
 

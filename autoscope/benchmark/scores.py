@@ -70,16 +70,36 @@ def score(store: Store, cells: Sequence[Cell], metrics: Mapping[str, PluginConfi
     ConfigError
         A metric is not installed, or does not take its options.
     """
-    made = dict(chosen(metrics))
-    truth = lru_cache(maxsize=64)(store.truth)
-    rows = []
-    for cell in cells:
-        row = store.row(cell.key)
-        trace, true = files.decode(row), truth(row["truth"])
-        values = {name: metric(trace, true) for name, metric in made.items()}
+    scorer = Scorer(store, metrics)
+    return Scores(tuple(scorer.score(cell, store.row(cell.key)) for cell in cells), scorer.metrics)
+
+
+class Scorer:
+    """Makes the numbers of finished cells from their rows.
+
+    Parameters
+    ----------
+    store : Store
+        Has their truths.
+    metrics : mapping of str to PluginConfig
+        All that are installed where it names none.
+
+    Raises
+    ------
+    ConfigError
+        A metric is not installed, or does not take its options.
+    """
+
+    def __init__(self, store: Store, metrics: Mapping[str, PluginConfig]) -> None:
+        self.metrics = dict(chosen(metrics))
+        self._truth = lru_cache(maxsize=64)(store.truth)
+
+    def score(self, cell: Cell, row: Mapping[str, Any]) -> Score:
+        """Return every metric of a cell."""
+        trace, true = files.decode(row), self._truth(row["truth"])
+        values = {name: metric(trace, true) for name, metric in self.metrics.items()}
         labels = {name: getattr(cell, name) for name in files.LABELS}
-        rows.append(Score(**labels, failed=row["status"] == "failed", values=values))
-    return Scores(tuple(rows), made)
+        return Score(**labels, failed=row["status"] == "failed", values=values)
 
 
 def chosen(metrics: Mapping[str, PluginConfig]) -> Iterator[tuple[str, Metric]]:

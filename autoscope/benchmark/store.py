@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,18 +54,18 @@ def encode(campaign: Campaign) -> bytes:
         "status": "failed" if campaign.failed else "completed",
         "notes": json.dumps(dict(trace.notes), sort_keys=True),
         "cell": cell.text(),
-        "chosen": trace.chosen.tolist(),
+        "chosen": trace.chosen,
         "maps_at": list(trace.maps),
         "maps_mean": [mean.astype(np.float32) for mean, _ in trace.maps.values()],
         "maps_sd": [sd.astype(np.float32) for _, sd in trace.maps.values()],
         "peak_rss_bytes": trace.peak_rss_bytes,
         "seconds": campaign.seconds,
     }
-    row |= {name: getattr(trace, name).tolist() for name in SERIES}
+    row |= {name: getattr(trace, name) for name in SERIES}
     return to_bytes(pa.Table.from_pylist([row], schema=SCHEMA))
 
 
-def decode(row: dict[str, Any]) -> Trace:
+def decode(row: Mapping[str, Any]) -> Trace:
     """Return the trace of one row."""
     means, sds = (row[name] for name in ("maps_mean", "maps_sd"))
     maps = {n: (np.array(m, np.float64), np.array(s, np.float64)) for n, m, s in zip(row["maps_at"], means, sds)}
@@ -135,8 +135,17 @@ class Store:
         DataError
             The file is damaged or absent.
         """
-        row: dict[str, Any] = _read(self._cell(key)).to_pylist()[0]
-        return row
+        return row_of(self.cell(key))
+
+    def cell(self, key: str) -> pa.Table:
+        """Return the table of one row that a cell is kept as.
+
+        Raises
+        ------
+        DataError
+            The file is damaged or absent.
+        """
+        return _read(self._cell(key))
 
     def truth(self, name: str) -> Truth:
         """Return a truth.
@@ -151,11 +160,6 @@ class Store:
         value, x_m, y_m = (table.column(column).to_numpy() for column in ("value", "x_m", "y_m"))
         rows, columns = told.pop("shape")
         return Truth(values=value, xy_m=np.stack([x_m, y_m], axis=1), shape=(rows, columns), **told)
-
-    def table(self, keys: list[str], without: tuple[str, ...] = ()) -> pa.Table:
-        """Return the rows of some cells as one table, in the order given."""
-        tables = [_read(self._cell(key)).drop_columns(list(without)) for key in keys]
-        return pa.concat_tables(tables) if tables else SCHEMA.empty_table()
 
     def drop(self, key: str) -> None:
         """Forget a result, so that it is computed again."""
@@ -172,6 +176,12 @@ class Store:
         return self._truths / f"{name}.parquet"
 
 
+def row_of(cell: pa.Table) -> dict[str, Any]:
+    """Return the row of a cell's table."""
+    row: dict[str, Any] = cell.to_pylist()[0]
+    return row
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file so that whoever reads finds the old one or the whole new one, whatever happens."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -186,15 +196,16 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def to_bytes(table: pa.Table) -> bytes:
-    """Return a table as the bytes of a Parquet file."""
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression=_CODEC)
+    """Return a table as the bytes of a Parquet file; dictionaries and statistics only where there are rows to share."""
+    buffer, many = io.BytesIO(), table.num_rows > 1
+    pq.write_table(table, buffer, compression=_CODEC, use_dictionary=many, write_statistics=many)
     return buffer.getvalue()
 
 
 def _read(path: Path) -> pa.Table:
     try:
-        return pq.read_table(path)
+        with pq.ParquetFile(path) as file:  # a whole file by one thread: several times quicker than as a data set
+            return file.read(use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise DataError(
             f"cannot be read: {error}", where=str(path), remedy="Delete it: the next 'autoscope bench' computes it anew"

@@ -24,7 +24,7 @@ from autoscope.engine.intent import Intent as Intent
 from autoscope.engine.standing import Standing
 from autoscope.engine.suspenders import Suspenders
 from autoscope.errors import LimitExceeded, PluginError
-from autoscope.exposure import Cost, predict
+from autoscope.exposure import Cost
 from autoscope.guard import AreaDose, Guard, Spending
 from autoscope.journal import Later, Recorder
 from autoscope.records import (
@@ -317,7 +317,7 @@ class Desk:
     def intend(self, step: int, decision: Decision, state: MicroscopeState, answer: Answer | None = None) -> Intent:
         """Write an intent down, durably, and return it; ``answer`` is absent where it was not the policy's."""
         act = Act(act_id=self.act_id(step), action=decision.action)
-        cost = predict(decision.action, state, self.capabilities)
+        cost = self.guard.cost(decision.action, state)
         latency_s = answer.latency_s if answer else 0.0
         body: dict[str, Any] = {"act_id": act.act_id, "decision": decision, "cost": cost}
         body["latency_s"] = round(latency_s, 6)

@@ -219,8 +219,11 @@ class Standing:
 
     def bars(self, action: Measure, state: MicroscopeState) -> bool:
         """Return whether people excluded the place of a measurement."""
+        excluded = self.wishes.excluded
+        if not excluded:
+            return False
         x_m, y_m = site(action, state)
-        return any(bool(region.contains(np.asarray(x_m), np.asarray(y_m))) for region in self.wishes.excluded)
+        return any(bool(region.contains(np.asarray(x_m), np.asarray(y_m))) for region in excluded)
 
     def retells(self, command: Command) -> bool:
         """Return whether the policy is to be told everything again after a command."""

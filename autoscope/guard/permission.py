@@ -39,7 +39,7 @@ _DUST = 1e-9
 
 
 class Guard:
-    """Refuses an action before any beam, and a frame before anybody learns from it. Keeps no state.
+    """Refuses an action before any beam, and a frame before anybody learns from it. Keeps no state of the run.
 
     A courtesy copy of the protection beside the hardware, which has the last word.
 
@@ -61,6 +61,8 @@ class Guard:
     def __init__(self, limits: LimitsConfig, capabilities: Capabilities, *, saturated_fraction: float) -> None:
         self._limits, self._capabilities = limits, capabilities
         self._saturated_fraction = saturated_fraction
+        self._predicted: tuple[Action, MicroscopeState, Cost] | None = None
+        self._signals = tuple(signal.name for signal in capabilities.signals)
         self.ranges = permitted(limits, capabilities)
         self._field = {axis: self._reach(axis) for axis in ("x_m", "y_m")}
 
@@ -114,11 +116,22 @@ class Guard:
         is_image = not isinstance(action, Measure) and frame.data.ndim == 2
         return quality.measure(frame, self._saturated_fraction, is_image=is_image)
 
+    def cost(self, action: Action, state: MicroscopeState) -> Cost:
+        """Return what an action will cost from a state; see `autoscope.exposure.predict`.
+
+        Both are frozen, so the last answer holds as long as the same two are asked about: once when an act is written
+        down, once when it is permitted.
+        """
+        known = self._predicted  # read once: two threads may ask
+        if known is None or known[0] is not action or known[1] is not state:
+            known = self._predicted = action, state, predict(action, state, self._capabilities)
+        return known[2]
+
     def _cost(self, action: Action, state: MicroscopeState) -> Cost:
         asked = action.beam_current_a if isinstance(action, SetOptics) else None
         current_a = max(state.beam_current_a, asked or 0.0)
         try:
-            cost = predict(action, state, self._capabilities)
+            cost = self.cost(action, state)
             # an unblanked beam rests on the sample all the time the act takes
             return cost if state.blanked else cost.replace(dose_e=max(cost.dose_e, electrons(current_a, cost.time_s)))
         except (ArithmeticError, ValidationError) as error:
@@ -198,7 +211,7 @@ class Guard:
     def _check_names(self, action: Scan | SpectrumImage | Measure) -> None:
         detectors = () if isinstance(action, Measure) else action.detectors
         signals = () if isinstance(action, Scan) else action.signals
-        known = tuple(signal.name for signal in self._capabilities.signals)
+        known = self._signals
         for name in detectors:
             if name not in self._capabilities.detectors:
                 raise self._unsupported("detector", name, self._capabilities.detectors, action)

@@ -79,7 +79,7 @@ def measure(frame: Frame, saturated_limit: float, *, is_image: bool) -> dict[str
     with np.errstate(all="ignore"):  # what overflows here is rejected below
         low, high = float(np.minimum.reduce(data, axis=None)), float(np.maximum.reduce(data, axis=None))
         mean = float(np.add.reduce(data, axis=None, dtype=np.float64)) / data.size
-        std = math.sqrt(sum(float(np.add.reduce(np.square(row - mean), axis=None)) for row in _rows(data)) / data.size)
+        std = math.sqrt(sum([_squares(row - mean) for row in _rows(data)]) / data.size)
     if not math.isfinite(low) or not math.isfinite(high):  # min and max pass NaN on
         bad = int(np.count_nonzero(~np.isfinite(data)))
         raise _rejected(frame, "holds NaN or infinity", f"{bad} of {data.size} values", "none")
@@ -134,9 +134,13 @@ def snr_estimate(data: Array, mean: float) -> float:
     else:
         return 0.0
     # the mean magnitude of normal noise is sqrt(2 / pi) of its standard deviation
-    magnitude = float(np.add.reduce(np.abs(differences), axis=None)) / differences.size
+    magnitude = float(np.add.reduce(np.abs(differences), axis=None)) / int(differences.size)
     noise = math.sqrt(math.pi / 2.0) * magnitude / gain
     return float(max(mean, 0.0) / max(noise, mean / BEST_SNR, 1e-300))
+
+
+def _squares(data: Array) -> float:
+    return float(np.add.reduce(np.square(data), axis=None))
 
 
 def _rows(data: Array) -> Iterable[Array]:

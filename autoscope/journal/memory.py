@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
+from autoscope.clock import SimClock
 from autoscope.errors import JournalCorrupt, JournalError
 from autoscope.journal.chain import Record, RecordKind, Row, link, parse
 from autoscope.journal.frames import encode, file_name, npy_digest, refer, refer_by_hash
@@ -31,8 +33,9 @@ class MemoryJournal(Readable):
 
     def __init__(self, *, clock: Clock, keep_frames: bool = True, deferred: bool = False) -> None:
         self._clock, self._keep_frames, self._deferred = clock, keep_frames, deferred
+        self._wall_at = clock.wall_at if isinstance(clock, SimClock) else None
         self._rows: list[Row] = []
-        self._waiting: list[tuple[RecordKind, Mapping[str, Any] | BaseModel, int | None, float, str]] = []
+        self._waiting: list[tuple[RecordKind, Mapping[str, Any] | BaseModel, int | None, float, str | None]] = []
         self._last_kind = ""
         self._frames: dict[str, Frame] = {}
         self._names: set[str] = set()
@@ -50,7 +53,8 @@ class MemoryJournal(Readable):
             The journal is closed, the run has ended, or the body is not plain data.
         """
         self._refuse_if_over(kind)
-        self._waiting.append((kind, body, step, self._clock.now_s(), self._clock.wall()))
+        wall = self._clock.wall() if self._wall_at is None else None  # a simulated one tells it later just as well
+        self._waiting.append((kind, body, step, self._clock.now_s(), wall))
         if not self._deferred:
             self._chain()
         self._last_kind = kind
@@ -100,8 +104,10 @@ class MemoryJournal(Readable):
 
     def _chain(self) -> None:
         waiting, self._waiting = self._waiting, []
-        for kind, body, step, time_s, wall in waiting:
+        for kind, body, step, time_s, told in waiting:
             previous = self._rows[-1] if self._rows else None
+            known = told is None and self._wall_at is not None and math.isfinite(time_s)  # else `link` refuses it
+            wall = self._wall_at(time_s) if known and self._wall_at is not None else told or ""
             self._rows.append(link(previous, kind, body, step=step, time_s=time_s, wall=wall))
 
     def _refuse_if_over(self, kind: str = "frame") -> None:

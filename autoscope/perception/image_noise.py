@@ -19,6 +19,8 @@ BLOCK_PX = 16
 """Side of the blocks in which mean and variance are taken."""
 STEPS = 25
 """Reweighting steps of the regression."""
+NOISELESS = 1e-5
+"""Noise is taken to be at least this part of the range of an image, so that one without any has a scale too."""
 LOW_QUANTILE = 0.3
 LOW_BIAS = 1.0 - 0.5244 * math.sqrt(2.0 * (35.0 / 18.0) ** 2) / BLOCK_PX
 """Where that percentile of a block's variance lies for pure noise: 0.5244 standard deviations low. The variance of n
@@ -65,20 +67,26 @@ def noise_line(image: Image) -> NoiseLine:
     Noise is what is left of the image by a second difference in both directions, whose squared weights add up to 36
     (Immerkaer, Comput. Vis. Image Underst. 64 (1996) 300). The line is the regression of the 30th percentile of the
     variances of blocks on their means (Koenker & Bassett, Econometrica 46 (1978) 33), so that blocks with edges and
-    particles do not count. An image of one brightness only cannot tell slope from intercept; there the line passes
-    through the origin, or is level if the image is not positive.
+    particles do not count. Blocks without any variance are black or white beyond what was digitised, and count neither.
+    An image of one brightness only cannot tell slope from intercept; there the line passes through the origin, or is
+    level if the image is not positive.
     """
     rows = image[:-2] - 2 * image[1:-1] + image[2:]
     second = rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:]
     means, variances = _block_means(image[1:-1, 1:-1]), _block_means(second * second) / (36.0 * LOW_BIAS)
-    typical = max(float(np.quantile(variances, LOW_QUANTILE)), 1e-20)
+    least = max((NOISELESS * float(np.ptp(image))) ** 2, 1e-20)
+    alive = variances > 0.0
+    if not alive.any():
+        return NoiseLine(least, 0.0)
+    means, variances = means[alive], variances[alive]
+    typical = max(float(np.quantile(variances, LOW_QUANTILE)), least)
     spread = float(np.percentile(means, 95) - np.percentile(means, 5))
     if spread > max(0.2 * abs(float(np.median(means))), 10.0 * math.sqrt(typical) / BLOCK_PX):  # 3.3 is noise alone
         intercept, gain = _quantile_line(means, variances, typical)
         if gain > 0:
             return NoiseLine(intercept, gain)
     if means.min() > 0:
-        return NoiseLine(0.0, max(float(np.quantile(variances / means, LOW_QUANTILE)), 1e-20))
+        return NoiseLine(0.0, max(float(np.quantile(variances / means, LOW_QUANTILE)), least / float(means.max())))
     return NoiseLine(typical, 0.0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import tempfile
@@ -9,8 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import psutil
 import pyarrow.parquet as pq
 import yaml
@@ -18,24 +20,26 @@ import yaml
 from autoscope.benchmark import campaign as campaigns
 from autoscope.benchmark import store as files
 from autoscope.benchmark.arena import Arena, Tally
-from autoscope.benchmark.farm import compute_cell, opened
+from autoscope.benchmark.farm import Farm, compute_cell, opened
 from autoscope.benchmark.grid import Cell, Grid
 from autoscope.config import Document
+from tests.figures.arena_bare import bare_campaign
 from tests.figures.arena_standard import ENVIRONMENTS, POLICIES, standard
 from tests.figures.figure import Figure
 
 SOME_POLICIES = ("random", "sobol", "gp", "deep kernel")
 SOME_ENVIRONMENTS = ("plasmon", "vanadium at a tenth of the dose")
 LIMIT_MINUTES, SEEDS = 20.0, 20
+T = TypeVar("T")
 
 
 def figures(slow: bool) -> Iterator[Figure]:
     """Yield what the arena costs, whether it repeats, and what killing workers loses; with ``slow`` the whole grid."""
-    yield from _overhead(seeds=3 if slow else 1)
     few = {"policies": _some(POLICIES, SOME_POLICIES), "environments": _some(ENVIRONMENTS, SOME_ENVIRONMENTS)}
     small = standard(4, 40, **few)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        yield from _overhead(5 if slow else 3, folder)
         yield from _repeated(small, folder)
         yield from _speed_up(standard(6, 60, policies=few["policies"]) if slow else small, folder)
         if slow:
@@ -53,77 +57,59 @@ def _grid(plain: dict[str, Any]) -> Grid:
 # --- what the arena costs --------------------------------------------------------------------------
 
 
-class _Bare:
-    """Adds up the processor time in calls of policies, environments and scalarizers."""
-
-    def __init__(self) -> None:
-        self.total_s = 0.0
-        self._inside = False
-
-    def timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the call, timed; calls inside calls count once."""
-
-        def run(*arguments: Any, **named: Any) -> Any:
-            if self._inside:
-                return call(*arguments, **named)
-            self._inside, begun = True, time.process_time()
-            try:
-                return call(*arguments, **named)
-            finally:
-                self.total_s += time.process_time() - begun
-                self._inside = False
-
-        return run
-
-    def around(self, thing: Any, *names: str) -> Any:
-        """Time methods of one object."""
-        for name in names:
-            if hasattr(thing, name):
-                setattr(thing, name, self.timed(getattr(thing, name)))
-        return thing
-
-
-def _overhead(seeds: int) -> Iterator[Figure]:
-    cells = list(_grid(standard(seeds, 100)).cells(range(seeds)))
-    for cell in cells[: len(POLICIES) * len(ENVIRONMENTS)]:
-        compute_cell(replace(cell, measurements=8).text())  # imports, and configurations validated once for all seeds
-    bare, assemble = _Bare(), campaigns.assemble
-    made = bare.timed(assemble)
-
-    def watched(*arguments: Any) -> Any:
-        job = made(*arguments)
-        bare.around(job.policy, "ask", "tell", "estimate")
-        bare.around(job.environment, "reset", "step", "read_state", "describe", "make_safe", "close")
-        for scalarizer in job.scalarizers.values():
-            bare.around(scalarizer, "fits", "scalarize")
-        return job
-
-    campaigns.assemble = watched
-    truth_of = campaigns.truth_of
-    campaigns.truth_of = bare.timed(truth_of)  # asked of the environment, by any comparison
-    campaigns._truth.cache_clear()
-    try:
-        begun = time.process_time()
-        for cell in cells:
-            compute_cell(cell.text())
-        total = time.process_time() - begun
-    finally:
-        campaigns.assemble, campaigns.truth_of = assemble, truth_of
-    share = 100 * (total - bare.total_s) / bare.total_s
-    steps = len(cells) * 101
-    rest_ms = 1e3 * (total - bare.total_s) / steps
+def _overhead(seeds: int, folder: Path) -> Iterator[Figure]:
+    """Compare each campaign of the arena with the same calls in a plain loop: in turns, one process, caches warm."""
+    grid = _grid(standard(seeds, 100))
+    arena, cells = Arena(grid, folder / "overhead"), list(grid.cells(range(seeds)))
+    for cell in cells[: len(grid.combinations)]:
+        _pair(replace(cell, measurements=8), arena, arena_first=True)  # imports, and configurations validated once
+    shares, arena_s, bare_s = [], 0.0, 0.0
+    for seed in range(seeds):
+        mine = [cell for cell in cells if cell.repetition == seed]
+        pairs = [_pair(cell, arena, arena_first=(k + seed) % 2 == 0) for k, cell in enumerate(mine)]
+        results_s, _ = _timed(functools.partial(arena.write_results, Tally(cells=mine)))
+        with_arena, bare = sum(pair[0] for pair in pairs) + results_s, sum(pair[1] for pair in pairs)
+        shares.append(100 * (with_arena / bare - 1.0))
+        arena_s, bare_s = arena_s + with_arena, bare_s + bare
+    share, load = float(np.median(shares)), os.getloadavg()[0]
+    rest_ms = 1e3 * (arena_s - bare_s) / len(cells) / 101
     how = (
-        f"processor time of {len(cells)} campaigns ({len(POLICIES)} policies x {len(ENVIRONMENTS)} environments x "
-        f"{seeds} seeds x 100 measurements): {total:.1f} s, of which {bare.total_s:.1f} s in policies, environments, "
-        f"scalarizers and truth; the rest, {rest_ms:.2f} ms a step, is engine, journal, guard, trace and Parquet"
+        f"median over {seeds} seeds ({min(shares):.1f} to {max(shares):.1f}), {len(grid.combinations)} campaigns each "
+        f"({len(POLICIES)} policies x {len(ENVIRONMENTS)} environments x 100 measurements): processor time of cells, "
+        f"engine, guard, journal, traces, files and metrics ({arena_s:.1f} s) over that of the same calls of policies, "
+        f"environments and scalarizers in a plain loop ({bare_s:.1f} s), in turns, all places the same; "
+        f"{rest_ms:.2f} ms a step; load average {load:.1f}"
     )
     yield Figure("arena: overhead over bare calls", round(share, 1), "%", "<= 5", share <= 5.0, len(cells), how)
-    minutes = total / 60 * SEEDS / seeds / 2
-    how = f"{total:.1f} s of processor time for {seeds} of {SEEDS} seeds, extrapolated to all and divided by two cores"
+    minutes = arena_s / 60 * SEEDS / seeds / 2
+    how = f"{arena_s:.1f} s of processor time for {seeds} of {SEEDS} seeds, extrapolated to all, divided by two cores"
     ok = minutes <= LIMIT_MINUTES
     yield Figure(
         "arena: standard grid, expected", round(minutes, 1), "min", f"<= {LIMIT_MINUTES:g}", ok, len(cells), how
     )
+
+
+def _pair(cell: Cell, arena: Arena, *, arena_first: bool) -> tuple[float, float]:
+    """Return seconds of the processor with the arena and without, for the same campaign; the truth is known before."""
+    truth = campaigns.truth_for(cell)
+
+    def whole() -> None:
+        arena.store.put(*compute_cell(cell.text(), elsewhere=True))  # as a worker does it
+
+    if arena_first:
+        (with_s, _), (bare_s, places) = _timed(whole), _timed(lambda: bare_campaign(cell))
+    else:
+        (bare_s, places), (with_s, _) = _timed(lambda: bare_campaign(cell)), _timed(whole)
+    chosen = arena.store.row(cell.key)["chosen"]
+    if not np.allclose(truth.xy_m[chosen], places, rtol=0.0, atol=1e-12):
+        raise AssertionError(f"{cell.policy} on {cell.environment} measured other places in the plain loop")
+    return with_s, bare_s
+
+
+def _timed(call: Callable[[], T]) -> tuple[float, T]:
+    begun = time.process_time()
+    found = call()
+    return time.process_time() - begun, found
 
 
 # --- repeated, in another order, with workers killed -----------------------------------------------------
@@ -174,24 +160,32 @@ def _repeated(plain: dict[str, Any], folder: Path) -> Iterator[Figure]:
     yield Figure("arena: campaigns lost or changed by killed workers", lost, "", "0", lost == 0, n, how)
 
 
-def _speed_up(plain: dict[str, Any], folder: Path) -> Iterator[Figure]:
-    """Compare one worker with two, started and warm: how long from the first cell handed out to the last one kept."""
-    seconds = [_warm_seconds(plain, folder / f"workers{count}", count) for count in (1, 2)]
-    ratio, load = seconds[0] / seconds[1], os.getloadavg()[0]
-    n = len(_grid(plain).combinations) * plain["seeds"]["count"]
-    how = f"{seconds[0]:.1f} s with one, {seconds[1]:.1f} s with two, processes started before; load average {load:.1f}"
+def _speed_up(plain: dict[str, Any], folder: Path, rounds: int = 3) -> Iterator[Figure]:
+    """Compare one worker with two, warm, in turns: from the first cell handed out to the results written."""
+    cluster, taken, ratios = _grid(plain).config.cluster, {1: 0.0, 2: 0.0}, []
+    with opened(cluster, workers=1) as one, opened(cluster, workers=2) as two:
+        farms = {1: one, 2: two}
+        for count, farm in farms.items():
+            for k in range(2):  # twice, so that each of two has met every policy
+                _seconds(plain | {"seed": 90 + k, "seeds": {"count": 1}}, folder / f"warm{count}-{k}", farm)
+        for k in range(rounds):
+            order = (1, 2) if k % 2 == 0 else (2, 1)
+            found = {n: _seconds(plain | {"seed": k}, folder / f"timed{n}-{k}", farms[n]) for n in order}
+            ratios.append(found[1] / found[2])
+            taken = {n: taken[n] + found[n] for n in taken}
+    ratio, load = float(np.median(ratios)), os.getloadavg()[0]
+    n = rounds * len(_grid(plain).combinations) * plain["seeds"]["count"]
+    how = (
+        f"median of {rounds} rounds in turns ({min(ratios):.2f} to {max(ratios):.2f}); {taken[1]:.1f} s with one, "
+        f"{taken[2]:.1f} s with two, processes started and warm before; load average {load:.1f}"
+    )
     yield Figure("arena: two workers over one", round(ratio, 2), "x", ">= 1.8", ratio >= 1.8, n, how)
 
 
-def _warm_seconds(plain: dict[str, Any], folder: Path, count: int) -> float:
-    grid = _grid(plain)
-    warm = _grid(plain | {"seed": 99, "seeds": {"count": 1}})
-    with opened(grid.config.cluster, workers=count) as farm:
-        for _ in range(2):
-            Arena(warm, folder / f"warm{_}").run(farm)
-        begun = time.perf_counter()
-        Arena(grid, folder / "timed").run(farm)
-        return time.perf_counter() - begun
+def _seconds(plain: dict[str, Any], folder: Path, farm: Farm) -> float:
+    arena, begun = Arena(_grid(plain), folder), time.perf_counter()
+    arena.run(farm)
+    return time.perf_counter() - begun
 
 
 # --- the whole grid ------------------------------------------------------------------------------------
@@ -236,4 +230,4 @@ class _Meter:
 
 def _processor_s() -> float:
     times = psutil.Process().cpu_times()
-    return times.user + times.system
+    return float(times.user + times.system)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from autoscope.benchmark.board import commands, wording
 from autoscope.benchmark.board.results import Results
@@ -29,7 +29,8 @@ def _lines(results: Results) -> Iterator[str]:
     for environment, budget in results.tasks:
         found = standings(results, environment, budget)
         yield from (f"## {environment}, {budget}", "")
-        yield from table(found, best_first(found, results.policies_of(environment, budget)))
+        policies = best_first(found, results.policies_of(environment, budget))
+        yield from table(found, policies, results.seeds_of(environment, budget))
         if found and not found[0].enough:
             yield from ("", f"With {found[0].seeds} seeds no difference can be told, so there are no places.")
         yield ""
@@ -37,12 +38,13 @@ def _lines(results: Results) -> Iterator[str]:
     yield from ("## Again", "", f"    {commands.whole(results)}", "")
 
 
-def table(found: Sequence[Standing], policies: Sequence[str]) -> Iterator[str]:
-    """Yield the lines of one comparison: a row a policy, a column a metric."""
-    yield "| policy | " + " | ".join(wording.heading(s) for s in found) + " |"
-    yield "|---" * (len(found) + 1) + "|"
+def table(found: Sequence[Standing], policies: Sequence[str], seeds: Mapping[str, int]) -> Iterator[str]:
+    """Yield the lines of one comparison: a row a policy, with how many campaigns it has, and a column a metric."""
+    yield "| policy | seeds | " + " | ".join(wording.heading(s) for s in found) + " |"
+    yield "|---" * (len(found) + 2) + "|"
     for policy in policies:
-        yield f"| {policy} | " + " | ".join(wording.cell(s.entry(policy)) for s in found) + " |"
+        cells = " | ".join(wording.cell(s.entry(policy)) for s in found)
+        yield f"| {policy} | {seeds.get(policy, 0)} | {cells} |"
 
 
 def _controls(results: Results) -> Iterator[str]:
