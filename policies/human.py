@@ -51,7 +51,7 @@ class TurnsConfig(ConfigModel):
 
 
 class HumanConfig(FieldConfig):
-    """Settings of a person at the helm. What it says of the field of view is the advisor's too, unless that says else."""
+    """Settings of a person at the helm. What they say of the field of view holds for the advisor too."""
 
     advisor: PluginConfig = PluginConfig(name="gp")
     """Another policy, which suggests at every step, learns from every measurement, and takes the overview."""

@@ -1,4 +1,4 @@
-"""Looks for what a person prefers: pairs of measurements are compared, and places that look like the better ones win."""
+"""Looks for what a person prefers: pairs are compared, and places that look like the better ones come first."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class PreferencePolicy(FieldPolicy):
             return self._unlike(situation, "Nobody has compared anything yet: a place unlike those measured so far.")
         model, kappa = self._model(answers), self._settings.kappa
         mean, std = model.predict(self._pool)
-        values = upper_confidence_bound(mean, std.copy(), kappa)
+        values = np.asarray(upper_confidence_bound(mean, std.copy(), kappa), dtype=np.float64)
         self._remember(situation, mean=mean, std=std, acquisition=values)
         best = choose(values, situation.rng, situation.forbidden)
         others = runners_up(values, best, situation.forbidden, RUNNERS_UP)

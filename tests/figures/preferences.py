@@ -1,7 +1,8 @@
 """A simulated person of known taste compares pairs: how well the taste is learnt, by which pairs are asked.
 
 The person answers like Bradley and Terry's: the better one with probability 1 / (1 + exp(-gap)). Taste is a smooth
-random function (a Gaussian-process sample, of a length between 1 and 4) of four features; 30 of 300 things were measured and can be shown.
+random function (a Gaussian-process sample, of a length between 1 and 4) of four features; 30 of 300 things were
+measured and can be shown.
 """
 
 from __future__ import annotations
@@ -97,8 +98,8 @@ def figures(slow: bool) -> Iterator[Figure]:
     yield Figure("preference_rank_correlation", value, "", goal, max(rises, better) < 0.05, SEEDS, how)
     found = wilcoxon(lost["best"][:, -1], lost[RANDOM][:, -1], alternative="less").pvalue
     how = (
-        f"mean utility lost by the favourite of 30 after {AT} answers: {_row(lost['best'].mean(axis=0))} asking for the "
-        f"best, {_row(lost['order'].mean(axis=0))} for the order, {_row(lost[RANDOM].mean(axis=0))} random pairs; "
+        f"mean utility lost by the favourite of 30 after {AT} answers: {_row(lost['best'].mean(axis=0))} asking for "
+        f"the best, {_row(lost['order'].mean(axis=0))} for the order, {_row(lost[RANDOM].mean(axis=0))} random pairs; "
         f"Wilcoxon at {AT[-1]}, best over random pairs p = {found:.2g}"
     )
     value = round(float(lost["best"][:, -1].mean()), 3)

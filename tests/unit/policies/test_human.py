@@ -79,7 +79,7 @@ def test_an_order_that_chooses_nothing_begins_the_wait_anew(tmp_path):
 
 def test_nobody_there_waits_in_steps_with_the_beam_blanked(tmp_path):
     run = human(tmp_path, [], steps=4, more=f"{RANDOM}, wait: 20 s, on_silence: wait, pause: 7 s").run()
-    overview, *waits = run.decisions()
+    waits = run.decisions()[1:]
     assert [w["action"] for w in waits] == [{"kind": "wait", "duration_s": 7.0}] * 3
     assert "waiting after 20 s of silence" in waits[0]["reason"]
     assert run.script.clock.now_s() == pytest.approx(60.0)
