@@ -95,7 +95,7 @@ def figures(slow: bool) -> Iterator[Figure]:
         f"the best; Wilcoxon, {AT[-1]} over {AT[0]} answers p = {rises:.2g}, over random pairs p = {better:.2g}"
     )
     goal = "rises with answers and beats random pairs at 5 %"
-    yield Figure("preference_rank_correlation", value, "", goal, max(rises, better) < 0.05, SEEDS, how)
+    yield Figure("preference_rank_correlation", value, "", goal, bool(max(rises, better) < 0.05), SEEDS, how)
     found = wilcoxon(lost["best"][:, -1], lost[RANDOM][:, -1], alternative="less").pvalue
     how = (
         f"mean utility lost by the favourite of 30 after {AT} answers: {_row(lost['best'].mean(axis=0))} asking for "
@@ -103,7 +103,9 @@ def figures(slow: bool) -> Iterator[Figure]:
         f"Wilcoxon at {AT[-1]}, best over random pairs p = {found:.2g}"
     )
     value = round(float(lost["best"][:, -1].mean()), 3)
-    yield Figure("preference_favourite_lost_utility", value, "", "beats random pairs at 5 %", found < 0.05, SEEDS, how)
+    yield Figure(
+        "preference_favourite_lost_utility", value, "", "beats random pairs at 5 %", bool(found < 0.05), SEEDS, how
+    )
 
 
 def _row(values: np.ndarray) -> str:
