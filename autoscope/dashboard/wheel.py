@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from autoscope.dashboard.remarks import Remark
 from autoscope.engine.standing import Ordered, Standing
-from autoscope.records import Intervention
+from autoscope.records import Decision, Intervention
 from autoscope.wishes import Wishes
 
 AWAITING, WENT_ON = "awaiting", "went_on"
@@ -81,6 +81,16 @@ class Wheel:
     def concluded(self) -> Wheel:
         """Return the wheel after an act is over."""
         return replace(self, waiting_act="", because="", suggestion={}) if self.waiting_act else self
+
+    def suggested(self) -> Decision | None:
+        """Return what waits for a person's choice as a decision; None where nothing does."""
+        if not self.suggestion:
+            return None
+        told = {**self.suggestion, "purpose": "", "reason": self.because}
+        try:
+            return Decision.model_validate_json(json.dumps(told))
+        except ValidationError:  # of a later version
+            return None
 
     @property
     def pair(self) -> tuple[str, str] | None:

@@ -169,6 +169,13 @@ def test_a_pair_is_answered_with_one_key(lab, key, better, worse):
     assert orders == [({"command": "prefer", "better": better, "worse": worse}, "", 6)]
 
 
+def test_the_pair_to_compare_and_the_suggestion_are_marked_on_the_map(lab):
+    before = steer(lab)[1]
+    suggestion(lab, pair=["particles-0badcafe-000002", "particles-0badcafe-000004"])
+    text = steer(lab)[1]
+    assert [before.count("["), before.count("]")] == [text.count("[") - 1, text.count("]") - 1]
+
+
 def test_where_no_pair_is_shown_there_is_nothing_to_prefer(lab):
     orders, text = steer(lab, "left_square_bracket")
     assert (orders, "no pair is shown at this moment" in text) == ([], True)
