@@ -33,7 +33,7 @@ from autoscope.engine.overlap import Overlap
 from autoscope.engine.past import Past
 from autoscope.engine.policy_thread import Calls, InLine, PolicyThread
 from autoscope.engine.resuming import TakenUp, Walked, take_up
-from autoscope.engine.steering import Attended, Inbox, QueueInbox
+from autoscope.engine.steering import Attended, Inbox, Unattended
 from autoscope.engine.urgency import Urgency
 from autoscope.engine.watching import watch
 from autoscope.errors import AutoscopeError, BusError, DataError, GuardViolation, InstrumentError, PluginError
@@ -59,7 +59,7 @@ class Engine:
         Begins the id of every act; must be unique over all runs of an installation where the instrument outlives the
         run. The configuration's name by default, so that runs in memory repeat to the bit.
     inbox : Inbox, optional
-        Interventions of people.
+        Interventions of people; absent: nobody attends the run.
     listener : Listener, optional
         Told about each step, on the policy's thread; a `Watcher` also of how far acquisitions are.
     stopwatch : callable, optional
@@ -78,7 +78,7 @@ class Engine:
     ) -> None:
         self._job, self._recorder = job, recorder
         self._run_id = run_id or job.config.name
-        self._inbox: Inbox = inbox or QueueInbox()
+        self._inbox: Inbox = inbox or Unattended()
         self._listener: Listener = listener or Silence()
         watch(job.environment, self._listener)
         self._stopwatch = stopwatch

@@ -72,11 +72,6 @@ class PreferenceModel:
         with one_thread():
             self._model = _fitted(distinct, pairs[pairs[:, 0] != pairs[:, 1]], fit=fit)
 
-    @property
-    def length(self) -> float:
-        """The distance in features over which utility changes."""
-        return float(self._model.covar_module.base_kernel.lengthscale)
-
     def predict(self, features: Floats) -> tuple[Array, Array]:
         """Return mean and standard deviation of the utility, each (m,), of things described by features (m, d)."""
         mean, std = np.empty(len(features)), np.empty(len(features))

@@ -40,7 +40,7 @@ def test_the_utility_of_the_better_one_is_botorchs():
     acquisition = AnalyticExpectedUtilityOfBestOption(pref_model=model._model)
     ours = utility_of_best(*model.joint(features))
     for a, b in [(0, 7), (1, 5), (3, 6)]:
-        theirs = float(acquisition(torch.tensor(features[[a, b]])[None]))
+        theirs = acquisition(torch.tensor(features[[a, b]])[None]).item()
         assert ours[a, b] == pytest.approx(theirs, abs=1e-4)
 
 
