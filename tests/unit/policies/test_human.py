@@ -9,6 +9,7 @@ from autoscope.errors import ConfigError
 from autoscope.interventions import Approve, Exclude, Note, SendTo, SetAutonomy, Stop, Veto
 from autoscope.quantities import FROM_FILE
 from autoscope.steering.commands import Disc
+from autoscope.testing import check_policy
 from tests.unit.steering.steered import SMALL, Run, Script, facts
 
 HERE = Disc(x_m=40e-9, y_m=-30e-9)
@@ -183,3 +184,9 @@ def test_deciding_ahead_is_refused_because_a_person_needs_the_last_outcome():
     text = SMALL.format(policy="human", steps=3, lookahead=1, more="", checkpoint_every=0)
     with pytest.raises(ConfigError, match="cannot decide while an act is still running"):
         resolve(Document(text, "small.yaml"))
+
+
+@pytest.mark.parametrize("policy", ["human", "preference"])
+def test_it_keeps_the_promises_of_a_policy(policy):
+    report = check_policy(policy)  # where nobody attends, nobody is waited for
+    assert report.ok, str(report)
