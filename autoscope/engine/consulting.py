@@ -9,6 +9,7 @@ from autoscope.clock import SimClock
 from autoscope.engine.asking import Answer
 from autoscope.engine.boundary import Boundary
 from autoscope.engine.desk import Desk, Intent
+from autoscope.engine.directing import settled
 from autoscope.exposure import predict
 from autoscope.records import Act, Decision, View
 
@@ -28,6 +29,8 @@ def consulted(
     """
     answer = call(partial(desk.ask, view))
     while isinstance(suggestion := answer.what, Decision) and suggestion.consult_s and view.silence_s is None:
+        if settled(desk, answer, view) is not suggestion:
+            break  # somebody has chosen already, a place that the policy passes over
         with desk.pen:
             desk.leave_unused(answer)
         patience_s = suggestion.consult_s

@@ -60,6 +60,15 @@ def test_what_a_person_chooses_is_measured_and_says_who_chose(tmp_path, advisor)
     assert run.replayed().ok
 
 
+def test_a_place_that_the_advisor_would_not_take_again_is_measured_without_asking_twice(tmp_path):
+    run = human(tmp_path, [SendTo(place=HERE), SendTo(place=HERE)], steps=3).run()
+    second = measured(run)[1]
+    assert abs(second["action"]["x_m"] - HERE.x_m) < 5e-9
+    assert second["decided_by"] == "person"
+    assert run.script.clock.now_s() == 0.0
+    assert run.replayed().ok
+
+
 def test_a_veto_brings_another_suggestion_and_no_refused_act(tmp_path):
     answers = [suggested(lambda note: Veto(act_id=note["act_id"], radius_m=30e-9)), suggested(take_it)]
     run = human(tmp_path, answers, steps=2).run()
