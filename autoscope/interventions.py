@@ -75,7 +75,7 @@ class SetAutonomy(Value):
 
 
 class Approve(Value):
-    """Let the act that waits for a person's word be done."""
+    """Let the act that waits for a person's word be done; of a suggestion, choose it."""
 
     command: Literal["approve"] = "approve"
     act_id: ActId
@@ -119,6 +119,20 @@ class Mark(Value):
     command: Literal["mark"] = "mark"
     place: Region
     interesting: bool = True
+
+
+class Prefer(Value):
+    """Find one measurement more interesting than another."""
+
+    command: Literal["prefer"] = "prefer"
+    better: ActId
+    worse: ActId
+
+    @model_validator(mode="after")
+    def _two(self) -> Prefer:
+        if self.better == self.worse:
+            raise ValueError("nothing is more interesting than itself: name two acts")
+        return self
 
 
 class SetAcquisition(Value):
@@ -232,6 +246,7 @@ Command = Annotated[
     | Exclude
     | Pin
     | Mark
+    | Prefer
     | SetAcquisition
     | SetScalarizer
     | SetBudget
@@ -253,7 +268,7 @@ FREE = frozenset({"pause", "stop", "abort", "emergency_stop", "note", "take_whee
 """Commands of anybody who may steer, whoever has the wheel: to halt is always allowed, and to say something."""
 UNDOABLE = frozenset(
     {"autonomy", "veto", "exclude", "pin", "mark", "set_acquisition", "set_scalarizer", "set_budget", "set_dwell",
-     "retract", "send_to", "enqueue"}
+     "retract", "send_to", "enqueue", "prefer"}
 )  # fmt: skip
 """Commands that can be taken back; of a veto the exclusion, of ``send_to`` and ``enqueue`` what is still waiting."""
 

@@ -250,6 +250,10 @@ class Decision(Value):
     decided_by: str = "policy"
     order: str = Field(default="", exclude_if=lambda value: not value)
     """The order of a person that it carries out."""
+    consult_s: PositiveFloat | None = Field(default=None, exclude_if=lambda value: value is None)
+    """It is a suggestion: people are given so long to choose, and the policy is asked again."""
+    pair: tuple[str, str] | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Ids of the acts of two measurements that people are asked to compare."""
 
 
 class Finish(Value):
@@ -357,6 +361,8 @@ class View(Value):
     """How often the run was held because the instrument read back as unfit; the sample may have moved meanwhile."""
     wishes: Wishes = NO_WISHES
     """What people want of the decision."""
+    silence_s: NonNegativeFloat | None = Field(default=None, exclude_if=lambda value: value is None)
+    """How long people were waited for in vain after the last suggestion; 0: nobody attends the run."""
 
 
 class Stage(Value):

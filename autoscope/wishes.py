@@ -82,6 +82,13 @@ class Marked(Value):
     """Who marked it."""
 
 
+class Preference(Value):
+    """Of two measurements, by the ids of their acts, the one that somebody finds more interesting."""
+
+    better: str
+    worse: str
+
+
 class AcquisitionWish(Value):
     """Another acquisition function, or another of its parameters; what is None stays as configured."""
 
@@ -111,6 +118,10 @@ class Wishes(Value):
     """Where somebody sent the next measurement."""
     sent: str = ""
     """The order that did; a decision that carries it out says so."""
+    sent_by: str = ""
+    """Who gave it."""
+    preferences: tuple[Preference, ...] = ()
+    """What people said of pairs of measurements, oldest first."""
     acquisition: AcquisitionWish | None = None
     dwell_s: PositiveFloat | None = None
     """Of each spectrum."""
@@ -118,7 +129,7 @@ class Wishes(Value):
     @property
     def named(self) -> frozenset[str]:
         """The wishes there are, by their names here."""
-        return frozenset(n for n in type(self).model_fields if n not in ("heeded", "sent") and getattr(self, n))
+        return frozenset(n for n in type(self).model_fields if n not in _OF_NOTHING and getattr(self, n))
 
     def bars(self, x_m: Floats, y_m: Floats, reach_m: float = 0.0) -> Mask:
         """Return which places are excluded; ``reach_m`` is half the size of a place, for what has one."""
@@ -128,4 +139,5 @@ class Wishes(Value):
         return barred
 
 
+_OF_NOTHING = frozenset({"heeded", "sent", "sent_by"})
 NO_WISHES = Wishes()

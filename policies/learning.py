@@ -29,6 +29,7 @@ from autoscope.surrogates.prior import Features
 from autoscope.surrogates.surrogate import Surrogate
 from autoscope.wishes import Wishes
 from policies.field import RUNNERS_UP, Choice, Estimate, FieldConfig, FieldPolicy, Situation
+from policies.pictures import pictured
 from policies.pixels import Indices
 from policies.wanted import changed_rule, with_marks
 
@@ -343,14 +344,7 @@ class LearningPolicy(FieldPolicy):
 
     def maps(self) -> ModelMaps | None:
         """Return what was thought of every candidate when it was last asked; see `Pictorial.maps`."""
-        asked, grid = self._thought_of, self._grid_
-        if asked is None or grid is None:
-            return None
-        state, target = asked.view.state, self._field.target
-        x_m, y_m = (grid.positions(asked.candidates) + np.array([state.x_m, state.y_m])).T.astype(np.float32)
-        layers = {name: layer.astype(np.float32) for name, layer in self._thoughts.items()}
-        layers["acquisition"][asked.forbidden] = np.nan
-        return ModelMaps(asked.view.step, target, self._unit_, x_m, y_m, layers)
+        return pictured(self._thought_of, self._grid_, self._field.target, self._unit_, self._thoughts)
 
     def _places_of(self, pixels: Sequence[int] | Indices) -> Indices:
         """Return which candidates these pixels are; pixels that are none are left out."""

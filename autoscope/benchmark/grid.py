@@ -6,8 +6,9 @@ import copy
 import functools
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -79,6 +80,8 @@ class Combination:
     task: Mapping[str, Any]
     measurements: int | None
     made_by: Mapping[str, Any]
+    campaigns: tuple[Mapping[str, Any], ...] | None = None
+    """Where each campaign has a policy of its own, as records of runs have: those, and there are no others."""
 
 
 class Grid:
@@ -107,20 +110,26 @@ class Grid:
         """Yield the cells of some repetitions; those that share an environment and its chance come together."""
         for repetition in repetitions:
             for combination in self.combinations:
-                fewer = self.config.seeds.of.get(combination.policy)
-                if fewer is None or repetition < self.config.seeds.first + fewer:
+                if repetition - self.config.seeds.first < self._most(combination):
                     yield self.cell(combination, repetition)
+
+    def _most(self, combination: Combination) -> float:
+        """Return how many seeds a combination can have at most."""
+        wanted = self.config.seeds.of.get(combination.policy, math.inf)
+        return wanted if combination.campaigns is None else min(wanted, len(combination.campaigns))
 
     def cell(self, combination: Combination, repetition: int) -> Cell:
         """Return one cell."""
         seed = derived_seed(self.config.seed, combination.environment, repetition)
+        own = combination.campaigns
+        policy = {} if own is None else {"policy": own[repetition - self.config.seeds.first]}
         return Cell(
             environment=combination.environment,
             policy=combination.policy,
             budget=combination.budget,
             repetition=repetition,
             control=combination.control,
-            run={**combination.run, "seed": seed},
+            run={**combination.run, **policy, "seed": seed},
             task=combination.task,
             measurements=combination.measurements,
             opening=self.config.opening,
@@ -150,7 +159,13 @@ class Grid:
                         task=task.plain(),
                         measurements=budget.measurements,
                         made_by=made_by(resolved),
+                        campaigns=_campaigns(rule),
                     )
+
+
+def _campaigns(rule: Choice) -> tuple[Mapping[str, Any], ...] | None:
+    campaigns = getattr(rule.options, "campaigns", None)
+    return None if campaigns is None else tuple(replace(rule, options=one).plain() for one in campaigns())
 
 
 def derived_seed(root: int, environment: str, repetition: int) -> int:
@@ -237,6 +252,9 @@ def made_by(resolved: Resolved) -> dict[str, Any]:
     plugins += [choice.plugin for choice in resolved.scalarizers.values()]
     if isinstance(nested, PluginConfig):
         plugins.append(load("instruments", nested.name))
+    advisor = getattr(resolved.policy.options, "advisor", None)
+    if isinstance(advisor, PluginConfig):
+        plugins.append(load("policies", advisor.name))
     told = provenance(())
     return {
         "code_sha256": code_version(plugins, ("autoscope.benchmark.campaign",)),

@@ -97,6 +97,19 @@ def report_bench(
         typer.echo(path)
 
 
+@bench.command("seeds")
+def seeds_of_bench(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file that describes the benchmark.")],
+) -> None:
+    """Print the seed of every campaign: a person who runs the same environment with it meets the same chance.
+
+    autoscope bench seeds configs/bench_quick.yaml
+    """
+    from autoscope.cli.benching import print_seeds
+
+    print_seeds(config)
+
+
 @bench.command("audit")
 def audit_bench(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file that describes the benchmark.")],

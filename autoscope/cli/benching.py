@@ -10,13 +10,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from autoscope.benchmark.arena import Arena, Silent, Tally
 from autoscope.benchmark.board.page import write_board
+from autoscope.benchmark.config import BenchConfig
 from autoscope.benchmark.farm import Farm, opened
-from autoscope.benchmark.grid import Cell, Grid
+from autoscope.benchmark.grid import Cell, Grid, derived_seed
 from autoscope.benchmark.hearing import hear, write_hearings
 from autoscope.config import Document
 from autoscope.errors import ConfigError
@@ -147,6 +149,14 @@ def _tell(console: Console, tally: Tally, folder: Path) -> None:
     if tally.cells:
         board = write_board(folder)[0]
         console.print(f"leaderboard: {board}", highlight=False, soft_wrap=True)
+
+
+def print_seeds(path: Path) -> None:
+    """Print environment, repetition and seed of the campaigns of a benchmark file, one a line."""
+    config = Document.read(path).validate(BenchConfig)
+    for environment in config.environments:
+        for repetition in range(config.seeds.first, config.seeds.first + config.seeds.count):
+            typer.echo(f"{environment}\t{repetition}\t{derived_seed(config.seed, environment, repetition)}")
 
 
 def audit_benchmark(path: Path, overrides: list[str], runs: Path) -> int:

@@ -6,7 +6,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -29,6 +29,7 @@ from autoscope.journal import Journal
 from autoscope.steering.spool import Spool, SpoolWatch
 
 SMOKE_STEPS = 20
+SMOKE_PATIENCE_S = 0.2
 
 
 def read_config(path: Path, overrides: list[str]) -> Resolved:
@@ -129,7 +130,10 @@ def shortened(resolved: Resolved) -> Resolved:
     budget = resolved.config.budget
     steps = min(budget.steps or SMOKE_STEPS, SMOKE_STEPS)
     config = resolved.config.replace(budget=budget.replace(steps=steps))
-    return Resolved(config, resolved.environment, resolved.policy, resolved.scalarizers)
+    policy = resolved.policy
+    if getattr(policy.options, "wait_s", None):  # for a person, and a trial has none
+        policy = replace(policy, options=policy.options.replace(wait_s=SMOKE_PATIENCE_S))
+    return Resolved(config, resolved.environment, policy, resolved.scalarizers)
 
 
 def new_folder(runs: Path, name: str) -> Path:

@@ -158,7 +158,7 @@ def autonomy(
 
 @steer.command()
 def approve(context: typer.Context, act: Act) -> None:
-    """Let the act that waits be done."""
+    """Let the act that waits be done; of a suggestion, choose it."""
     _post(context, "approve", act_id=act)
 
 
@@ -222,6 +222,19 @@ def mark(
 ) -> None:
     """Find a place interesting, or not: places that look like it are preferred, or left for later."""
     _post(context, "mark", place=_disc(x, y, radius), interesting=interesting)
+
+
+@steer.command()
+def prefer(
+    context: typer.Context,
+    better: Annotated[str, typer.Argument(metavar="A", help="Id of the act whose measurement is more interesting.")],
+    worse: Annotated[str, typer.Argument(metavar="B", help="Id of the act it is compared with.")],
+) -> None:
+    """Find measurement A more interesting than B; the policy 'preference' looks for places like A.
+
+    Example: autoscope steer runs/RUN prefer RUN-000003 RUN-000007
+    """
+    _post(context, "prefer", better=better, worse=worse)
 
 
 @steer.command()

@@ -22,6 +22,9 @@ Told = tuple[Command, str]
 Ask = Callable[["App[Any]", Sight], Awaitable["Told | None"]]
 
 
+SIGNS = {"exclamation_mark": "!", "left_square_bracket": "[", "right_square_bracket": "]"}
+
+
 class NotNow(Exception):
     """There is nothing to do this to, and why."""
 
@@ -41,7 +44,7 @@ class Errand:
     @property
     def sign(self) -> str:
         """The key as people read it."""
-        return "!" if self.key == "exclamation_mark" else self.key
+        return SIGNS.get(self.key, self.key)
 
 
 def command(name: str, /, **fields: Any) -> Command:
@@ -111,9 +114,22 @@ async def veto(app: App[Any], sight: Sight) -> Told | None:
     def make(texts: dict[str, str]) -> Command:
         return command("veto", act_id=act_id, radius_m=parse(texts["radius"], "m"))
 
-    about = f"{detail.decision.purpose} {detail.decision.target}"
+    is_suggested = bool(sight.model.wheel.suggestion)
+    about = "the suggestion" if is_suggested else f"{detail.decision.purpose} {detail.decision.target}"
     fields = [Field("radius", "and nothing within", "0 nm", "a length, e.g. 5 nm")]
     return await app.push_screen_wait(FormScreen(f"veto {about}", fields, make))
+
+
+def preferred(which: int) -> Ask:
+    """Find one of the pair on show more interesting than the other."""
+
+    async def ask(app: App[Any], sight: Sight) -> Told | None:
+        pair = sight.model.wheel.pair
+        if pair is None:
+            raise NotNow("no pair is shown at this moment; the policy 'preference' asks for comparisons")
+        return command("prefer", better=pair[which], worse=pair[1 - which]), ""
+
+    return ask
 
 
 async def retract(app: App[Any], sight: Sight) -> Told | None:
@@ -278,6 +294,10 @@ ERRANDS: tuple[Errand, ...] = (
         "mark_not", "n", "not interesting", "Leave places that look like this one for later",
         aimed("mark", "not interesting", interesting=False),
     ),
+    Errand("prefer_first", "left_square_bracket", "first better", "Of the pair on show, prefer the first",
+           preferred(0)),
+    Errand("prefer_second", "right_square_bracket", "second better", "Of the pair on show, prefer the second",
+           preferred(1)),
     Errand("acquisition", "a", "rule", "Change the acquisition function or its exploration", acquisition,
            shown=True),
     Errand("scalarizer", "c", "scalarizer", "Change the scalarizer and its band", scalarizer),

@@ -110,11 +110,14 @@ def _sites(pixels: Bytes, steps: Steps, target: str, window: Window) -> tuple[fl
 
 
 def _marks(sight: Sight, steps: Steps, window: Window, columns: int, rows: int) -> dict[tuple[int, int], Mark]:
-    detail = sight.detail
-    if detail is None:
-        return _wished(sight, window, columns, rows)
-    decision, before = detail.decision, detail.outcome.state_before if detail.outcome else _stage(sight)
-    marks = _wished(sight, window, columns, rows)
+    detail, marks = sight.detail, _wished(sight, window, columns, rows)
+    suggestion = sight.model.wheel.suggested() if sight.at is None else None
+    if suggestion is not None:
+        decision, before = suggestion, _stage(sight)
+    elif detail is not None:
+        decision, before = detail.decision, detail.outcome.state_before if detail.outcome else _stage(sight)
+    else:
+        return marks
     places = [(c.action, Mark(str(k + 1), RUNNER_UP)) for k, c in enumerate(decision.runners_up[:9])][::-1]
     places.append((decision.action, Mark("\N{BLACK DIAMOND}" if isinstance(decision.action, Measure) else "+", NEXT)))
     for action, mark in places:
@@ -123,6 +126,21 @@ def _marks(sight: Sight, steps: Steps, window: Window, columns: int, rows: int) 
             row, column = (int(v[0]) for v in window.pixels(np.array(place[:1]), np.array(place[1:]), columns, rows))
             if row >= 0:
                 marks[row // 2, column] = mark
+    return marks | _compared(sight, steps, window, columns, rows)
+
+
+def _compared(sight: Sight, steps: Steps, window: Window, columns: int, rows: int) -> dict[tuple[int, int], Mark]:
+    """Return the two measurements that people are asked to compare, marked with the keys that prefer them."""
+    marks: dict[tuple[int, int], Mark] = {}
+    pair = sight.model.wheel.pair if sight.at is None else None
+    for act_id, sign in zip(pair or (), "[]"):
+        step = act_id.rpartition("-")[2]
+        if not step.isdigit() or int(step) >= len(steps):
+            continue
+        at = slice(int(step), int(step) + 1)
+        row, column = (int(v[0]) for v in window.pixels(steps.x_m[at], steps.y_m[at], columns, rows))
+        if row >= 0:
+            marks[row // 2, column] = Mark(sign, NEXT)
     return marks
 
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from autoscope.dashboard.remarks import Remark
 from autoscope.engine.standing import Ordered, Standing
-from autoscope.records import Intervention
+from autoscope.records import Decision, Intervention
 from autoscope.wishes import Wishes
 
 AWAITING, WENT_ON = "awaiting", "went_on"
@@ -27,6 +27,8 @@ class Wheel:
     """Id of the act that waits for a person's word."""
     because: str = ""
     """Why it needs one."""
+    suggestion: Mapping[str, Any] = field(default_factory=dict)
+    """The decision, as far as people choose by it, where it is one that they may decide otherwise."""
 
     @property
     def holder(self) -> str:
@@ -78,11 +80,28 @@ class Wheel:
 
     def concluded(self) -> Wheel:
         """Return the wheel after an act is over."""
-        return replace(self, waiting_act="", because="") if self.waiting_act else self
+        return replace(self, waiting_act="", because="", suggestion={}) if self.waiting_act else self
+
+    def suggested(self) -> Decision | None:
+        """Return what waits for a person's choice as a decision; None where nothing does."""
+        if not self.suggestion:
+            return None
+        told = {**self.suggestion, "purpose": "", "reason": self.because}
+        try:
+            return Decision.model_validate_json(json.dumps(told))
+        except ValidationError:  # of a later version
+            return None
+
+    @property
+    def pair(self) -> tuple[str, str] | None:
+        """Ids of the acts of two measurements that people are asked to compare."""
+        first, second = (*(self.suggestion.get("pair") or ()), "", "")[:2]
+        return (str(first), str(second)) if first and second else None
 
     def decided(self, order: str) -> Wheel:
         """Return the wheel when an act that carries out an order was decided."""
-        return replace(self, standing=self.standing.with_reached(order)) if order else self
+        wheel = self.concluded() if self.suggestion else self  # nobody is asked any more
+        return replace(wheel, standing=wheel.standing.with_reached(order)) if order else wheel
 
     def _ordered(self, body: Mapping[str, Any]) -> Wheel:
         try:
@@ -91,10 +110,13 @@ class Wheel:
         except ValidationError:
             return self
         answered = intervention.command in ("approve", "veto")
-        heard = self.concluded() if answered else self
+        heard = self.concluded() if answered or self.suggestion else self
         return replace(heard, standing=self.standing.with_(intervention))
 
     def _noted(self, body: Mapping[str, Any]) -> Wheel:
         if body.get("event") == AWAITING:
-            return replace(self, waiting_act=str(body.get("act_id")), because=str(body.get("because", "")))
+            act_id, because = str(body.get("act_id")), str(body.get("because", ""))
+            suggestion = body.get("suggestion")
+            told = dict(suggestion) if isinstance(suggestion, Mapping) else {}
+            return replace(self, waiting_act=act_id, because=because, suggestion=told)
         return self.concluded() if body.get("event") == WENT_ON else self

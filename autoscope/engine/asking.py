@@ -92,6 +92,7 @@ class Asked:
         seen |= {"suspensions": view.suspensions} if view.suspensions else {}
         wishes = {"heeded": view.wishes.heeded, "sent": view.wishes.sent}
         seen |= {name: value for name, value in wishes.items() if value}
+        seen |= {"silence_s": view.silence_s} if view.silence_s is not None else {}
         return cls(seen | ({"pending": pending} if pending else {}), evidence)
 
     def plain(self) -> dict[str, Any]:
@@ -124,6 +125,7 @@ class Asked:
             pending=tuple(actions[act_id] for act_id in self.view.get("pending", ())),
             suspensions=int(self.view.get("suspensions", 0)),
             wishes=wishes,
+            silence_s=self.view.get("silence_s"),
         )
 
 

@@ -19,6 +19,8 @@ from autoscope.interventions import Approve, EmergencyStop, Order, Pause, Receip
 from autoscope.journal import JournalReader, Readable
 from autoscope.records import Budget, Intervention, Measure, MicroscopeState
 
+SHOWN = {"action", "target", "predicted_mean", "predicted_std", "runners_up", "pair"}
+"""Of a suggestion, what people choose by."""
 AWAITING, WENT_ON = "awaiting", "went_on"
 """``event`` of the notes that say that an act waits for a person's word, and that nobody gave it in time."""
 
@@ -95,7 +97,8 @@ class Boundary:
             need := self._need(proposal, state, left)
         ):
             return overruled
-        self._ask(proposal, need)
+        rule = self._desk.standing.autonomy
+        self._ask(proposal, need, rule.timeout_s, rule.on_timeout)
         since_s, patient = self._their_clock.now_s(), False
         while True:
             self.cross(proposal.step, proposal)
@@ -116,6 +119,31 @@ class Boundary:
                         "then": rule.on_timeout}, proposal.step)  # fmt: skip
             if not patient:
                 return None
+
+    def hear_out(self, suggestion: Intent, patience_s: float) -> float | None:
+        """Wait for people to answer a suggestion that is not decided; the instrument is safe meanwhile.
+
+        Returns
+        -------
+        float or None
+            Their seconds of silence, 0 where nobody attends the run; None where somebody ordered something.
+
+        Raises
+        ------
+        Ended
+            They want the run to end.
+        """
+        self._ask(suggestion, f"a suggestion waits for your choice: {suggestion.decision.reason}", patience_s)
+        heeded, since_s, silence_s = self._desk.standing.heeded, self._their_clock.now_s(), 0.0
+        while True:
+            self.cross(suggestion.step, suggestion)
+            if self._desk.standing.heeded > heeded:
+                self._words.pop(suggestion.act.act_id, None)  # the suggestion was meant, not what follows it
+                return None
+            silence_s = self._their_clock.now_s() - since_s
+            if not isinstance(self._inbox, Attended) or silence_s >= patience_s:
+                return silence_s if isinstance(self._inbox, Attended) else 0.0
+            self._wait(patience_s - silence_s)
 
     def close(self, why: str) -> None:
         """Answer whoever was not heard any more."""
@@ -228,10 +256,12 @@ class Boundary:
             case _:
                 return ""
 
-    def _ask(self, proposal: Intent, need: str) -> None:
-        rule = self._desk.standing.autonomy
-        body = {"event": AWAITING, "act_id": proposal.act.act_id, "because": need, "timeout_s": rule.timeout_s,
-                "on_timeout": rule.on_timeout}  # fmt: skip
+    def _ask(self, proposal: Intent, need: str, timeout_s: float | None, then: str = "") -> None:
+        body: dict[str, object] = {"event": AWAITING, "act_id": proposal.act.act_id, "because": need}
+        body |= {"timeout_s": timeout_s} | ({"on_timeout": then} if then else {})
+        decision = proposal.decision
+        if decision.consult_s is not None:  # it has no intent in which people could read it
+            body["suggestion"] = decision.model_dump(mode="json", include=SHOWN, exclude_none=True)
         self._note(body, proposal.step)
         self._make_safe()
 

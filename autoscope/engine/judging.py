@@ -26,6 +26,7 @@ from autoscope.interventions import (
     Mark,
     Order,
     Pin,
+    Prefer,
     Resume,
     Retract,
     SendTo,
@@ -151,6 +152,8 @@ def _meaning(command: Command, order: Order, now: Situation) -> Effect:
             return _dequeued(command, order, now)
         case Pin() | Mark() | SetAcquisition() | SetDwell():
             _followed(command, order, now)
+        case Prefer():
+            _preferred(command, order, now)
         case SetScalarizer():
             _scalarized(command, order, now)
         case SetBudget():
@@ -168,7 +171,7 @@ def _proposed(command: Approve | Veto, order: Order, now: Situation) -> Effect:
     if now.proposal is None or now.proposal.act.act_id != command.act_id:
         what = f"act {command.act_id} does not wait any more: it was begun, is over, or never was"
         raise _refused(order, what, "Abort ends an act that is running")
-    if isinstance(command, Approve):
+    if isinstance(command, Approve) and now.proposal.decision.consult_s is None:
         return {}
     action, state = now.proposal.decision.action, now.desk.job.environment.read_state()
     if isinstance(action, Measure):
@@ -177,7 +180,8 @@ def _proposed(command: Approve | Veto, order: Order, now: Situation) -> Effect:
         x_m, y_m = action.x_m, action.y_m
     else:
         return {}
-    return {"site": Disc(x_m=x_m, y_m=y_m, radius_m=command.radius_m).model_dump(mode="json")}
+    radius_m = command.radius_m if isinstance(command, Veto) else 0.0
+    return {"site": Disc(x_m=x_m, y_m=y_m, radius_m=radius_m).model_dump(mode="json")}
 
 
 def _taken_over(command: TakeWheel, order: Order, now: Situation) -> Effect:
@@ -245,6 +249,13 @@ def _scalarized(command: SetScalarizer, order: Order, now: Situation) -> None:
         raise _refused(order, f"no target is called {command.target!r}; there are {', '.join(known) or 'none'}")
     make_scalarizer(command.name, command.options)
     _retellable(order, now)
+
+
+def _preferred(command: Prefer, order: Order, now: Situation) -> None:
+    _steerable("preferences", order, now)
+    for act_id in (command.better, command.worse):
+        if act_id in now.standing.retracted or not now.is_done(act_id):
+            raise _refused(order, f"no act {act_id} has brought a measurement", "See 'autoscope status'")
 
 
 def _budget(order: Order, now: Situation) -> Effect:

@@ -24,6 +24,7 @@ from autoscope.engine.assemble import Job
 from autoscope.engine.boundary import Boundary
 from autoscope.engine.checkpoints import Checkpoint
 from autoscope.engine.closing import closing_actions, do_all, returning_actions
+from autoscope.engine.consulting import consulted
 from autoscope.engine.desk import Desk, Intent
 from autoscope.engine.directing import settled
 from autoscope.engine.events import Ended, Listener, RunEnd, RunStatus, Silence
@@ -32,7 +33,7 @@ from autoscope.engine.overlap import Overlap
 from autoscope.engine.past import Past
 from autoscope.engine.policy_thread import Calls, InLine, PolicyThread
 from autoscope.engine.resuming import TakenUp, Walked, take_up
-from autoscope.engine.steering import Attended, Inbox, QueueInbox
+from autoscope.engine.steering import Attended, Inbox, Unattended
 from autoscope.engine.urgency import Urgency
 from autoscope.engine.watching import watch
 from autoscope.errors import AutoscopeError, BusError, DataError, GuardViolation, InstrumentError, PluginError
@@ -40,7 +41,7 @@ from autoscope.exposure import Cost
 from autoscope.journal import Readable, Recorder
 from autoscope.protocols import Anticipating
 from autoscope.provenance import provenance
-from autoscope.records import Action, Budget, Decision, MicroscopeState, Observation, Result
+from autoscope.records import Action, Budget, Decision, MicroscopeState, Observation, Result, View
 
 
 class Engine:
@@ -58,7 +59,7 @@ class Engine:
         Begins the id of every act; must be unique over all runs of an installation where the instrument outlives the
         run. The configuration's name by default, so that runs in memory repeat to the bit.
     inbox : Inbox, optional
-        Interventions of people.
+        Interventions of people; absent: nobody attends the run.
     listener : Listener, optional
         Told about each step, on the policy's thread; a `Watcher` also of how far acquisitions are.
     stopwatch : callable, optional
@@ -77,7 +78,7 @@ class Engine:
     ) -> None:
         self._job, self._recorder = job, recorder
         self._run_id = run_id or job.config.name
-        self._inbox: Inbox = inbox or QueueInbox()
+        self._inbox: Inbox = inbox or Unattended()
         self._listener: Listener = listener or Silence()
         watch(job.environment, self._listener)
         self._stopwatch = stopwatch
@@ -287,9 +288,9 @@ class Engine:
         boundary.cross(desk.steps)
         state = desk.fit(self._job.environment.read_state(), lambda: boundary.cross(desk.steps))
         left = desk.left(state, desk.steps)
-        decision, answer = self._decide(desk, state, left)
-        intent = desk.intend(desk.steps, decision, state, answer)
-        self._do(desk, intent, state, left)
+        decision, answer, view = self._decide(desk, desk.view(desk.steps, state, left))
+        intent = desk.intend(desk.steps, decision, view.state, answer)
+        self._do(desk, intent, view.state, view.budget)
 
     def _do(self, desk: Desk, intent: Intent, state: MicroscopeState, left: Budget) -> None:
         """Do an act that is written down, if people let it be done."""
@@ -333,15 +334,14 @@ class Engine:
         if (ended := desk.count(intent, result.outcome, left)) is not None:
             raise ended
 
-    def _decide(self, desk: Desk, state: MicroscopeState, left: Budget) -> tuple[Decision, Answer | None]:
-        view = desk.view(desk.steps, state, left)
-        answer = self._calls.call(lambda: desk.ask(view))
+    def _decide(self, desk: Desk, view: View) -> tuple[Decision, Answer | None, View]:
+        answer, view = consulted(desk, self._people(desk), view, self._calls.call)
         desk.spend_decision_time()
         done = settled(desk, answer, view)
         if done is answer.what:
-            return answer.decision(), answer
+            return answer.decision(), answer, view
         desk.leave_unused(answer)
-        return as_decision(done), None
+        return as_decision(done), None, view
 
     def _act(
         self, desk: Desk, intent: Intent, state: MicroscopeState, left: Budget

@@ -32,6 +32,7 @@ from autoscope.clock import SimClock
 from autoscope.engine.acting import Span, came_to, execute, take_in
 from autoscope.engine.asking import Answer, as_decision
 from autoscope.engine.boundary import Boundary
+from autoscope.engine.consulting import consulted
 from autoscope.engine.desk import Desk, Intent
 from autoscope.engine.directing import settled
 from autoscope.engine.events import Ended, RunStatus
@@ -242,9 +243,10 @@ class Overlap:
         """Return an act decided with nothing pending."""
         self._submit(self._settle).result()
         self._heed()
-        state = self._state = self._environment.read_state()
+        state = self._environment.read_state()
         view = self._desk.view(self._intents, state, self._desk.left(state, self._intents))
-        answer = self._submit(lambda: self._desk.ask(view)).result()
+        answer, view = consulted(self._desk, self.boundary, view, lambda ask: self._submit(ask).result())
+        state = self._state = view.state
         self._desk.spend_decision_time()
         done = settled(self._desk, answer, view)
         with self._pen:
@@ -358,7 +360,7 @@ class Overlap:
                 self._desk.leave_unused(answer)
                 return self._intend(as_decision(decision), view.state)
             decision = answer.what
-            if not isinstance(decision, Decision) or isinstance(decision.action, Wait):
+            if not isinstance(decision, Decision) or isinstance(decision.action, Wait) or decision.consult_s:
                 self._desk.leave_unused(answer)
                 return None
             if turn.overtaken.is_set() or self._over:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from autoscope.interventions import (
+    Approve,
     Command,
     Dequeue,
     Enqueue,
@@ -18,6 +19,7 @@ from autoscope.interventions import (
     Mark,
     Pause,
     Pin,
+    Prefer,
     Resume,
     Retract,
     SendTo,
@@ -31,7 +33,7 @@ from autoscope.interventions import (
     Veto,
 )
 from autoscope.records import Intervention, Measure, MicroscopeState
-from autoscope.wishes import AcquisitionWish, Disc, Marked, Region, Wishes
+from autoscope.wishes import AcquisitionWish, Disc, Marked, Preference, Region, Wishes
 
 AUTONOMOUS = SetAutonomy(level="autonomous")
 RETELLING = (Retract, SetScalarizer)
@@ -121,6 +123,7 @@ class Standing:
         excluded: list[Region] = []
         pinned: list[Region] = []
         marked: list[Marked] = []
+        preferences: list[Preference] = []
         acquisition: dict[str, Any] = {}
         dwell_s: float | None = None
         for intervention, command in self._standing:
@@ -133,6 +136,8 @@ class Standing:
                     pinned.append(command.place)
                 case Mark():
                     marked.append(Marked(place=command.place, interesting=command.interesting, who=intervention.who))
+                case Prefer():
+                    preferences.append(Preference(better=command.better, worse=command.worse))
                 case SetAcquisition():
                     acquisition |= command.wish.changes()
                 case SetDwell():
@@ -144,6 +149,7 @@ class Standing:
             excluded=tuple(excluded),
             pinned=tuple(pinned),
             marked=tuple(marked),
+            preferences=tuple(preferences),
             acquisition=AcquisitionWish(**acquisition) if acquisition else None,
             dwell_s=dwell_s,
         )
@@ -153,9 +159,9 @@ class Standing:
         """Return the wishes with the place of an order to be measured next; none of them where ``order`` is empty."""
         wishes = wishes or self.wishes
         ordered = self.find(order)
-        command = ordered.parsed() if ordered else None
-        place = command.place if isinstance(command, (SendTo, Enqueue)) else None
-        return wishes.replace(within=place, sent=order if place else "")
+        place = _place(ordered, ordered.parsed()) if ordered else None
+        who = ordered.who if ordered and place else ""
+        return wishes.replace(within=place, sent=order if place else "", sent_by=who)
 
     @cached_property
     def queue(self) -> tuple[Ordered, ...]:
@@ -163,11 +169,12 @@ class Standing:
         waiting: list[Ordered] = []
         for intervention, command in self._standing:
             match command:
-                case SendTo():
-                    waiting.insert(0, Ordered(intervention.id, intervention.who, command.place))
+                case SendTo() | Approve() if (place := _place(intervention, command)) is not None:
+                    waiting.insert(0, Ordered(intervention.id, intervention.who, place))
                 case Enqueue():
                     at = [k for k, one in enumerate(waiting) if one.order == command.before]
-                    waiting.insert(at[0] if at else len(waiting), _ordered(intervention, command))
+                    one = Ordered(intervention.id, intervention.who, command.place)
+                    waiting.insert(at[0] if at else len(waiting), one)
                 case Dequeue():
                     waiting = [o for o in waiting if command.order is not None and o.order != command.order]
                 case _:
@@ -238,5 +245,8 @@ def site(action: Measure, state: MicroscopeState) -> tuple[float, float]:
     return state.x_m + action.x_m, state.y_m + action.y_m
 
 
-def _ordered(intervention: Intervention, command: Enqueue) -> Ordered:
-    return Ordered(intervention.id, intervention.who, command.place)
+def _place(intervention: Intervention, command: Command) -> Region | None:
+    """Return where an order sends the next measurement; of a suggestion that was taken, its site."""
+    if isinstance(command, Approve) and "site" in intervention.effect:
+        return Disc.model_validate(intervention.effect["site"])
+    return command.place if isinstance(command, (SendTo, Enqueue)) else None

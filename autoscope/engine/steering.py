@@ -56,6 +56,14 @@ class Attended(Protocol):
         """Have what cannot wait for a step boundary also told at once, on the thread of whoever posts it."""
 
 
+class Unattended:
+    """An inbox that nobody knows of: whoever would be waited for is not there."""
+
+    def take(self) -> Sequence[Posted]:
+        """Return nothing."""
+        return ()
+
+
 class QueueInbox:
     """An inbox in memory: signal handlers, and whoever brings orders from elsewhere, post into it from any thread.
 

@@ -29,6 +29,7 @@ from autoscope.interventions import (
     Order,
     Pause,
     Pin,
+    Prefer,
     Receipt,
     Resume,
     Retract,
@@ -43,7 +44,7 @@ from autoscope.interventions import (
     Undo,
     Veto,
 )
-from autoscope.wishes import AcquisitionWish, Disc, Marked, Rectangle, Region, Wishes
+from autoscope.wishes import AcquisitionWish, Disc, Marked, Preference, Rectangle, Region, Wishes
 
 __all__ = [
     "COMMANDS",
@@ -68,6 +69,8 @@ __all__ = [
     "Order",
     "Pause",
     "Pin",
+    "Prefer",
+    "Preference",
     "Receipt",
     "Rectangle",
     "Region",

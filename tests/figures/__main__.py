@@ -23,6 +23,7 @@ from tests.figures import (
     imaging,
     latency,
     main_job,
+    preferences,
     quality,
     schedule,
     steering_latency,
@@ -72,6 +73,7 @@ DASHBOARD: dict[str, Group] = {
     "dashboard_follow": dashboard_follow.figures,
     "steering_latency": steering_latency.figures,
     "steering_marks": steering_marks.figures,
+    "preferences": preferences.figures,
 }
 """What is measured of people who steer and watch."""
 GROUPS: dict[str, tuple[str, ...]] = {

@@ -19,6 +19,7 @@ ACTS = {
     "fault_rehearsal": 60,
     "focus": 12,
     "grid_levels": 30,
+    "human": 14,
     "overnight_survey": 70,
     "pareto": 14,
     "raster_survey": 14,

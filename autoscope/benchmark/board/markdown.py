@@ -33,6 +33,8 @@ def _lines(results: Results) -> Iterator[str]:
         yield from table(found, policies, results.seeds_of(environment, budget))
         if found and not found[0].enough:
             yield from ("", f"With {found[0].seeds} seeds no difference can be told, so there are no places.")
+        for policy, count in results.records_of(environment, budget).items():
+            yield from ("", wording.of_records(policy, count))
         yield ""
     yield from _controls(results)
     yield from ("## Again", "", f"    {commands.whole(results)}", "")

@@ -53,6 +53,7 @@ def render_index(results: Results) -> str:
         told: dict[str, Any] = {"environment": environment, "budget": budget, "page": page_name(environment, budget)}
         present = best_first(found, results.policies_of(environment, budget))
         told["seeds"] = results.seeds_of(environment, budget)
+        told["records"] = _records(results, environment, budget)
         tasks.append(told | {"standings": found, "truth": results.truth_of(environment, budget), "policies": present})
     return _render("board.html.j2", results, tasks=tasks, rankings=_rankings(results), profiles=_profiles(results))
 
@@ -76,8 +77,13 @@ def render_task(results: Results, environment: str, budget: str) -> str:
         pairs=[s for s in found if not is_effort(s.label, s.metric)],
         again={policy: commands.again(results, environment, policy) for policy in present},
         seeds=results.seeds_of(environment, budget),
+        records=_records(results, environment, budget),
         failed=[run for run in runs if run.failed],
     )
+
+
+def _records(results: Results, environment: str, budget: str) -> list[str]:
+    return [wording.of_records(policy, n) for policy, n in results.records_of(environment, budget).items()]
 
 
 def _all_tasks(results: Results) -> list[tuple[str, str]]:

@@ -26,6 +26,10 @@ from autoscope.errors import DataError
 SHUFFLED = "shuffled_labels"
 
 
+RECORDED = "recorded"
+"""The policy that plays records again."""
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """One campaign.
@@ -116,6 +120,11 @@ class Results:
     def seeds_of(self, environment: str, budget: str) -> dict[str, int]:
         """Return how many campaigns each policy of one comparison has."""
         return dict(Counter(run.policy for run in self.of(environment, budget)))
+
+    def records_of(self, environment: str, budget: str) -> dict[str, int]:
+        """Return how many campaigns of one comparison each policy has whose choices were recorded and played again."""
+        seeds, known = self.seeds_of(environment, budget), self.config.policies
+        return {name: count for name, count in seeds.items() if name in known and known[name].name == RECORDED}
 
     def truth_of(self, environment: str, budget: str) -> Truth:
         """Return a truth of one comparison: that of its first campaign."""

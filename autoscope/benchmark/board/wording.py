@@ -6,10 +6,26 @@ import math
 import re
 
 from autoscope.benchmark.board.standings import Entry, Standing, is_ranked
-from autoscope.benchmark.statistics import Comparison, Interval
+from autoscope.benchmark.statistics import Comparison, Interval, can_be_told_apart
 
 MINUS = "\u2212"
 ABSENT = "–"
+
+
+def of_records(policy: str, count: int) -> str:
+    """Return what can be said of a policy whose choices are those of recorded runs.
+
+    Examples
+    --------
+    >>> of_records("anna", 1)
+    'anna: choices recorded in 1 run and played again. So few campaigns say little of the next, and give no place.'
+    """
+    runs = f"{count} run" + "s" * (count != 1)
+    if not can_be_told_apart([count])[0]:
+        judged = "So few campaigns say little of the next, and give no place."
+    else:
+        judged = "They are compared over the seeds they share with the others."
+    return f"{policy}: choices recorded in {runs} and played again. {judged}"
 
 
 def number(value: float, digits: int = 3) -> str:

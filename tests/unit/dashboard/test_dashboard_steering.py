@@ -134,6 +134,60 @@ def test_an_act_that_waits_is_approved_or_vetoed(lab):
     assert orders == [({"command": "veto", "act_id": waiting, "radius_m": 5e-9}, "ice", 7)]
 
 
+def suggestion(lab, **more):
+    """Write down that a suggestion waits for a person's choice, and return the id it would have."""
+    measure = {"kind": "measure", "x_m": 4e-8, "y_m": -1e-8, "dwell_s": 0.1, "signals": ["EELS"]}
+    other = {"action": measure | {"x_m": 2e-8}, "mean": 3.0, "std": 0.5}
+    told = {
+        "action": measure,
+        "target": "pixel 3,4",
+        "predicted_mean": 5.0,
+        "predicted_std": 1.0,
+        "runners_up": [other],
+    }
+    body = {"event": "awaiting", "act_id": "next", "because": "a suggestion waits", "suggestion": told | more}
+    lab.journal.append("note", body, step=lab.step)
+    return "next"
+
+
+def test_a_suggestion_is_shown_with_what_else_there_is_and_taken_with_one_key(lab):
+    waiting = suggestion(lab)
+    orders, text = steer(lab, "6", "y")
+    assert orders == [({"command": "approve", "act_id": waiting}, "", 6)]
+    for told in ("NEEDS YOU", "a suggestion waits", "1. (40, -10) nm from the axis: 5", "2. (20, -10) nm"):
+        assert told in text
+    orders, _ = steer(lab, "v", "enter")
+    assert orders[0][0]["command"] == "veto"
+
+
+@pytest.mark.parametrize(
+    ("key", "better", "worse"), [("left_square_bracket", "a", "b"), ("right_square_bracket", "b", "a")]
+)
+def test_a_pair_is_answered_with_one_key(lab, key, better, worse):
+    suggestion(lab, pair=["a", "b"])
+    orders, _ = steer(lab, key)
+    assert orders == [({"command": "prefer", "better": better, "worse": worse}, "", 6)]
+
+
+def test_the_pair_to_compare_and_the_suggestion_are_marked_on_the_map(lab):
+    before = steer(lab)[1]
+    suggestion(lab, pair=["particles-0badcafe-000002", "particles-0badcafe-000004"])
+    text = steer(lab)[1]
+    assert [before.count("["), before.count("]")] == [text.count("[") - 1, text.count("]") - 1]
+
+
+def test_where_no_pair_is_shown_there_is_nothing_to_prefer(lab):
+    orders, text = steer(lab, "left_square_bracket")
+    assert (orders, "no pair is shown at this moment" in text) == ([], True)
+
+
+def test_a_suggestion_is_over_as_soon_as_something_is_decided(lab):
+    suggestion(lab)
+    lab.intend_next()
+    orders, text = steer(lab, "y")
+    assert (orders, "no act waits for your word" in text) == ([], True)
+
+
 def test_where_there_is_nothing_to_do_it_to_the_reason_is_said(lab):
     orders, text = steer(lab, "y", "u", "E")
     assert orders == []
@@ -190,7 +244,7 @@ def test_every_order_has_a_key_of_its_own_and_is_in_the_palette(lab):
     assert len(set(keys)) == len(keys)
     assert {"1", "2", "3", "4", "5", "6", "l", "q", "w", "f", "slash"}.isdisjoint(keys)
     commands = {arguments["command"]["const"] for arguments in _schemas()}
-    asked = {"pause", "resume", "autonomy", "set_acquisition", "set_scalarizer", "set_budget", "set_dwell"}
+    asked = {"pause", "resume", "autonomy", "set_acquisition", "set_scalarizer", "set_budget", "set_dwell", "prefer"}
     assert commands - asked <= BY_NAME.keys() | {"dequeue", "enqueue"}
 
     async def palette(app, pilot):
