@@ -106,6 +106,10 @@ def run(
     insecure_loopback: Annotated[
         bool, typer.Option("--insecure-loopback", help="--steer without keys; refuses addresses others could reach.")
     ] = False,
+    attention: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Have people told when it needs them, by 'autoscope watch' with this file."),
+    ] = None,
 ) -> None:
     """Run an experiment to its end and write the morning report.
 
@@ -115,7 +119,9 @@ def run(
     from autoscope.cli.running import door_at, run_config
 
     door = door_at(steer, keys, insecure=insecure_loopback)
-    status = run_config(config, overrides or [], runs, smoke=smoke, quiet=quiet, with_report=report, door=door)
+    status = run_config(
+        config, overrides or [], runs, smoke=smoke, quiet=quiet, with_report=report, door=door, attention=attention
+    )
     raise typer.Exit(status)
 
 

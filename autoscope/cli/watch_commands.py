@@ -26,7 +26,7 @@ def watch(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Who is told what, how and when not (see configs/attention.yaml); absent: $AUTOSCOPE_ATTENTION or "
+            help="Who is told what, how and when not (see configs/attention/lab.yaml); absent: $AUTOSCOPE_ATTENTION or "
             "~/.autoscope/attention.yaml; where there is none, the terminal's bell.",
         ),
     ] = None,

@@ -18,7 +18,7 @@ from autoscope.dashboard.attaching import source_of
 from autoscope.dashboard.follow import Follower
 from autoscope.dashboard.source import Source
 from autoscope.dashboard.verdict import judge
-from autoscope.errors import BusError
+from autoscope.errors import BusError, ConfigError
 from autoscope.protocols import Clock
 
 PERIOD_S = 1.0
@@ -155,14 +155,36 @@ def _days(days: tuple[str, ...]) -> str:
     return "" if set(days) == set(WEEK) else f" on {', '.join(days)}"
 
 
+def require_channels(config: Path) -> None:
+    """Refuse a file that a watch in the background could not use; nothing is sent.
+
+    Raises
+    ------
+    ConfigError
+        It is wrong, a secret is absent, or it has nothing but a bell, which nobody would hear.
+    PluginError
+        The extra that a channel needs is not installed.
+    """
+    settings = read_attention(config)
+    if all(isinstance(channel, BellConfig) for channel in settings.channels):
+        raise ConfigError(
+            "has no channel but a bell, which nobody hears of a watch in the background", where=f"{config}: channels",
+            remedy="Add a desktop, webhook or email, or run 'autoscope watch' in a terminal",
+        )  # fmt: skip
+    Herald(settings, SystemClock(), typer.echo, _ring)
+
+
 def start_watch(folder: Path, config: Path) -> None:
     """Watch a run in a process of its own, which outlives this one; what it says is in ``attention.log``."""
+    command = [sys.executable, "-c", "from autoscope.cli import main; main()", "watch", str(folder)]
     with (folder / LOG).open("ab") as log:
         subprocess.Popen(
-            [sys.executable, "-c", "from autoscope.cli import main; main()", "watch", str(folder), "--config", config],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            [*command, "--config", str(config.absolute())],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
             start_new_session=True,  # Ctrl-C in the terminal is for the run; the watch tells how that ended
-        )  # fmt: skip
+        )
 
 
 def _usable(settings: AttentionConfig) -> AttentionConfig:
