@@ -146,9 +146,7 @@ class Herald:
     """
 
     def __init__(self, config: AttentionConfig, clock: Clock, tell: Tell, ring: Callable[[], object]) -> None:
-        self._clock, self._tell = clock, tell
         ways = [(channel, way_of(channel, ring)) for channel in config.channels]
-        self._ways = [(channel.name or channel.kind, way) for channel, way in ways]
         self._couriers: Sequence[Courier] = [Courier(config, channel, way, clock, tell) for channel, way in ways]
 
     def look(self, situation: Situation) -> None:
@@ -169,14 +167,18 @@ class Herald:
         for courier in self._couriers:
             courier.wait(limit_s)
 
-    def test(self) -> int:
-        """Send one notice over each channel, say what worked, and return how many did not; heeds no quiet hours."""
-        failed = 0
-        for name, way in self._ways:
-            error = why_not(way, trial(self._clock.wall()))
-            failed += bool(error)
-            self._tell(f"{name}: {'does not work: ' + error if error else 'works'}")
-        return failed
+
+def try_channels(config: AttentionConfig, clock: Clock, tell: Tell, ring: Callable[[], object]) -> int:
+    """Send one notice over each channel, say what worked, and return how many did not; heeds no quiet hours."""
+    failed = 0
+    for channel in config.channels:
+        try:
+            error = why_not(way_of(channel, ring), trial(clock.wall()))
+        except AutoscopeError as absent:
+            error = str(absent)
+        failed += bool(error)
+        tell(f"{channel.name or channel.kind}: {'does not work: ' + error if error else 'works'}")
+    return failed
 
 
 def why_not(way: Way, message: Message) -> str:

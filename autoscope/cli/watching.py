@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from autoscope.attention.config import AttentionConfig, BellConfig, Channel, EmailConfig, WebhookConfig, read_attention
-from autoscope.attention.herald import Herald
+from autoscope.attention.herald import Herald, try_channels
 from autoscope.attention.quiet_hours import WEEK
 from autoscope.attention.reasons import Reason, Severity, Situation
 from autoscope.clock import SystemClock
@@ -124,8 +124,7 @@ class Watch:
 
 def test_channels(config: Path | None) -> int:
     """Send one notice over each channel and print what works; return the exit status."""
-    clock = SystemClock()
-    return int(Herald(_usable(read_attention(config)), clock, typer.echo, _ring).test() > 0)
+    return int(try_channels(_usable(read_attention(config)), SystemClock(), typer.echo, _ring) > 0)
 
 
 def check_channels(config: Path | None) -> int:

@@ -14,6 +14,9 @@ from pathlib import Path
 
 from autoscope.errors import ConfigError, NotDelivered
 
+GRACE_S = 2.0
+"""Sockets wait so much longer than a conversation may take: whoever cuts it off knows why it ended."""
+
 
 @contextmanager
 def bounded(limit_s: float, sock: Callable[[], socket.socket | None], where: str) -> Iterator[None]:

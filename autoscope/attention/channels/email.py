@@ -9,7 +9,7 @@ import ssl
 from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid
 
-from autoscope.attention.channels.conversing import bounded, trusted
+from autoscope.attention.channels.conversing import GRACE_S, bounded, trusted
 from autoscope.attention.channels.credentials import from_file, from_variable
 from autoscope.attention.config import EmailConfig
 from autoscope.attention.message import Message
@@ -81,9 +81,9 @@ def _server(config: EmailConfig, context: ssl.SSLContext) -> smtplib.SMTP:
     """Return a client that is not connected yet, so that even a slow greeting can be cut off."""
     name = socket.gethostname() or "localhost"
     server = (
-        smtplib.SMTP_SSL(local_hostname=name, timeout=config.timeout_s, context=context)
+        smtplib.SMTP_SSL(local_hostname=name, timeout=config.timeout_s + GRACE_S, context=context)
         if config.security == "tls"
-        else smtplib.SMTP(local_hostname=name, timeout=config.timeout_s)
+        else smtplib.SMTP(local_hostname=name, timeout=config.timeout_s + GRACE_S)
     )
     server._host = config.host  # type: ignore[attr-defined]  # whom the certificate must name; set by SMTP(host)
     return server

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import http.client
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from autoscope import __version__
-from autoscope.attention.channels.conversing import bounded, trusted
+from autoscope.attention.channels.conversing import GRACE_S, bounded, trusted
 from autoscope.attention.channels.credentials import from_variable
 from autoscope.attention.config import WebhookConfig, web_address
 from autoscope.attention.message import Message
@@ -58,7 +58,7 @@ class Webhook:
         headers = {
             "Content-Type": "application/json; charset=utf-8",
             "User-Agent": f"autoscope/{__version__}",
-            NOTICE: message.id,
+            NOTICE: quote(message.id, safe="/:+"),  # run names may be in any language
         }
         if self._secret is not None:
             headers[SIGNATURE] = signature(body, self._secret)
@@ -78,8 +78,8 @@ class Webhook:
     def _connection(self) -> http.client.HTTPConnection:
         host, port = self._url.hostname or "", self._url.port
         if self._url.scheme == "https":
-            return http.client.HTTPSConnection(host, port, timeout=self._timeout_s, context=self._context)
-        return http.client.HTTPConnection(host, port, timeout=self._timeout_s)
+            return http.client.HTTPSConnection(host, port, timeout=self._timeout_s + GRACE_S, context=self._context)
+        return http.client.HTTPConnection(host, port, timeout=self._timeout_s + GRACE_S)
 
 
 def _remedy(status: int) -> str:
