@@ -28,6 +28,7 @@
     │   └── NotRepeatable      doing or deciding again what is recorded gives something else
     ├── QueueError             the queue of experiments
     ├── IdentityError          the key of this installation
+    ├── NotDelivered           a notice did not reach a person
     ├── ExportError            an export cannot be written as asked
     ├── ModelError             a surrogate
     │   ├── FitFailed
@@ -176,6 +177,10 @@ class QueueError(AutoscopeError):
 
 class IdentityError(AutoscopeError):
     """The key that signs runs cannot be used, or a key given is none."""
+
+
+class NotDelivered(AutoscopeError):
+    """A notice for a person did not arrive; the run is untouched."""
 
 
 class ExportError(AutoscopeError):

@@ -58,12 +58,19 @@ def _smoke(path: Path) -> str:
         return _bench(path, document)
     if document.get("job") == "queue":
         return _queue(path)
+    if document.get("job") == "attention":
+        return _checked_attention(path)
     if document.get("job") == "serve":
         return _serve_for_a_moment(path)
     options = document.get("environment", {}).get("options", {})
     if options.get("instrument", {}).get("name") == "bus":
         return _over_the_bus(path)
     return _run(path, options.get("data", {}))
+
+
+def _checked_attention(path: Path) -> str:
+    done = subprocess.run([AUTOSCOPE, "watch", "--check", "--config", str(path)], capture_output=True, timeout=60)
+    return "FAILED: watch --check" if done.returncode else "passed"
 
 
 def _bench(path: Path, document: dict[str, Any]) -> str:

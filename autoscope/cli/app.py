@@ -22,6 +22,7 @@ from autoscope.cli import (
     resume_commands,
     runs_commands,
     steering_commands,
+    watch_commands,
 )
 from autoscope.errors import AutoscopeError
 
@@ -40,6 +41,7 @@ A run is described by one YAML file (see configs/). Everything that happens is w
   autoscope check configs/overnight_survey.yaml     what it would do, its time and dose, before any beam
   autoscope run configs/overnight_survey.yaml       do it (Ctrl-C stops cleanly, with a partial report)
   autoscope dashboard                               watch the newest run, look back, take the wheel
+  autoscope watch runs/RUN                          tell you when it needs you (bell, webhook, e-mail)
   autoscope report runs/RUN                         write the morning report again
   autoscope verify runs/RUN                         prove that nothing in the record was altered
   autoscope export runs/RUN --format nexus          hand it on: nexus, rocrate, prov, csv, parquet, zarr
@@ -104,6 +106,10 @@ def run(
     insecure_loopback: Annotated[
         bool, typer.Option("--insecure-loopback", help="--steer without keys; refuses addresses others could reach.")
     ] = False,
+    attention: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Have people told when it needs them, by 'autoscope watch' with this file."),
+    ] = None,
 ) -> None:
     """Run an experiment to its end and write the morning report.
 
@@ -113,7 +119,9 @@ def run(
     from autoscope.cli.running import door_at, run_config
 
     door = door_at(steer, keys, insecure=insecure_loopback)
-    status = run_config(config, overrides or [], runs, smoke=smoke, quiet=quiet, with_report=report, door=door)
+    status = run_config(
+        config, overrides or [], runs, smoke=smoke, quiet=quiet, with_report=report, door=door, attention=attention
+    )
     raise typer.Exit(status)
 
 
@@ -194,6 +202,7 @@ def _root(
 record_commands.register(app)
 runs_commands.register(app)
 dashboard_commands.register(app)
+watch_commands.register(app)
 steering_commands.register(app)
 
 

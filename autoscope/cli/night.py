@@ -29,6 +29,7 @@ from autoscope.bus.enrolment import admit, line_of, new_client, new_server, secr
 from autoscope.bus.roles import Role
 from autoscope.cli.running import read_config, run_config
 from autoscope.cli.serving import read_serve_config
+from autoscope.cli.watching import require_channels
 from autoscope.clock import SystemClock
 from autoscope.engine.events import RunEnd, RunStatus
 from autoscope.errors import ConfigError, Unreachable
@@ -72,6 +73,7 @@ def run_night(
     smoke: bool,
     quiet: bool,
     with_report: bool,
+    attention: Path | None = None,
 ) -> int:
     """Serve the instrument of one file and run the experiment of another on it; return the exit status.
 
@@ -82,6 +84,8 @@ def run_night(
     Unreachable
         The server did not get ready; what it said last is told.
     """
+    if attention is not None:
+        require_channels(attention)
     _require_bus(config, overrides)
     served_config, _, _ = read_serve_config(instrument, None, None, [])
     folder = ledger or Path("ledgers") / served_config.name
@@ -98,7 +102,14 @@ def run_night(
             begun = True
             over_the_bus = [*overrides, f"{options}.address={server.address}", f"{options}.key={server.key}"]
             return run_config(
-                config, over_the_bus, runs, smoke=smoke, quiet=quiet, with_report=with_report, ended=ends.append
+                config,
+                over_the_bus,
+                runs,
+                smoke=smoke,
+                quiet=quiet,
+                with_report=with_report,
+                attention=attention,
+                ended=ends.append,
             )
     finally:
         if not begun or (ends and ends[-1].status is RunStatus.COMPLETED):  # nothing is left to resume

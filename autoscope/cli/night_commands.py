@@ -26,6 +26,10 @@ def night(
     smoke: Annotated[bool, typer.Option("--smoke", help="Only the first 20 acts, to try a configuration.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No live progress.")] = False,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write report/index.html at the end.")] = True,
+    attention: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Have people told when it needs them, by 'autoscope watch' with this file."),
+    ] = None,
 ) -> None:
     """Serve an instrument and run an experiment on it over the bus: two processes, one command.
 
@@ -42,5 +46,15 @@ def night(
     """
     from autoscope.cli.night import run_night
 
-    status = run_night(config, instrument, overrides or [], runs, ledger, smoke=smoke, quiet=quiet, with_report=report)
+    status = run_night(
+        config,
+        instrument,
+        overrides or [],
+        runs,
+        ledger,
+        smoke=smoke,
+        quiet=quiet,
+        with_report=report,
+        attention=attention,
+    )
     raise typer.Exit(status)

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from autoscope.cli.export_commands import write_exports
 from autoscope.cli.progress import LiveProgress
+from autoscope.cli.watching import require_channels, start_watch
 from autoscope.clock import SystemClock
 from autoscope.config import Document
 from autoscope.engine.assemble import Resolved, assemble, resolve
@@ -66,15 +67,18 @@ def run_config(
     quiet: bool,
     with_report: bool,
     door: Door | None = None,
+    attention: Path | None = None,
     ended: Callable[[RunEnd], object] = lambda end: None,
 ) -> int:
     """Run a configuration, tell how it ended, and return the exit status."""
+    if attention is not None:
+        require_channels(attention)  # before any beam
     console = Console(stderr=False)
     resolved = read_config(path, overrides)
     if smoke:
         resolved = shortened(resolved)
     folder = new_folder(runs, resolved.config.name)
-    end = run_into(folder, resolved, QueueInbox(), console, quiet=quiet, door=door)
+    end = run_into(folder, resolved, QueueInbox(), console, quiet=quiet, door=door, attention=attention)
     ended(end)
     tell_end(console, end, folder)
     if with_report:
@@ -107,7 +111,14 @@ def steered(folder: Path, inbox: QueueInbox, console: Console, door: Door | None
 
 
 def run_into(
-    folder: Path, resolved: Resolved, inbox: QueueInbox, console: Console, *, quiet: bool, door: Door | None = None
+    folder: Path,
+    resolved: Resolved,
+    inbox: QueueInbox,
+    console: Console,
+    *,
+    quiet: bool,
+    door: Door | None = None,
+    attention: Path | None = None,
 ) -> RunEnd:
     """Run a configuration into a new folder and return how it ended."""
     signer = load_or_make()  # before any beam: a key that cannot be used is no reason to stop later
@@ -116,6 +127,8 @@ def run_into(
     journal = Journal.create(folder, clock=job.clock, config=text, signer=signer)
     run_id = run_id_of(folder)
     progress = Silence() if quiet else LiveProgress(resolved.config, console)
+    if attention is not None:
+        start_watch(folder, attention)
     watched = MapsForWatchers(progress, job.policy, folder)
     with (
         stop_on_interrupt(inbox, who="terminal"),

@@ -11,7 +11,9 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen, Screen
 
+from autoscope.attention.reasons import Situation
 from autoscope.dashboard.errands import BY_NAME, ERRANDS, Errand, NotNow
+from autoscope.dashboard.heeding import Heeding
 from autoscope.dashboard.screens.data_screen import DataScreen
 from autoscope.dashboard.screens.decision_screen import DecisionScreen
 from autoscope.dashboard.screens.instrument_screen import InstrumentScreen
@@ -42,6 +44,8 @@ class Dashboard(App[None]):
         Looks at the run.
     steersman : Steersman, optional
         Steers it; None where nobody here may.
+    heeding : Heeding, optional
+        Says what is new and needs a person; None: nothing is heard.
     period_s : float, optional
         Real time between two looks; None: only when `look` is called, as tests do.
     """
@@ -74,17 +78,24 @@ class Dashboard(App[None]):
         *(Binding(e.key, f"errand('{e.name}')", e.title, show=e.shown, key_display=e.sign) for e in ERRANDS),
         Binding("f8", f"errand('{EMERGENCY}')", "emergency stop", show=False, priority=True),
         Binding("w", "what_if", "what if", show=False),
+        Binding("M", "mute", "mute the bell", show=False),
         Binding("q", "quit", "leave"),
     ]
 
     def __init__(
-        self, onlooker: Onlooker, steersman: Steersman | None = None, *, period_s: float | None = PERIOD_S
+        self,
+        onlooker: Onlooker,
+        steersman: Steersman | None = None,
+        *,
+        heeding: Heeding | None = None,
+        period_s: float | None = PERIOD_S,
     ) -> None:
         super().__init__()
         for theme in (DARK, LIGHT):
             self.register_theme(theme)
         self.theme = DARK.name
         self._onlooker, self._steersman, self._period_s = onlooker, steersman, period_s
+        self._heeding = heeding
         self._at: int | None = None
         self.sight: Sight | None = None
         self.pixels: type[Any] | None = None
@@ -102,6 +113,7 @@ class Dashboard(App[None]):
         maps = screen is not None and screen.WANTS_MAPS
         sight, new = await asyncio.to_thread(self._onlooker.look, self._at, maps=maps)
         self.sight = sight
+        self._heed(sight)
         if self._steersman is not None:
             self._say(await asyncio.to_thread(self._steersman.news))
         below = self._run_screen()
@@ -146,6 +158,23 @@ class Dashboard(App[None]):
             self.push_screen(WhatIfScreen(source.folder))
         else:
             self._say([Said("what if: only where the run's folder is; 'autoscope what-if' there", "warning")])
+
+    def _heed(self, sight: Sight) -> None:
+        """Ring and show a line where something new needs a person."""
+        if self._heeding is None or not sight.model.whole:
+            return
+        model, verdict = sight.model, sight.verdict
+        news = self._heeding.news(Situation(model.name, verdict.doing, model.steps.concluded(), verdict.reasons))
+        for line, look in news:
+            self.notify(line, severity=look, markup=False)
+        if self._heeding.rings(news):
+            self.bell()
+
+    def action_mute(self) -> None:
+        """Silence the bell, or let it ring again."""
+        if self._heeding is not None:
+            self._heeding.is_muted = not self._heeding.is_muted
+            self.notify("the bell is silent" if self._heeding.is_muted else "the bell rings again")
 
     def _say(self, said: list[Said]) -> None:
         for one in said:

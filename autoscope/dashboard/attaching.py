@@ -56,6 +56,16 @@ def attach(what: str | None, runs: Path = RUNS, *, who: str = "", key: Path | No
     return Attached(source, FolderMaps(folder), _steersman(folder, who, key) if source.alive() else None)
 
 
+def source_of(what: str | None, runs: Path = RUNS, key: Path | None = None) -> Source:
+    """Return the record of a run, to be looked at only; parameters and errors as `attach`."""
+    if what is not None and "://" in what:
+        from autoscope.dashboard.remote import AddressSource
+        from autoscope.steering.remote import connect
+
+        return AddressSource(connect(what, key))
+    return FolderSource(newest(runs) if what is None else _folder(what, runs))
+
+
 def newest(runs: Path) -> Path:
     """Return the run that is being written to now, or else the one written to last.
 

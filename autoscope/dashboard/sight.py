@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from autoscope.attention.reasons import Reason, Severity
 from autoscope.dashboard.details import Details, Picture, StepDetail, is_image
 from autoscope.dashboard.follow import Follower
 from autoscope.dashboard.maps import MapSource, NoMaps
 from autoscope.dashboard.model import RunModel
 from autoscope.dashboard.remarks import Remark
 from autoscope.dashboard.source import Source
-from autoscope.dashboard.verdict import Level, Verdict, judge
+from autoscope.dashboard.verdict import Verdict, judge, verdict_of
 from autoscope.errors import AutoscopeError, BusError
 from autoscope.model_maps import ModelMaps
 from autoscope.records import Frame, FrameRef, Outcome
@@ -127,7 +128,7 @@ class Onlooker:
             problem, verdict = str(error), judge(model, unreachable=str(error))
         except AutoscopeError as error:
             problem = str(error)
-            verdict = Verdict(Level.TROUBLE, verdict.doing, f"record damaged: {error}")
+            verdict = verdict_of(verdict.doing, (Reason("damaged", f"record damaged: {error}", Severity.TROUBLE),))
         return Sight(model, verdict, at, detail, image, spectrum, spectrum_step, pictures, maps, problem)
 
     def _newest(

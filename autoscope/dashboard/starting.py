@@ -6,13 +6,15 @@ import shlex
 import sys
 from pathlib import Path
 
+from autoscope.attention.config import AttentionConfig, read_attention
 from autoscope.clock import SystemClock
 from autoscope.dashboard.app import Dashboard
 from autoscope.dashboard.attaching import attach
+from autoscope.dashboard.heeding import Heeding
 from autoscope.dashboard.pixels import Images, pixel_widget
 from autoscope.dashboard.sight import Onlooker
 from autoscope.dashboard.themes import LIGHT
-from autoscope.errors import PluginError
+from autoscope.errors import ConfigError, PluginError
 
 
 def watch(
@@ -26,8 +28,15 @@ def watch(
 ) -> int:
     """Show a run until somebody leaves; return the exit status; raises what `attach` and `pixel_widget` raise."""
     attached = attach(what, runs, who=who, key=key)
-    onlooker = Onlooker(attached.source, SystemClock().now_s, attached.maps)
-    app = Dashboard(onlooker, attached.steersman)
+    clock, problem = SystemClock(), ""
+    try:
+        attention = read_attention(None)
+    except ConfigError as error:  # a dashboard that does not open when it is needed would be worse
+        attention, problem = AttentionConfig(), str(error)
+    onlooker = Onlooker(attached.source, clock.now_s, attached.maps)
+    app = Dashboard(onlooker, attached.steersman, heeding=Heeding(attention, clock))
+    if problem:
+        app.notify(problem, title="attention", severity="error", timeout=60.0, markup=False)
     app.pixels = pixel_widget(images)
     if light:
         app.theme = LIGHT.name

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from autoscope.attention.reasons import Reason, Severity
 from autoscope.dashboard.budgets import budgets, end_in_s
 from autoscope.dashboard.columns import IN_VAIN, STATUSES
 from autoscope.dashboard.learning import WINDOW, honesty
 from autoscope.dashboard.model import RunModel
 
+SILENT = "silent"
+"""Key of a run that writes nothing any more, whether its process lives or not."""
 SILENCE_S = 30.0
 """Real time without a record after which a running program is asked about, where its act should be over."""
 LAST = 20
@@ -37,15 +41,22 @@ class Verdict:
     level: Level
     doing: str
     why: str = ""
+    """The reasons of this level, in one line."""
+    reasons: tuple[Reason, ...] = ()
+    """All of them, also less urgent ones and the news that the run has ended; the worst first."""
 
 
 def judge(model: RunModel, *, unreachable: str = "") -> Verdict:
     """Return how a run fares."""
-    doing = _doing(model)
-    for level, reasons in ((Level.TROUBLE, _troubles(model, unreachable)), (Level.NEEDS_YOU, _needs(model))):
-        if reasons:
-            return Verdict(level, doing, "; ".join(reasons))
-    return Verdict(Level.OK, doing)
+    return verdict_of(_doing(model), (*_troubles(model, unreachable), *_needs(model), *_news(model)))
+
+
+def verdict_of(doing: str, reasons: tuple[Reason, ...]) -> Verdict:
+    """Return the verdict that follows from reasons."""
+    for level, severity in ((Level.TROUBLE, Severity.TROUBLE), (Level.NEEDS_YOU, Severity.NEEDS_YOU)):
+        if told := [reason.text for reason in reasons if reason.severity is severity]:
+            return Verdict(level, doing, "; ".join(told), reasons)
+    return Verdict(Level.OK, doing, reasons=reasons)
 
 
 def _doing(model: RunModel) -> str:
@@ -60,44 +71,55 @@ def _doing(model: RunModel) -> str:
     return "waiting for you" if model.wheel.waiting_act else "running"
 
 
-def _troubles(model: RunModel, unreachable: str) -> list[str]:
-    found = [f"no answer: {unreachable}"] if unreachable and model.ended is None else []
+def _troubles(model: RunModel, unreachable: str) -> Iterator[Reason]:
+    def trouble(key: str, text: str) -> Reason:
+        return Reason(key, text, Severity.TROUBLE)
+
+    if unreachable and model.ended is None:
+        yield trouble("unreachable", f"no answer: {unreachable}")
     if model.damage:
-        found.append(f"record damaged: {model.damage}")
+        yield trouble("damaged", f"record damaged: {model.damage}")
     if not model.whole:
-        return found
+        return
     ended = model.ended
     if ended is not None and ended.get("status") == "failed":
-        found.append(f"failed: {ended.get('reason', '')}")
+        yield trouble("failed", f"failed: {ended.get('reason', '')}")
     if ended is not None and not ended.get("safe", False):
-        found.append("beam not known to be blanked")
+        yield trouble("beam", "beam not known to be blanked")
     if ended is None and not model.alive and model.header and not unreachable:
-        found.append("no process writes to it and it has no end: autoscope resume")
+        yield trouble(SILENT, "no process writes to it and it has no end: autoscope resume")
     limit, in_a_row = int(model.number("engine", "max_consecutive_faults") or 5), faults_in_a_row(model)
     if ended is None and in_a_row >= max(2, limit - 1):
-        found.append(f"{in_a_row} acts in a row came to nothing; the run ends at {limit}")
-    return found
+        yield trouble("in_vain", f"{in_a_row} acts in a row came to nothing; the run ends at {limit}")
 
 
-def _needs(model: RunModel) -> list[str]:
+def _needs(model: RunModel) -> Iterator[Reason]:
+    def need(key: str, text: str) -> Reason:
+        return Reason(key, text, Severity.NEEDS_YOU)
+
     if not model.whole or model.ended is not None:
-        return []
-    because = f" ({model.wheel.because})" if model.wheel.because else ""
-    found = [f"an act waits for your word{because}: y approves, v vetoes"] if model.wheel.waiting_act else []
+        return
+    if model.wheel.waiting_act:
+        because = f" ({model.wheel.because})" if model.wheel.because else ""
+        yield need("approval", f"an act waits for your word{because}: y approves, v vetoes")
     if model.wheel.paused:
-        found.append(f"paused by {model.wheel.paused}")
+        yield need("paused", f"paused by {model.wheel.paused}")
     bad = recent_faults(model)
     if bad > MANY_FAULTS:
-        found.append(f"{bad:.0%} of the last {LAST} acts came to nothing")
+        yield need("faults", f"{bad:.0%} of the last {LAST} acts came to nothing")
     honest = honesty(model.steps, model.target)
     if honest.z.size >= WINDOW and honest.coverage[-1] < POOR_COVERAGE:
-        found.append(f"predictions are off: {honest.coverage[-1]:.0%} of the last 90 % intervals held")
+        yield need("predictions", f"predictions are off: {honest.coverage[-1]:.0%} of the last 90 % intervals held")
     held = model.wheel.paused or model.wheel.waiting_act
     if model.alive and not held and model.idle_s > SILENCE_S + _expected_s(model):
-        found.append(f"no record for {model.idle_s:.0f} s")
+        yield need(SILENT, f"no record for {model.idle_s:.0f} s")
     if model.setting("clock") == "system" and (end := end_in_s(budgets(model))) and end[0] < NEARLY_SPENT_S:
-        found.append(f"{end[1]} spent in {end[0] / 60:.0f} min")
-    return found
+        yield need("budget", f"{end[1]} spent in {end[0] / 60:.0f} min")
+
+
+def _news(model: RunModel) -> Iterator[Reason]:
+    if model.whole and model.ended is not None and model.ended.get("status") != "failed":
+        yield Reason("ended", f"{_doing(model)}: {model.ended.get('reason', '')}", Severity.NOTICE)
 
 
 def faults_in_a_row(model: RunModel) -> int:
