@@ -133,7 +133,9 @@ class Boundary:
         Ended
             They want the run to end.
         """
-        self._ask(suggestion, f"a suggestion waits for your choice: {suggestion.decision.reason}", patience_s)
+        decision = suggestion.decision
+        pair = "" if decision.pair is None else " The pair: acts {} and {}.".format(*decision.pair)
+        self._ask(suggestion, f"a suggestion waits for your choice: {decision.reason}{pair}", patience_s)
         heeded, since_s, silence_s = self._desk.standing.heeded, self._their_clock.now_s(), 0.0
         while True:
             self.cross(suggestion.step, suggestion)

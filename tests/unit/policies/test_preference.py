@@ -54,6 +54,7 @@ def test_a_pair_is_asked_once_for_each_measurement_and_never_twice(tmp_path):
     pairs = [frozenset(n["suggestion"]["pair"]) for n in awaiting]
     assert len(pairs) == len(set(pairs)) == 5  # eight measurements, pairs before the fourth and each after it
     assert "Which is more interesting, pixel" in awaiting[0]["because"]
+    assert awaiting[0]["because"].endswith("The pair: acts {} and {}.".format(*awaiting[0]["suggestion"]["pair"]))
 
 
 def test_nobody_there_means_places_unlike_each_other(tmp_path):
