@@ -286,9 +286,8 @@ class Desk:
         answer = guarded("policy.ask", lambda: self.job.policy.ask(view))
         latency_s = self._stopwatch() - started
         if not isinstance(answer, (Decision, Finish)):
-            raise PluginError(
-                "a policy must answer Decision or Finish", where="policy.ask", value=type(answer).__name__
-            )
+            kind = type(answer).__name__
+            raise PluginError("a policy must answer Decision or Finish", where="policy.ask", value=kind)
         return Answer(answer, latency_s, functools.partial(Asked.of, view, self.evidence, self.act_id))
 
     def permit(self, action: Action, state: MicroscopeState, left: Budget) -> Cost:
@@ -306,8 +305,7 @@ class Desk:
 
     def leave_unused(self, answer: Answer) -> None:
         """Write down that a policy was asked and nothing came of its answer."""
-        asked = answer.asked()
-        self.recorder.append("question", asked.plain(), step=asked.view["step"])
+        self.recorder.append("question", (asked := answer.asked()).plain(), step=asked.view["step"])
 
     def spend_decision_time(self, passed_s: float = 0.0) -> None:
         """Let the simulated clock pass what deciding is declared to cost, less what has passed meanwhile."""
