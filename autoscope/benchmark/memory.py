@@ -16,6 +16,8 @@ LOWER_THE_MARK = "5"
 YOUNG = 10_000
 """New objects after which a process that computes campaigns looks for garbage in cycles; Python's own number is 700."""
 
+_devoted = False
+
 
 def lower_mark() -> None:
     """Count the peak from now on; without effect where the system has no such thing."""
@@ -38,14 +40,21 @@ def peak_rss_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def devote() -> None:
+    """Say that this process does nothing but compute campaigns."""
+    global _devoted
+    _devoted = True
+
+
 def set_imports_aside() -> None:
-    """Let later garbage collections of this process pass over what it holds now; again whenever more was imported.
+    """In a devoted process, let garbage collection pass over what it holds now; again whenever more was imported.
 
     Numerical libraries are half a million objects that never go. To look through them takes a fifth of a second, and
-    new objects of a campaign are what makes the collector do it. For processes that do nothing else: garbage in cycles
-    is collected before, but what becomes garbage later of what was set aside is not.
+    new objects of a campaign are what makes the collector do it. Garbage in cycles is collected before, but what
+    becomes garbage later of what was set aside is not, so other processes are left alone.
     """
-    _set_aside(len(sys.modules))
+    if _devoted:
+        _set_aside(len(sys.modules))
 
 
 @functools.lru_cache(maxsize=1)

@@ -22,6 +22,7 @@ from autoscope.benchmark import store as files
 from autoscope.benchmark.arena import Arena, Tally
 from autoscope.benchmark.farm import Farm, compute_cell, opened
 from autoscope.benchmark.grid import Cell, Grid
+from autoscope.benchmark.memory import devote
 from autoscope.config import Document
 from tests.figures.arena_bare import bare_campaign
 from tests.figures.arena_standard import ENVIRONMENTS, POLICIES, standard
@@ -59,6 +60,7 @@ def _grid(plain: dict[str, Any]) -> Grid:
 
 def _overhead(seeds: int, folder: Path) -> Iterator[Figure]:
     """Compare each campaign of the arena with the same calls in a plain loop: in turns, one process, caches warm."""
+    devote()  # as a worker is, for both sides
     grid = _grid(standard(seeds, 100))
     arena, cells = Arena(grid, folder / "overhead"), list(grid.cells(range(seeds)))
     for cell in cells[: len(grid.combinations)]:
