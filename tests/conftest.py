@@ -18,7 +18,7 @@ def home_of_its_own(tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="session")
 def signals_as_in_a_terminal():
-    """Have programs that tests start hear Ctrl-C and a lost line, also where the tests run in the background (nohup)."""
+    """Have programs that tests start hear Ctrl-C and a lost line, also where tests run under nohup."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
