@@ -286,8 +286,7 @@ class Desk:
         answer = guarded("policy.ask", lambda: self.job.policy.ask(view))
         latency_s = self._stopwatch() - started
         if not isinstance(answer, (Decision, Finish)):
-            kind = type(answer).__name__
-            raise PluginError("a policy must answer Decision or Finish", where="policy.ask", value=kind)
+            raise PluginError("needs Decision or Finish as an answer", where="policy.ask", value=type(answer).__name__)
         return Answer(answer, latency_s, functools.partial(Asked.of, view, self.evidence, self.act_id))
 
     def permit(self, action: Action, state: MicroscopeState, left: Budget) -> Cost:
