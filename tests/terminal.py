@@ -30,8 +30,12 @@ KEYS = {
 }
 
 
+WHAT_ARE_YOU, NO_GRAPHICS = b"\x1b[c", b"\x1b[?62;22c"
+"""The question for a terminal's attributes, and the answer of one with colours and without Sixel."""
+
+
 class Terminal:
-    """Runs a program in a terminal of its own; use it in a ``with`` block.
+    """Runs a program in a terminal of its own, which says what it is as real ones do; use it in a ``with`` block.
 
     Parameters
     ----------
@@ -46,7 +50,7 @@ class Terminal:
         self._screen = pyte.Screen(*size)
         self._stream = pyte.ByteStream(self._screen)
         self._at, there = pty.openpty()
-        fcntl.ioctl(there, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
+        fcntl.ioctl(there, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 8 * size[0], 16 * size[1]))
         environment = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS", "LINES")}
         environment |= {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
         self.process = subprocess.Popen(
@@ -74,9 +78,12 @@ class Terminal:
         while (left := until - self._clock.now_s()) > 0:
             if select.select([self._at], [], [], left)[0]:
                 try:
-                    self._stream.feed(os.read(self._at, 1 << 16))
+                    said = os.read(self._at, 1 << 16)
+                    if WHAT_ARE_YOU in said:
+                        os.write(self._at, NO_GRAPHICS)
                 except OSError:  # the program is gone
                     return
+                self._stream.feed(said)
 
     def wait_for(self, *words: str, seconds: float = 60.0) -> str:
         """Wait until all words are on the screen, and return it; raises AssertionError where they do not come."""

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from autoscope.dashboard.app import Dashboard
 
 
-GROWN = 8
-"""While a record is read, pictures are drawn again when it is so many times longer than when they were drawn last."""
+GROWN, MANY = 8, 100_000
+"""While a record is read, pictures are drawn at so many records, and again when it is so many times longer."""
 
 
 class RunScreen(Screen[None]):
@@ -57,7 +57,7 @@ class RunScreen(Screen[None]):
     def show(self, sight: Sight) -> None:
         """Show a moment in all panels that can be seen; of a long past that is still being read, mostly the status."""
         records, whole = sight.model.records, sight.model.whole
-        status_only = not whole and records < GROWN * self._drawn_records
+        status_only = not whole and records < max(MANY, GROWN * self._drawn_records)
         self._drawn_records = self._drawn_records if status_only else 0 if whole else records
         for panel in self.walk_children():
             if isinstance(panel, Viewer) and panel.display and not (status_only and panel.id != "status"):
