@@ -83,11 +83,12 @@ def test_a_channel_that_fails_is_tried_again_ever_more_seldom_and_nothing_is_los
 
 
 def test_a_slow_channel_holds_nothing_up_and_gets_one_thing_at_a_time():
-    post = Post()
+    post, before = Post(), set(threading.enumerate())
     post.way.gate.clear()
     for _ in range(10):
         post.look(SILENT, PAUSED, after_s=1.0)  # returns though nothing gets through
-    assert threading.active_count() < 10
+    begun = [thread for thread in threading.enumerate() if thread not in before]
+    assert len([thread for thread in begun if thread.name.startswith("attention-")]) == 1
     post.way.gate.set()
     post.courier.wait(30.0)
     post.look(SILENT, PAUSED)
