@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
+from autoscope.actions import CORRECTOR_FIELDS
 from autoscope.config import ConfigModel
 from autoscope.quantities import (
     Angle,
@@ -14,6 +15,7 @@ from autoscope.quantities import (
     Energy,
     Length,
     PositiveDuration,
+    PositiveEnergy,
     PositiveLength,
     PositiveSpeed,
     Speed,
@@ -98,6 +100,31 @@ class StageConfig(ConfigModel):
     """Angle from the scan's axes to the (flipped) stage's axes."""
 
 
+class CorrectorConfig(ConfigModel):
+    """The aberration corrector's settings that software may change, in Krivanek's notation, as the column has them."""
+
+    coma_controls: tuple[str, str] = ("C21.a", "C21.b")
+    coma_range_m: LengthRange = (-5e-6, 5e-6)
+    threefold_controls: tuple[str, str] = ("C23.a", "C23.b")
+    threefold_range_m: LengthRange = (-2e-6, 2e-6)
+    spherical_control: str = "C30"
+    spherical_range_m: LengthRange = (-100e-6, 100e-6)
+    tolerance_m: PositiveLength = 1e-9
+    """Largest difference of a read-back from what was asked for, on each of the five."""
+
+    @property
+    def controls(self) -> dict[str, str]:
+        """The column's name of each field of `SetOptics`."""
+        (coma_a, coma_b), (threefold_a, threefold_b) = self.coma_controls, self.threefold_controls
+        return dict(zip(CORRECTOR_FIELDS, (coma_a, coma_b, threefold_a, threefold_b, self.spherical_control)))
+
+    @property
+    def ranges(self) -> dict[str, LengthRange]:
+        """The range of each field of `SetOptics`, m."""
+        coma, threefold = self.coma_range_m, self.threefold_range_m
+        return dict(zip(CORRECTOR_FIELDS, (coma, coma, threefold, threefold, self.spherical_range_m)))
+
+
 class OpticsConfig(ConfigModel):
     """Lenses."""
 
@@ -117,6 +144,11 @@ class OpticsConfig(ConfigModel):
     energy_offset_control: str = "EELS_MagneticShift_Offset"
     energy_offset_ev: Energy | None = None
     """First energy of the spectrometer, set when the driver is made; None: left as it is."""
+    energy_shift_range_ev: tuple[Energy, Energy] | None = None
+    """How far the spectrometer may be shifted from there during a run, as zero-loss alignment does; None: never."""
+    energy_tolerance_ev: PositiveEnergy = 0.01
+    corrector: CorrectorConfig | None = None
+    """None: the corrector is left to the column's own tuning; ``{}``: coma and what follows it may be set."""
     confirm_s: PositiveDuration = 10.0
     """How long the column may take to confirm a setting."""
 
@@ -149,6 +181,10 @@ class NionConfig(ConfigModel):
             "optics.defocus_range": self.optics.defocus_range_m,
             "optics.stigmator_range": self.optics.stigmator_range_m,
         }
+        if (shift := self.optics.energy_shift_range_ev) is not None:
+            ranges["optics.energy_shift_range"] = shift
+        if (corrector := self.optics.corrector) is not None:
+            ranges |= {f"optics.corrector: range of {name}": bounds for name, bounds in corrector.ranges.items()}
         for name, (low, high) in ranges.items():
             if not low < high:
                 raise ValueError(f"{name}: the first bound must be below the second")

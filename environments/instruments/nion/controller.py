@@ -44,6 +44,12 @@ class Controller:
     def __init__(self, column: Column, config: NionConfig) -> None:
         self._column, self._config = column, config
         self._matrix = stage_matrix(config.stage)
+        corrector = config.optics.corrector
+        self._corrector = {} if corrector is None else corrector.controls
+        if config.optics.energy_offset_ev is not None:
+            self._set(config.optics.energy_offset_control, config.optics.energy_offset_ev)
+        shifts = config.optics.energy_shift_range_ev is not None
+        self._first_ev = self._value(config.optics.energy_offset_control) if shifts else None
 
     def read(self) -> Reading:
         """Read everything back."""
@@ -60,7 +66,15 @@ class Controller:
             convergence_rad=max(self._value(optics.convergence_control), 0.0),
             voltage_v=self._value("EHT"),
             blanked=self.blanked(),
+            energy_offset_ev=self._shift_ev(),
+            **{field: self._value(control) for field, control in self._corrector.items()},
         )
+
+    def _shift_ev(self) -> float | None:
+        """Return by how much losses lie higher on the axis told at the start; more first energy moves them lower."""
+        if self._first_ev is None:
+            return None
+        return self._first_ev - self._value(self._config.optics.energy_offset_control)
 
     def blanked(self) -> bool:
         """Return whether the beam is blanked."""
@@ -81,20 +95,23 @@ class Controller:
             raise self._unconfirmed(STAGE_CONTROL, (x_m, y_m))
 
     def set_optics(self, wanted: SetOptics) -> None:
-        """Set lenses and beam current to absolute values; fields not given stay."""
+        """Set lenses, beam current, corrector and spectrometer to absolute values; fields not given stay."""
         optics = self._config.optics
         for control, value in (
             (optics.defocus_control, None if wanted.defocus_m is None else optics.defocus_sign * wanted.defocus_m),
             (optics.stigmator_controls[0], wanted.stigmator_a_m),
             (optics.stigmator_controls[1], wanted.stigmator_b_m),
             (optics.current_control, wanted.beam_current_a),
+            *((control, getattr(wanted, field)) for field, control in self._corrector.items()),
+            (optics.energy_offset_control, self._first_energy_ev(wanted)),
         ):
             if value is not None:
                 self._set(control, value)
 
-    def set_energy_offset(self, offset_ev: float) -> None:
-        """Set the first energy of the spectrometer."""
-        self._set(self._config.optics.energy_offset_control, offset_ev)
+    def _first_energy_ev(self, wanted: SetOptics) -> float | None:
+        if wanted.energy_offset_ev is None or self._first_ev is None:
+            return None
+        return self._first_ev - wanted.energy_offset_ev
 
     def _set(self, control: str, value: float) -> None:
         timeout_ms = int(1e3 * self._config.optics.confirm_s)

@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 
+from autoscope.actions import CORRECTOR_FIELDS
 from autoscope.errors import ConfigError, OutOfRange, Unsupported
 from autoscope.protocols import Clock
 from autoscope.records import (
@@ -72,8 +73,6 @@ class NionInstrument(DrivenInstrument):
         self._image_unit = "counts" if physics else READING
         _require_channels(config, self._acquisition.channels)
         self._controller.blank(True)
-        if config.optics.energy_offset_ev is not None:
-            self._controller.set_energy_offset(config.optics.energy_offset_ev)
         signals = tuple(self._acquisition.signal(camera) for camera in config.cameras)
         voltage_v = self._controller.read().voltage_v
         super().__init__(
@@ -196,6 +195,10 @@ def capabilities(
     }
     if optics.current_range_a is not None:
         bounds["beam_current_a"] = optics.current_range_a
+    if optics.energy_shift_range_ev is not None:
+        bounds["energy_offset_ev"] = optics.energy_shift_range_ev
+    if optics.corrector is not None:
+        bounds |= optics.corrector.ranges
     attached = config.connection if isinstance(config.connection, AttachConfig) else None
     return Capabilities(
         instrument="Nion STEM" if attached else "Nion STEM (nionswift-usim)",
@@ -212,6 +215,8 @@ def capabilities(
             "defocus_m": optics.defocus_tolerance_m,
             "stigmator_a_m": optics.stigmator_tolerance_m,
             "stigmator_b_m": optics.stigmator_tolerance_m,
+            "energy_offset_ev": optics.energy_tolerance_ev,
+            **({} if optics.corrector is None else dict.fromkeys(CORRECTOR_FIELDS, optics.corrector.tolerance_m)),
         },
         timing=Timing(
             stage_speed_m_per_s=stage.speed_m_per_s,

@@ -7,11 +7,14 @@ import threading
 import numpy as np
 import pytest
 
+from autoscope.actions import CORRECTOR_FIELDS
 from autoscope.errors import ConfigError, InstrumentError, OutOfRange, Unsupported
 from autoscope.exposure import electrons
 from autoscope.perception.registration import register
+from autoscope.quantities import FROM_FILE
 from autoscope.records import Blank, Measure, MoveStage, Scan, SetOptics, SpectrumImage, Wait
 from autoscope.testing import Steps, check_instrument
+from environments.instruments.nion import NionInstrument
 from tests.unit.nion.conftest import INSTALLED, column
 
 pytestmark = [
@@ -31,6 +34,51 @@ def test_the_driver_keeps_every_promise_of_the_conformance_kit(nion):
     report = check_instrument(nion, steps=Steps(fov_m=500e-9, image_px=96))
     assert report.ok, str(report)
     assert report.count("passed") > 50
+
+
+def test_a_column_with_a_corrector_and_a_shifting_spectrometer_keeps_them_too():
+    full = column(optics={"corrector": {}, "energy_shift_range": ["-50 eV", "50 eV"]})
+    report = check_instrument(full, steps=Steps(fov_m=500e-9, image_px=96))
+    full.make_safe()
+    assert report.ok, str(report)
+    checked = {check.promise.split()[0] for check in report.checks if check.status == "passed"}
+    assert {*CORRECTOR_FIELDS, "energy_offset_ev"} <= checked
+
+
+def test_a_corrector_is_set_and_read_in_the_columns_own_controls(do):
+    made = column(optics={"corrector": {}})
+    seen = do(made, SetOptics(coma_a_m=2e-7, threefold_b_m=-3e-8, spherical_m=1e-6)).state
+    assert (seen.coma_a_m, seen.coma_b_m, seen.threefold_b_m, seen.spherical_m) == (2e-7, 0.0, -3e-8, 1e-6)
+    vendor = made._acquisition._column.controller
+    assert [vendor.GetVal(name) for name in ("C21.a", "C23.b", "C30")] == [2e-7, -3e-8, 1e-6]
+
+
+def test_a_corrector_is_left_alone_unless_the_configuration_gives_it(nion, do):
+    assert nion.state().coma_a_m is None
+    with pytest.raises(Unsupported, match="no corrector"):
+        do(nion, SetOptics(coma_a_m=1e-8))
+
+
+def test_a_positive_energy_offset_moves_losses_up_the_axis_and_back_brings_them_back(do):
+    made = column(optics={"energy_offset": "-20 eV", "energy_shift_range": ["-50 eV", "50 eV"]})
+    axis, look = made.describe().signals[0].axis, Measure(x_m=0.0, y_m=0.0, dwell_s=0.05)
+
+    def zero_loss_ev():
+        return axis.offset + axis.scale * int(np.argmax(do(made, look).frames[0].data))
+
+    before = zero_loss_ev()
+    assert do(made, SetOptics(energy_offset_ev=12.0)).state.energy_offset_ev == pytest.approx(12.0)
+    assert zero_loss_ev() - before == pytest.approx(12.0, abs=2.0 * axis.scale)
+    assert do(made, SetOptics(energy_offset_ev=0.0)).state.energy_offset_ev == 0.0
+    assert zero_loss_ev() == pytest.approx(before, abs=2.0 * axis.scale)
+
+
+@pytest.mark.parametrize(
+    "optics", [{"energy_shift_range": ["5 eV", "-5 eV"]}, {"corrector": {"coma_range": ["1 um", "0 m"]}}]
+)
+def test_ranges_the_wrong_way_round_are_refused(optics):
+    with pytest.raises(ValueError, match="the first bound must be below the second"):
+        NionInstrument.Config.model_validate({"optics": optics}, context=FROM_FILE)
 
 
 def test_starting_does_not_touch_the_working_directory(tmp_path):
