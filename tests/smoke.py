@@ -7,6 +7,7 @@ data are not on this machine is reported as skipped, never as passed.
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import itertools
 import os
@@ -39,9 +40,12 @@ AUTOSCOPE = str(Path(sys.executable).with_name("autoscope"))
 
 def main() -> int:
     """Return the number of configurations that failed."""
-    results = [(path, _smoke(path)) for path in sorted((ROOT / "configs").rglob("*.yaml"))]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="*", type=Path, help="only these configurations (default: all of configs/)")
+    chosen = [path.resolve() for path in parser.parse_args().files]
+    results = [(path, _smoke(path)) for path in chosen or sorted((ROOT / "configs").rglob("*.yaml"))]
     for path, verdict in results:
-        print(f"{verdict:<30} {path.relative_to(ROOT)}")
+        print(f"{verdict:<30} {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}")
     passed, failed, skipped = (sum(v.startswith(w) for _, v in results) for w in ("passed", "FAILED", "skipped"))
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     return failed

@@ -14,6 +14,7 @@ from rich.text import Text
 from autoscope.config import RunConfig
 from autoscope.engine.events import StepEvent
 from autoscope.engine.watching import Acquiring
+from autoscope.records import Decision
 
 PLAIN_EVERY = 500
 """Steps between lines where the output is no terminal."""
@@ -31,6 +32,7 @@ class LiveProgress:
         self._faults = 0
         self._last = Text("waiting for the first decision")
         self._acquiring = ""
+        """What is under way: an acquisition, or the wait for a person."""
         self._live = Live(console=console, refresh_per_second=8, get_renderable=self._draw, transient=False)
 
     def _budgets(self) -> list[tuple[str, float]]:
@@ -58,6 +60,16 @@ class LiveProgress:
         """Show how far the acquisition under way is, until its step is over."""
         share = now.points_done / max(now.points_total, 1)
         self._acquiring = f"acquiring {now.signal}: {now.points_done} of {now.points_total} points ({share:.0%})"
+
+    def on_waiting(self, decision: Decision, because: str) -> None:
+        """Show, and where there is no terminal print, that a person's word is waited for, until the step is over."""
+        what = f"{decision.action.kind} {decision.target}".strip()
+        said = (
+            f"waits for a person ({because}): {what}; answer in 'autoscope dashboard', or 'autoscope steer ... approve'"
+        )
+        self._acquiring = said
+        if not self._console.is_terminal:
+            self._console.print(said, highlight=False, markup=False, soft_wrap=True)
 
     def recount(self, event: StepEvent) -> None:
         """Take a step into the picture."""

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from autoscope.cli.export_commands import write_exports
-from autoscope.cli.resuming import resume_to_end
+from autoscope.cli.resuming import Manner, resume_to_end
 from autoscope.cli.running import new_folder, run_into, shortened, tell_end, write_report
 from autoscope.clock import SystemClock
 from autoscope.config import Document
@@ -126,7 +126,7 @@ class CommandLine:
         """Take an experiment up again, unless its run had ended before anybody wrote that into the queue."""
         end = _ended(folder)
         if end is None or end.status is RunStatus.STOPPED:
-            end = resume_to_end(folder, [], self._inbox(), self._console, quiet=self._quiet)
+            end = resume_to_end(folder, [], self._inbox(), self._console, Manner(quiet=self._quiet))
         exports = (JournalReader.open(folder).started().get("config") or {}).get("exports", ())
         return self._told(end, folder, exports)
 

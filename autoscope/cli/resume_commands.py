@@ -33,6 +33,10 @@ def resume(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No live progress.")] = False,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write report/index.html at the end.")] = True,
+    attention: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Have people told when it needs them, by 'autoscope watch' with this file."),
+    ] = None,
 ) -> None:
     """Go on with a run that was cut off, stopped or failed, where its record ends.
 
@@ -46,7 +50,7 @@ def resume(
     from autoscope.cli.resuming import resume_run
 
     options = {"quiet": quiet, "with_report": report, "from_beginning": from_beginning}
-    raise typer.Exit(resume_run(folder, overrides or [], **options))
+    raise typer.Exit(resume_run(folder, overrides or [], attention=attention, **options))
 
 
 def replay(

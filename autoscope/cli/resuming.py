@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from autoscope.cli.export_commands import write_exports
 from autoscope.cli.progress import LiveProgress
 from autoscope.cli.running import require_run, run_id_of, steered, tell_end, write_report
+from autoscope.cli.watching import require_channels, start_watch
 from autoscope.clock import ResumedClock, SimClock, SystemClock
 from autoscope.config import Document
 from autoscope.engine.asking import Evidence
@@ -39,15 +41,35 @@ CHANGEABLE = ("budget", "limits")
 """Groups of settings that may be changed when a run is resumed; with others it would be another run."""
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How a run is gone on with: shown or not, told all again or not, and by whom people are called."""
+
+    quiet: bool = False
+    from_beginning: bool = False
+    attention: Path | None = None
+
+    def call_people(self, folder: Path) -> None:
+        """Have people told when the run needs them, where that is wanted."""
+        if self.attention is not None:
+            start_watch(folder, self.attention)
+
+
 def resume_run(
-    folder: Path, overrides: list[str], *, quiet: bool, with_report: bool, from_beginning: bool = False
+    folder: Path,
+    overrides: list[str],
+    *,
+    quiet: bool,
+    with_report: bool,
+    from_beginning: bool = False,
+    attention: Path | None = None,
 ) -> int:
     """Go on with a run to its end; return the exit status. The instrument of a night is served again meanwhile."""
-    console = Console()
+    if attention is not None:
+        require_channels(attention)  # before any beam
+    console, manner = Console(), Manner(quiet=quiet, from_beginning=from_beginning, attention=attention)
     with _night_of(folder, console) as ended:
-        return _resume(
-            folder, overrides, console, ended, quiet=quiet, with_report=with_report, from_beginning=from_beginning
-        )
+        return _resume(folder, overrides, console, ended, manner, with_report=with_report)
 
 
 @contextmanager
@@ -72,12 +94,11 @@ def _resume(
     overrides: list[str],
     console: Console,
     ended: Callable[[RunEnd], None],
+    manner: Manner,
     *,
-    quiet: bool,
     with_report: bool,
-    from_beginning: bool,
 ) -> int:
-    end = resume_to_end(folder, overrides, QueueInbox(), console, quiet=quiet, from_beginning=from_beginning)
+    end = resume_to_end(folder, overrides, QueueInbox(), console, manner)
     ended(end)
     tell_end(console, end, folder)
     if with_report:
@@ -91,24 +112,23 @@ def resume_to_end(
     overrides: list[str],
     inbox: QueueInbox,
     console: Console,
-    *,
-    quiet: bool,
-    from_beginning: bool = False,
+    manner: Manner,
 ) -> RunEnd:
     """Go on with a run, or begin one that was killed before its first record, and return how it ended."""
     if Journal.is_blank(folder):
-        return _begin(folder, overrides, inbox, console, quiet=quiet)
+        return _begin(folder, overrides, inbox, console, manner)
     require_run(folder)
-    return _go_on(folder, overrides, inbox, console, quiet=quiet, from_beginning=from_beginning)
+    return _go_on(folder, overrides, inbox, console, manner)
 
 
-def _begin(folder: Path, overrides: list[str], inbox: QueueInbox, console: Console, *, quiet: bool) -> RunEnd:
+def _begin(folder: Path, overrides: list[str], inbox: QueueInbox, console: Console, manner: Manner) -> RunEnd:
     """Begin a run that was killed before its first record."""
     resolved = resolved_config(yaml.safe_load((folder / CONFIG).read_bytes()), overrides, str(folder / CONFIG))
     job = assemble(resolved)
     console.print("the run was killed before its first record: it begins now", highlight=False)
-    progress = _progress(resolved, console, quiet=quiet)
+    progress = _progress(resolved, console, quiet=manner.quiet)
     journal = Journal.begin_again(folder, clock=job.clock, signer=load_or_make())
+    manner.call_people(folder)
     run_id, watched = run_id_of(folder), MapsForWatchers(progress, job.policy, folder)
     with (
         stop_on_interrupt(inbox, who="terminal"),
@@ -118,24 +138,20 @@ def _begin(folder: Path, overrides: list[str], inbox: QueueInbox, console: Conso
         return Engine(job, journal, run_id=run_id, inbox=inbox, listener=watched).run()
 
 
-def _go_on(
-    folder: Path, overrides: list[str], inbox: QueueInbox, console: Console, *, quiet: bool, from_beginning: bool
-) -> RunEnd:
-    if not from_beginning:
+def _go_on(folder: Path, overrides: list[str], inbox: QueueInbox, console: Console, manner: Manner) -> RunEnd:
+    if not manner.from_beginning:
         try:
-            return _attempt(folder, overrides, inbox, console, quiet=quiet, from_beginning=False)
+            return _attempt(folder, overrides, inbox, console, manner)
         except _Misled as error:
             console.print(f"[yellow]the checkpoint leads elsewhere than the record; told all again:[/] {error}")
-    return _attempt(folder, overrides, inbox, console, quiet=quiet, from_beginning=True)
+    return _attempt(folder, overrides, inbox, console, replace(manner, from_beginning=True))
 
 
 class _Misled(Exception):
     """From a checkpoint on, the policy does not decide as recorded."""
 
 
-def _attempt(
-    folder: Path, overrides: list[str], inbox: QueueInbox, console: Console, *, quiet: bool, from_beginning: bool
-) -> RunEnd:
+def _attempt(folder: Path, overrides: list[str], inbox: QueueInbox, console: Console, manner: Manner) -> RunEnd:
     reader = JournalReader.open(folder)
     simulated = (reader.started().get("config") or {}).get("clock", "simulated") == "simulated"
     clock = SimClock() if simulated else ResumedClock(SystemClock())
@@ -144,7 +160,7 @@ def _attempt(
         history = read_history(reader)
         resolved = resolved_config(history.config, overrides, f"{folder}: recorded configuration")
         _refuse_if_over(history, resolved, folder)
-        progress = _progress(resolved, console, quiet=quiet)
+        progress = _progress(resolved, console, quiet=manner.quiet)
         job = assemble(resolved, clock)
         _warn_of_versions(console, history, job.plugins())
         engine = Engine(
@@ -152,10 +168,13 @@ def _attempt(
         )
         with stop_on_interrupt(inbox, who="terminal"), steered(folder, inbox, console):
             started = time.perf_counter()
-            begin = None if from_beginning else latest(job, history.checkpoints, len(history.told), reader)
-            taken = _taken_up(engine, history, reader, begin, _walking(console, history, progress, begin, quiet=quiet))
+            begin = None if manner.from_beginning else latest(job, history.checkpoints, len(history.told), reader)
+            taken = _taken_up(
+                engine, history, reader, begin, _walking(console, history, progress, begin, quiet=manner.quiet)
+            )
             journal.follow_clock()
             _tell_taken(console, taken, time.perf_counter() - started)
+            manner.call_people(folder)
             with progress if isinstance(progress, LiveProgress) else nullcontext():
                 return engine.go_on(resolved.plain() if resolved.plain() != history.config else None)
     finally:

@@ -13,6 +13,7 @@ from autoscope.engine.policy_thread import Calls
 from autoscope.engine.rebuilding import Stored
 from autoscope.engine.retelling import retell
 from autoscope.engine.steering import Attended, Inbox, Posted
+from autoscope.engine.watching import tell_waiting
 from autoscope.errors import AutoscopeError, OrderRefused, Overruled, PluginError
 from autoscope.guard.hazard import hazard
 from autoscope.interventions import Approve, EmergencyStop, Order, Pause, Receipt, Stop, Veto
@@ -265,6 +266,7 @@ class Boundary:
         if decision.consult_s is not None:  # it has no intent in which people could read it
             body["suggestion"] = decision.model_dump(mode="json", include=SHOWN, exclude_none=True)
         self._note(body, proposal.step)
+        tell_waiting(self._desk.listener, decision, need)
         self._make_safe()
 
     def _note(self, body: Mapping[str, object], step: int) -> None:

@@ -70,7 +70,7 @@ class Desk:
         self, job: Job, recorder: Recorder, listener: Listener, stopwatch: Callable[[], float], run_id: str
     ) -> None:
         self.job, self.recorder, self.run_id = job, recorder, run_id
-        self._listener, self._stopwatch = listener, stopwatch
+        self.listener, self._stopwatch = listener, stopwatch
         config = job.config
         self.start_s = job.clock.now_s()
         self.start = job.environment.read_state()
@@ -352,7 +352,7 @@ class Desk:
             steps=intent.step + 1,
             bytes=self.data_bytes,
         )
-        self._listener.on_step(StepEvent(intent.step, intent.decision, result.outcome, spent, intent.latency_s))
+        self.listener.on_step(StepEvent(intent.step, intent.decision, result.outcome, spent, intent.latency_s))
 
     def count(self, intent: Intent, outcome: Outcome, left: Budget) -> Ended | None:
         """Count an act, with what was left before it.

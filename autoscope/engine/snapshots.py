@@ -12,8 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from autoscope.engine.events import Listener, StepEvent
-from autoscope.engine.watching import Acquiring, Watcher
+from autoscope.engine.watching import Acquiring, Watcher, tell_waiting
 from autoscope.protocols import Pictorial, Policy
+from autoscope.records import Decision
 
 LIVE, WATCHED, MAPS = "live", "watched", "maps.npz"
 LEASE_S = 10.0
@@ -63,6 +64,10 @@ class MapsForWatchers:
         """Pass on how far an acquisition is, to whom it concerns."""
         if isinstance(self._onward, Watcher):
             self._onward.on_acquiring(now)
+
+    def on_waiting(self, decision: Decision, because: str) -> None:
+        """Pass on that a person is asked, to whom it concerns."""
+        tell_waiting(self._onward, decision, because)
 
     def _draw(self, policy: Pictorial) -> None:
         try:

@@ -1,4 +1,4 @@
-"""How far the acquisition under way is, for those who watch a run."""
+"""How far the acquisition under way is, and that people are asked, for those who watch a run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from autoscope.engine.events import Listener
 from autoscope.protocols import Environment, Watchable
+from autoscope.records import Decision
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,14 @@ class Watcher(Protocol):
         """Take note; called on the instrument's thread, or on one of its own software, often."""
 
 
+@runtime_checkable
+class Asked(Protocol):
+    """A `Listener` that also wants to know when the run waits for a person's word."""
+
+    def on_waiting(self, decision: Decision, because: str) -> None:
+        """Take note of what is to be done or suggested, and why a person is asked; over with the next step."""
+
+
 class Watching:
     """A `FrameSink` that tells a watcher and leaves the frames alone."""
 
@@ -44,6 +53,12 @@ class Watching:
     def advance(self, signal: str, points: int) -> None:
         """Tell how far it is."""
         self._watcher.on_acquiring(Acquiring(signal, points, self._totals[signal]))
+
+
+def tell_waiting(listener: Listener, decision: Decision, because: str) -> None:
+    """Tell a listener that a decision waits for a person's word, where that concerns it."""
+    if isinstance(listener, Asked):
+        listener.on_waiting(decision, because)
 
 
 def watch(environment: Environment, listener: Listener) -> None:

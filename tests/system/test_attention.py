@@ -41,6 +41,14 @@ def test_people_are_told_that_a_run_lost_its_beam_and_failed(tmp_path):
         (headers, body, _), *_ = posts = received.wait_for(1, 60.0)
         (folder,) = (tmp_path / "runs").iterdir()
         log = until_said(folder / "attention.log", "email: told")
+        before = len(received.wait_for(1, 60.0))
+        resumed = subprocess.run(
+            [AUTOSCOPE, "resume", str(folder), "--quiet", "--no-report", "--attention", str(file)],
+            env={**os.environ, "HOOK_SECRET": "s3cret"}, capture_output=True, text=True, timeout=200,
+        )  # fmt: skip
+        again = of_body(received.wait_for(before + 1, 60.0)[before])
+    assert resumed.returncode == 1, resumed.stdout + resumed.stderr
+    assert (again["event"], again["key"], again["run"]) == ("raised", "failed", folder.name)
     assert run.returncode == 1, run.stdout + run.stderr
     assert headers["X-Autoscope-Signature"] == "sha256=" + hmac.new(b"s3cret", body, hashlib.sha256).hexdigest()
     told = of_body(posts[0])

@@ -1,5 +1,6 @@
 import io
 
+import pytest
 from rich.console import Console
 
 from autoscope.cli.progress import LiveProgress
@@ -48,6 +49,23 @@ def test_progress_shows_how_far_an_acquisition_is_until_its_step_is_over():
         console.file.truncate(0)
         console.print(progress._draw())
         assert "acquiring" not in console.file.getvalue()
+
+
+@pytest.mark.parametrize("terminal", [True, False], ids=["terminal", "log"])
+def test_progress_says_that_a_person_is_waited_for_until_the_step_is_over(terminal):
+    config = RunConfig.model_validate({"name": "n", "environment": {"name": "e"}, "policy": {"name": "p"}})
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=160)
+    told = event(3, 1.0)
+    with LiveProgress(config, console) as progress:
+        progress.on_waiting(told.decision, "a person chooses")
+        said = "waits for a person (a person chooses): wait particle 3"
+        assert (said in console.file.getvalue()) is not terminal
+        console.print(progress._draw())
+        assert said in console.file.getvalue()
+        progress.on_step(told)
+        console.file.truncate(0)
+        console.print(progress._draw())
+        assert "waits for" not in console.file.getvalue()
 
 
 def test_without_a_terminal_a_line_is_printed_now_and_then():

@@ -1,5 +1,6 @@
 """A person steers a run through its folder, from another thread, and a benchmark judges the record with policies."""
 
+import io
 import threading
 
 import pyarrow.parquet as pq
@@ -73,10 +74,12 @@ def record(tmp_path, monkeypatch):
     folder, resolved = tmp_path / "anna", resolve(Document(document, "anna.yaml"))
     person = Person(folder, load_or_make(tmp_path / "key"))
     person.start()
-    end = run_into(folder, resolved, QueueInbox(), Console(quiet=True), quiet=True)
+    console = Console(file=io.StringIO(), width=200)
+    end = run_into(folder, resolved, QueueInbox(), console, quiet=False)
     person.over.set()
     person.join(30)
     assert end.status.value == "completed", end.reason
+    assert console.file.getvalue().count("waits for a person") == 8
     return folder, resolved, person
 
 
