@@ -29,6 +29,7 @@ from autoscope.records import FitSummary, Result
 from autoscope.surrogates.features import FeatureTable, describe, describe_place
 from autoscope.surrogates.gp import GaussianProcess
 from autoscope.surrogates.ladder import SPACE_FILLING, FitLadder
+from autoscope.surrogates.noise import NoiseLaw
 from autoscope.surrogates.prior import Features, Shape
 from autoscope.surrogates.surrogate import Surrogate
 from policies.field import RUNNERS_UP, Choice, Estimate, FieldConfig, FieldPolicy, Situation
@@ -110,6 +111,11 @@ class ParetoConfig(FieldConfig):
         return tuple(dict.fromkeys([*self.targets, *(c.target for c in self.constraints)]))
 
 
+def _steadied(y: Array, stated_std: Array, n: int) -> Array:
+    """Return the noise to weigh values by (m,), as the first ``n`` state it: at their mean, not at each one's luck."""
+    return NoiseLaw.of(y[:n], stated_std[:n]).steadied(stated_std, y, np.full(len(y), y[:n].mean()))
+
+
 class _Learner:
     """The model of one target, brought up to what is measured; a function of the measurements in their order."""
 
@@ -123,17 +129,17 @@ class _Learner:
         """Bring the model to all measurements (n, d), (n,), (n,); None when none could be fitted."""
         if self._to_recall is not None:
             n = self.fitted_n
-            self._ladder.recall(self._to_recall, x[:n], y[:n], noise_std[:n])
+            self._ladder.recall(self._to_recall, x[:n], y[:n], _steadied(y, noise_std, n)[:n])
             self._known_n, self._to_recall = n, None
         first = self._initial if self.fitted_n == 0 else self.fitted_n + self._every
         for n in range(first, len(y) + 1, self._every):
-            self.summary = self._ladder.fit(x[:n], y[:n], noise_std[:n])
+            self.summary = self._ladder.fit(x[:n], y[:n], _steadied(y, noise_std, n)[:n])
             self.fitted_n = self._known_n = n
         model, new = self._ladder.model, slice(self._known_n, None)
         if model is not None:
             model.pool_posterior()  # built before conditioning, as it was when each measurement arrived
             if self._known_n < len(y):
-                model.condition(x[new], y[new], noise_std[new])
+                model.condition(x[new], y[new], _steadied(y, noise_std, self.fitted_n)[new])
         self._known_n = len(y)
         return model
 

@@ -14,6 +14,7 @@ from autoscope.protocols import JsonValue
 from autoscope.records import Calibration, FitSummary
 from autoscope.surrogates.calibration import Prequential
 from autoscope.surrogates.contest import Contest, moment_match
+from autoscope.surrogates.forecast import Forecast
 from autoscope.surrogates.health import (
     COORDINATES,
     FULL,
@@ -24,7 +25,6 @@ from autoscope.surrogates.health import (
     Constant,
     HealthMonitor,
     Verdict,
-    judged_std,
     log_density,
     reference_log_density,
 )
@@ -46,26 +46,12 @@ NEGLIGIBLE = 0.01
 """A member with less belief than this is not asked: its pool posterior need not be kept."""
 
 
-class Forecast:
-    """What every member foretold of one measurement: mean, std with all noise, and its factor of recalibration."""
-
-    def __init__(self, means: dict[str, float], stds: dict[str, float], scales: dict[str, float]) -> None:
-        self.means, self.stds, self.scales = means, stds, scales
-
-    def densities(self, value: float) -> dict[str, float]:
-        """Return each recalibrated member's log density of the value."""
-        return {k: log_density(value, self.means[k], self.stds[k] * self.scales[k]) for k in self.means}
-
-    def judged(self, name: str, value: float) -> float:
-        """Return the log density by which health judges a member."""
-        return log_density(value, self.means[name], judged_std(self.stds[name], self.scales[name]))
-
-
 class Committee:
     """Members in order of preference, the last one on coordinates alone; a fold over measurements in their order.
 
     Every measurement is first foretold by each member, then judged, then learnt:
 
+    - it is weighed by the noise stated where the most believed member expects it (`NoiseLaw`);
     - each member's spread is multiplied by what makes its forecasts honest (`Recalibrator`);
     - members are weighed by their forecasts and by leave-one-out (`Contest`), so that features which tell nothing
       about the target lose to coordinates by themselves;
@@ -212,10 +198,10 @@ class Committee:
 
     def fit(self) -> FitSummary:
         """Relearn every member's hyperparameters from all measurements; never raises for what a model does."""
+        rest = set() if self._revise_noise() else self._left_to_rest()
         x, y, noise = self._data()
         self._fitted_n_ = len(y)
         summaries: dict[str, FitSummary] = {}
-        rest = self._left_to_rest()
         for name, member in self._members.items():
             try:
                 if name in rest:
@@ -239,6 +225,17 @@ class Committee:
             }
         return self.summary()
 
+    def _revise_noise(self) -> bool:
+        """Weigh measurements by the noise at what the others foretell of them; return whether that was due."""
+        if not self._known_.stale():
+            return False
+        expected = np.full(self.n, self._known_.y.mean())
+        if self.usable:
+            left_out = self.leader.leave_one_out()
+            expected = self.leader.predict(self._known_.x)[0] if left_out is None else left_out[1]
+        self._known_.revise(expected)
+        return True
+
     def _left_to_rest(self) -> set[str]:
         """Return members so little believed that their hyperparameters can stay as they are, two times in three."""
         beliefs = self._beliefs(self._fitted_) if self._fitted_ else {}
@@ -253,16 +250,19 @@ class Committee:
 
     def observe(self, x: Features, value: float, noise_std: float) -> None:
         """Judge what was foretold of a measurement at ``x`` (d,), then learn it without refit."""
-        changed = bool(self._fitted_) and self._judge(x, value, noise_std)
+        steady, changed = noise_std, False
+        if self._fitted_:
+            forecast = self._foretell(x, value, noise_std)
+            steady = forecast.noise_std
+            changed = self._judge(x, value, forecast)
         for name in self._fitted_:
-            self._members[name].condition(x[None], np.array([value]), np.array([noise_std]))
-        self.start(x[None], np.array([value]), np.array([noise_std]))
+            self._members[name].condition(x[None], np.array([value]), np.array([steady]))
+        self._known_.add(x[None], np.array([value]), np.array([noise_std]), np.array([steady]))
         if changed:
             self._remedy(self.verdict.rung)
 
-    def _judge(self, x: Features, value: float, noise_std: float) -> bool:
+    def _judge(self, x: Features, value: float, forecast: Forecast) -> bool:
         """Score what was foretold, and return whether another rung decides from now on."""
-        forecast = self._foretell(x, noise_std)
         weights = {k: w for k, w in self.weights().items() if k in forecast.means} if self.usable else {}
         if weights:
             names, total = list(weights), sum(weights.values())
@@ -276,7 +276,8 @@ class Committee:
             self._factors[name].tell(forecast.means[name], forecast.stds[name], value)
         densities = forecast.densities(value)
         if self.n >= 3:
-            densities[CONSTANT] = Constant(self._known_.y, self._known_.noise_std).log_density(value, noise_std)
+            constant = Constant(self._known_.y, self._known_.noise_std)
+            densities[CONSTANT] = constant.log_density(value, forecast.noise_std)
         self._contest.tell(densities)
         if self.n < 3 or len(self._members) == 1 or self._track.informative():
             return False
@@ -296,15 +297,20 @@ class Committee:
             scores[COORDINATES] = forecast.judged(self._simple, value)
         return scores
 
-    def _foretell(self, x: Features, noise_std: float) -> Forecast:
+    def _foretell(self, x: Features, value: float, noise_std: float) -> Forecast:
+        """Return what was foretold of a value, with the noise stated where the most believed member expects it."""
+        told = {name: self._members[name].predict(x[None]) for name in self._fitted_}
+        told = {name: (mean, std) for name, (mean, std) in told.items() if np.isfinite([mean[0], std[0]]).all()}
+        if told:
+            beliefs = self._beliefs(tuple(told))
+            believed = max(beliefs, key=lambda name: beliefs[name])
+            noise_std = self._known_.steadied(value, noise_std, float(told[believed][0][0]))
         means, stds, scales = {}, {}, {}
-        for name in self._fitted_:
-            member = self._members[name]
-            mean, std = member.predict(x[None])
-            spread = math.hypot(float(std[0]), noise_std, member.jitter_std)
-            if math.isfinite(mean[0]) and math.isfinite(spread) and spread > 0.0:
+        for name, (mean, std) in told.items():
+            spread = math.hypot(float(std[0]), noise_std, self._members[name].jitter_std)
+            if math.isfinite(spread) and spread > 0.0:
                 means[name], stds[name], scales[name] = float(mean[0]), spread, self._scale(name)
-        return Forecast(means, stds, scales)
+        return Forecast(means, stds, scales, noise_std)
 
     def _appraise(self) -> None:
         totals: dict[str, float] = {}
@@ -357,12 +363,15 @@ class Committee:
             "contest": self._contest.state(),
             "track": self._track.state(),
             "health": self._health.state(),
+            "known": self._known_.state(),
         }
 
     def restore(self, state: Mapping[str, Any], x: Features, y: Array, noise_std: Array) -> None:
         """Take up a state, with all measurements (n, d), (n,), (n,) it had learnt."""
         self._known_ = Measurements()
         self._known_.add(x, y, noise_std)
+        self._known_.restore(state["known"])
+        noise_std = self._known_.noise_std
         self._fitted_, self._asked_ = tuple(state["fitted"]), tuple(state["asked"])
         self._fitted_n_, self._good_, self._rested_ = state["fitted_n"], dict(state["good"]), dict(state["rested"])
         self._summaries_ = {k: FitSummary.model_validate(s) for k, s in state["summaries"].items()}

@@ -66,7 +66,7 @@ class Campaign:
             if self.committee.usable:
                 mean, std = self.committee.posterior()
                 self.published.append((k, mean[self.pixels[k]], std[self.pixels[k]], dict(self.committee.weights())))
-            self.committee.observe(POOL[self.pixels[k]], self.values[k], NOISE_STD)
+            self.committee.observe(POOL[self.pixels[k]], self.values[k], self.noise[k])
             self.rungs.append(self.committee.verdict.rung)
             if (k + 1 - self.initial) % self.every == 0:
                 self.committee.fit()
@@ -193,6 +193,23 @@ def test_a_committee_restored_at_any_point_goes_on_to_the_bit(kind):
         assert through_json(restored.committee.state()) == states[n]
         same_posterior(restored.go_on(28).committee, original.committee)
         assert through_json(restored.committee.state()) == states[28]
+
+
+@pytest.mark.parametrize("n", [6, 9, 17, 23])
+def test_a_committee_of_counts_restored_at_any_point_goes_on_to_the_bit(n):
+    def campaign():
+        made = Campaign(committee_of(), truth=4.0 + BY_PLACE)
+        made.values = np.random.default_rng(3).poisson(np.maximum(made.values, 0.1)).astype(float)
+        made.noise = np.sqrt(np.maximum(made.values, 1.0))
+        return made
+
+    original = campaign().begin().go_on(n)
+    state = through_json(original.committee.state())
+    restored = campaign()
+    restored.committee.restore(state, *restored.data(0, n))
+    assert through_json(restored.committee.state()) == state
+    same_posterior(restored.go_on(28).committee, original.go_on(28).committee)
+    assert through_json(restored.committee.state()) == through_json(original.committee.state())
 
 
 def test_the_sick_committees_of_the_fold_do_pass_through_remedies():
