@@ -29,7 +29,7 @@ from autoscope.records import FitSummary, Result
 from autoscope.surrogates.features import FeatureTable, describe, describe_place
 from autoscope.surrogates.gp import GaussianProcess
 from autoscope.surrogates.ladder import SPACE_FILLING, FitLadder
-from autoscope.surrogates.noise import NoiseLaw
+from autoscope.surrogates.noise import NoiseLaw, told_by_the_rest
 from autoscope.surrogates.prior import Features, Shape
 from autoscope.surrogates.surrogate import Surrogate
 from policies.field import RUNNERS_UP, Choice, Estimate, FieldConfig, FieldPolicy, Situation
@@ -112,8 +112,9 @@ class ParetoConfig(FieldConfig):
 
 
 def _steadied(y: Array, stated_std: Array, n: int) -> Array:
-    """Return the noise to weigh values by (m,), as the first ``n`` state it: at their mean, not at each one's luck."""
-    return NoiseLaw.of(y[:n], stated_std[:n]).steadied(stated_std, y, np.full(len(y), y[:n].mean()))
+    """Return the noise to weigh values by (m,), by what the first ``n`` tell of it."""
+    law, (mean, std) = NoiseLaw.of(y[:n], stated_std[:n]), told_by_the_rest(y[:n], stated_std[:n])
+    return law.steadied(stated_std, y, np.full(len(y), mean), np.full(len(y), std))
 
 
 class _Learner:

@@ -229,12 +229,16 @@ class Committee:
         """Weigh measurements by the noise at what the others foretell of them; return whether that was due."""
         if not self._known_.stale():
             return False
-        expected = np.full(self.n, self._known_.y.mean())
-        if self.usable:
-            left_out = self.leader.leave_one_out()
-            expected = self.leader.predict(self._known_.x)[0] if left_out is None else left_out[1]
-        self._known_.revise(expected)
+        self._known_.revise(self._left_out_truths() if self.usable else None)
         return True
+
+    def _left_out_truths(self) -> tuple[Array, Array]:
+        """Return mean and std of every true value, by the most believed member from all others if it can, each (n,)."""
+        left_out = self.leader.leave_one_out()
+        if left_out is None:
+            return self.leader.predict(self._known_.x)[0], np.zeros(self.n)
+        noise = np.hypot(self._known_.noise_std, self.leader.jitter_std)
+        return left_out[1], np.sqrt(np.maximum(np.square(left_out[2]) - np.square(noise), 0.0))
 
     def _left_to_rest(self) -> set[str]:
         """Return members so little believed that their hyperparameters can stay as they are, two times in three."""
@@ -304,7 +308,7 @@ class Committee:
         if told:
             beliefs = self._beliefs(tuple(told))
             believed = max(beliefs, key=lambda name: beliefs[name])
-            noise_std = self._known_.steadied(value, noise_std, float(told[believed][0][0]))
+            noise_std = self._known_.steadied(value, noise_std, *(float(each[0]) for each in told[believed]))
         means, stds, scales = {}, {}, {}
         for name, (mean, std) in told.items():
             spread = math.hypot(float(std[0]), noise_std, self._members[name].jitter_std)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoscope.protocols import JsonValue
-from autoscope.surrogates.noise import NoiseLaw
+from autoscope.surrogates.noise import NoiseLaw, told_by_the_rest
 from autoscope.surrogates.prior import Features
 
 Array = NDArray[np.float64]
@@ -73,21 +73,31 @@ class Measurements:
         self._rest[1, new] = stated_std if noise_std is None else noise_std
         self._n = end
 
-    def steadied(self, value: float, stated_std: float, expected: float) -> float:
-        """Return what a further measurement would state, had its value been the expected one."""
-        told = (np.array([number]) for number in (stated_std, value, expected))
+    def steadied(self, value: float, stated_std: float, mean: float, std: float) -> float:
+        """Return what to weigh a further measurement by, of which mean and std of its true value were foretold."""
+        told = (np.array([number]) for number in (stated_std, value, mean, std))
         return float(self._law.steadied(*told)[0])
 
     def stale(self) -> bool:
         """Return whether there are enough new measurements since the last revision for another."""
         return self._n > self._revised_n and (self._n <= OFTEN or self._n >= GROWTH * self._revised_n)
 
-    def revise(self, expected: Array) -> None:
-        """Learn how noise depends on the value, and weigh all by the noise at the values expected of them, (n,)."""
+    def revise(self, foretold: tuple[Array, Array] | None) -> None:
+        """Learn how noise depends on the value, and weigh all by the noise where each is expected.
+
+        Parameters
+        ----------
+        foretold : tuple of arrays, optional
+            Mean and std of the true value of each (n,), foretold by the others; None where there is no model.
+        """
         self._rest = self._rest.copy()  # views taken earlier keep what they showed
         stated = self._rest[2, : self._n]
-        self._law, self._revised_n = NoiseLaw.of(self.y, stated), self._n
-        self._rest[1, : self._n] = self._law.steadied(stated, self.y, expected)
+        self._law = law = NoiseLaw.of(self.y, stated)
+        self._revised_n = self._n
+        if foretold is None:
+            mean, std = told_by_the_rest(self.y, stated)
+            foretold = np.full(self._n, mean), np.full(self._n, std)
+        self._rest[1, : self._n] = law.steadied(stated, self.y, *foretold)
 
     def state(self) -> dict[str, JsonValue]:
         """Return what was learnt of the noise as JSON data."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from autoscope.surrogates.committee import Committee
 from autoscope.surrogates.gp import GaussianProcess
 from autoscope.surrogates.measurements import GROWTH, OFTEN, Measurements
-from autoscope.surrogates.noise import LEAST, NoiseLaw
+from autoscope.surrogates.noise import LEAST, NoiseLaw, told_by_the_rest
 
 POISSON = NoiseLaw(0.0, 1.0, 1.0, 100.0)
 
@@ -26,7 +26,8 @@ def weighted_mean(values, stds):
 def test_the_mean_of_counts_is_found_where_the_stated_noise_is_a_count_below_it(level):
     rng = np.random.default_rng(1)
     counts, stated = counts_of(np.full(40_000, level), rng)
-    steady = NoiseLaw.of(counts, stated).steadied(stated, counts, np.full(len(counts), counts.mean()))
+    told = (np.full(len(counts), each) for each in told_by_the_rest(counts, stated))
+    steady = NoiseLaw.of(counts, stated).steadied(stated, counts, *told)
     assert weighted_mean(counts, stated) < level - 0.6  # Neyman's bias: about one count
     assert weighted_mean(counts, steady) == pytest.approx(level, abs=6.0 * np.sqrt(level / 40_000) + 0.1)
 
@@ -35,9 +36,9 @@ def test_the_mean_of_counts_is_found_where_the_stated_noise_is_a_count_below_it(
 def test_in_another_unit_the_noise_is_the_same(unit, seed):
     rng = np.random.default_rng(seed)
     counts, stated = counts_of(rng.uniform(0.0, 30.0, 40), rng)
-    expected = rng.uniform(0.0, 30.0, 40)
-    plain = NoiseLaw.of(counts, stated).steadied(stated, counts, expected)
-    scaled = NoiseLaw.of(unit * counts, unit * stated).steadied(unit * stated, unit * counts, unit * expected)
+    mean, std = rng.uniform(0.0, 30.0, (2, 40))
+    plain = NoiseLaw.of(counts, stated).steadied(stated, counts, mean, std)
+    scaled = NoiseLaw.of(unit * counts, unit * stated).steadied(unit * stated, unit * counts, unit * mean, unit * std)
     np.testing.assert_allclose(scaled, unit * plain, rtol=1e-6)
 
 
@@ -45,18 +46,24 @@ def test_in_another_unit_the_noise_is_the_same(unit, seed):
 def test_noise_that_is_the_same_for_all_stays_to_the_bit(n, std):
     y = np.random.default_rng(n).normal(size=n)
     stated = np.full(n, std)
-    np.testing.assert_array_equal(NoiseLaw.of(y, stated).steadied(stated, y, np.roll(y, 1)), stated)
+    np.testing.assert_array_equal(NoiseLaw.of(y, stated).steadied(stated, y, np.roll(y, 1), np.abs(y)), stated)
 
 
 def test_a_value_that_is_the_expected_one_keeps_what_it_stated():
     y = np.array([2.0, 5.0, 60.0])
     stated = np.sqrt(y)
-    np.testing.assert_allclose(POISSON.steadied(stated, y, y), stated)
+    np.testing.assert_allclose(POISSON.steadied(stated, y, y, np.ones(3)), stated)
+
+
+def test_what_nobody_could_foretell_is_weighed_as_it_stated_and_what_was_known_as_foretold():
+    first_particle = POISSON.steadied(np.array([9.0]), np.array([81.0]), np.array([1.0]), np.array([1e4]))
+    known_level = POISSON.steadied(np.array([3.0]), np.array([9.0]), np.array([16.0]), np.array([1e-4]))
+    np.testing.assert_allclose([first_particle[0], known_level[0]], [9.0, 4.0], rtol=1e-4)
 
 
 def test_what_another_dwell_time_brings_stays_in_the_noise():
     y, long = np.full(2, 9.0), np.array([1.0, 0.5])  # the second was measured four times as long
-    steady = POISSON.steadied(3.0 * long, y, np.full(2, 4.0))
+    steady = POISSON.steadied(3.0 * long, y, np.full(2, 4.0), np.zeros(2))
     np.testing.assert_allclose(steady, 2.0 * long)
 
 
@@ -87,9 +94,10 @@ def some(n, seed=0):
 
 def test_noise_is_revised_from_what_was_stated_however_often():
     known, counts, stated = some(30)
-    for expected in (np.full(30, 1.0), np.full(30, 8.0)):
-        known.revise(expected)
-    np.testing.assert_allclose(known.noise_std, NoiseLaw.of(counts, stated).steadied(stated, counts, expected))
+    for mean in (1.0, 8.0):
+        foretold = np.full(30, mean), np.full(30, 0.5)
+        known.revise(foretold)
+    np.testing.assert_allclose(known.noise_std, NoiseLaw.of(counts, stated).steadied(stated, counts, *foretold))
 
 
 def test_a_revision_is_due_at_every_fit_first_and_then_ever_more_seldom():
@@ -98,7 +106,7 @@ def test_a_revision_is_due_at_every_fit_first_and_then_ever_more_seldom():
         known.add(np.zeros((1, 2)), np.array([float(n)]), np.array([1.0]))
         if known.stale():
             due.append(n)
-            known.revise(known.y)
+            known.revise(None)
     assert due[:OFTEN] == list(range(1, OFTEN + 1))
     assert due[OFTEN:] == [25, 32, 40, 50, 63, 79, 99]
     assert all(b >= GROWTH * a for a, b in zip(due[OFTEN:], due[OFTEN + 1 :], strict=False))
@@ -106,12 +114,12 @@ def test_a_revision_is_due_at_every_fit_first_and_then_ever_more_seldom():
 
 def test_a_restored_revision_goes_on_to_the_bit():
     known, counts, stated = some(30)
-    known.revise(np.full(30, 8.0))
+    known.revise(None)
     again = Measurements()
     again.add(known.x, counts, stated)
     again.restore(known.state())
     np.testing.assert_array_equal(again.noise_std, known.noise_std)
-    assert again.steadied(3.0, 1.7, 9.0) == known.steadied(3.0, 1.7, 9.0)
+    assert again.steadied(3.0, 1.7, 9.0, 1.0) == known.steadied(3.0, 1.7, 9.0, 1.0)
     assert (again.stale(), again.state()) == (known.stale(), known.state())
 
 
