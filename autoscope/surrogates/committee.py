@@ -374,7 +374,8 @@ class Committee:
         """Take up a state, with all measurements (n, d), (n,), (n,) it had learnt."""
         self._known_ = Measurements()
         self._known_.add(x, y, noise_std)
-        self._known_.restore(state["known"])
+        if "known" in state:  # states of earlier versions weighed values as they stated
+            self._known_.restore(state["known"])
         noise_std = self._known_.noise_std
         self._fitted_, self._asked_ = tuple(state["fitted"]), tuple(state["asked"])
         self._fitted_n_, self._good_, self._rested_ = state["fitted_n"], dict(state["good"]), dict(state["rested"])

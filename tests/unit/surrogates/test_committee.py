@@ -212,6 +212,15 @@ def test_a_committee_of_counts_restored_at_any_point_goes_on_to_the_bit(n):
     assert through_json(restored.committee.state()) == through_json(original.committee.state())
 
 
+def test_a_state_of_an_earlier_version_goes_on_with_what_was_stated():
+    original = run(committee_of(), 12)
+    state = through_json(original.committee.state())
+    del state["known"]
+    restored = Campaign(committee_of())
+    restored.committee.restore(state, *restored.data(0, 12))
+    same_posterior(restored.go_on(20).committee, original.go_on(20).committee)  # the same noise is stated of all
+
+
 def test_the_sick_committees_of_the_fold_do_pass_through_remedies():
     assert set(run(committee_of(plain(**SICK["only liars"])), 30).rungs) >= {OK, REFIT_COLD, ROLL_BACK}
 
