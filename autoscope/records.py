@@ -224,6 +224,11 @@ INSIDE = "in_depth"
 """Purpose of spectra inside a find, on the pixels of a small field: no places of a survey's ranking."""
 
 
+DRIFT_PX, DRIFT_STD_PX, DRIFT_LIMIT_PX = "image_drift_px", "image_drift_std_px", "image_drift_limit_px"
+"""Parameters of the decision after an image: how far the sample moved while it was written, how surely, and, where it
+surely moved further, how far it may."""
+
+
 class Decision(Value):
     """What to do next, and everything needed to say why."""
 

@@ -1,4 +1,4 @@
-"""How good an image is, from itself alone; and how much the sample moved while it was written."""
+"""How good an image is, from itself alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from scipy.signal.windows import hann
 from autoscope.errors import FrameRejected
 from autoscope.fitness import QualityConfig
 from autoscope.perception.regions import pixel_size_m
-from autoscope.perception.registration import Shift, register
 from autoscope.perception.sharpness import sharpness
 from autoscope.records import Frame
 
@@ -121,25 +120,3 @@ def contrast_snr(image: Array) -> float:
     other = even[0::2, 1::2] + even[1::2, 0::2]
     r = float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
     return min(0.5 * r / max(1.0 - r, 1e-12), BEST_SNR) if r > 0.0 else 0.0
-
-
-def drift_in_frame(reference: Frame, image: Frame) -> Shift:
-    """Return by how much the sample moved from the middle of an image's upper half to that of its lower half.
-
-    Each half is registered with the same half of a reference of the same field; what both have moved alike is the
-    displacement between the images, and cancels. The confidence is the smaller one.
-
-    Raises
-    ------
-    FrameRejected
-        See `autoscope.perception.registration.register`.
-    """
-    pixel_m, rows = pixel_size_m(image), image.data.shape[0] // 2
-    first, second = (
-        register(reference.data[part], image.data[part], pixel_m) for part in (slice(0, rows), slice(rows, 2 * rows))
-    )
-    return Shift(
-        dx_m=second.dx_m - first.dx_m,
-        dy_m=second.dy_m - first.dy_m,
-        confidence=min(first.confidence, second.confidence),
-    )

@@ -14,6 +14,8 @@ SAME_S = 900.0
 HELD, GOES_ON = "suspended", "released"
 BOOKKEEPING = frozenset({"checkpoint", GOES_ON})
 """Notes that tell a person nothing."""
+TOLD = frozenset({"fault", "resumed", "upkeep", "moved"})
+"""Remarks that are a kind of event of their own; ``moved``: the sample did while an image was written."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Event:
     begun_s: float
     ended_s: float
     kind: str
-    """``in vain``, ``held``, ``fault``, ``person``, ``resumed``, ``upkeep``, ``note`` or ``end``."""
+    """``in vain``, ``held``, ``fault``, ``person``, ``resumed``, ``upkeep``, ``moved``, ``note`` or ``end``."""
     what: str
     done: str
     step: int | None = None
@@ -101,9 +103,7 @@ def _held(remark: Remark, releases: Sequence[Remark], story: RunStory) -> Event:
 
 
 def _said(remark: Remark) -> Event:
-    kind = {"intervention": "person", "fault": "fault", "resumed": "resumed", "upkeep": "upkeep"}.get(
-        remark.kind, "note"
-    )
+    kind = {"intervention": "person"}.get(remark.kind, remark.kind if remark.kind in TOLD else "note")
     what = f"{remark.who}: {remark.what}" if kind == "person" and remark.who else remark.what
     return Event(remark.time_s, remark.time_s, kind, what or remark.kind, remark.why, remark.step)
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from autoscope.errors import JournalCorrupt
 from autoscope.journal import JournalReader, Record, corrected
 from autoscope.records import (
+    DRIFT_LIMIT_PX,
     INSIDE,
     UPKEEP,
     Action,
@@ -175,6 +176,8 @@ class _Fold:
         action, state = decision.action, outcome.state
         if decision.purpose in UPKEEP and not outcome.frames:
             self.remarks.append(Remark(step, time_s, "upkeep", "", decision.reason, ""))
+        if DRIFT_LIMIT_PX in decision.acquisition_parameters:
+            self.remarks.append(Remark(step, time_s, "moved", "", decision.reason, ""))
         if isinstance(action, MoveStage):
             self.visited.append((state.sample_slot, state.x_m, state.y_m))
         images = [ref for ref in outcome.frames if is_image(ref)]

@@ -147,8 +147,10 @@ class GateConfig(ConfigModel):
     """An image darker than this part of what is usual for its kind is taken again."""
     glaring: float = Field(default=3.0, gt=1)
     """An image brighter than this many times what is usual is taken again."""
+    max_drift_px: float | None = Field(default=1.0, gt=0)
+    """How far the sample may move while an image of known particles is written, in pixels of it; null: not asked."""
     repeats: int = Field(default=2, ge=0)
-    """At most so often; then it is taken as it is."""
+    """At most so often; then it is taken as it is, but places only from one in which the sample stood still."""
 
 
 class ScreenConfig(ConfigModel):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from autoscope.perception.constellation import Match, match
-from autoscope.perception.regions import ParticleConfig, find_particles
+from autoscope.perception.image_drift import ImageDrift, image_drift
+from autoscope.perception.regions import ParticleConfig, find_particles, pixel_size_m
 from autoscope.records import Frame
 from policies.survey.catalogue import Catalogue
 from policies.survey.config import AlignConfig
@@ -14,6 +17,16 @@ from policies.survey.config import AlignConfig
 Floats = NDArray[np.float64]
 BRIGHTEST = 150
 """Particles of a wide image that are matched: every pair within the reach of a jump votes."""
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What an image of a tile's particles tells."""
+
+    found: Match
+    drift: ImageDrift | None
+    """How far the sample moved meanwhile; None where the particles do not tell."""
+    pixel_m: float
 
 
 def find_in_tile(
@@ -24,8 +37,8 @@ def find_in_tile(
     particles: ParticleConfig,
     expected_m: tuple[float, float],
     std_m: float,
-) -> Match:
-    """Return by how much a tile's particles are displaced from where they were first seen.
+) -> Sight:
+    """Return by how much a tile's particles are displaced from where they were first seen, and moved meanwhile.
 
     Parameters
     ----------
@@ -35,14 +48,25 @@ def find_in_tile(
         What the drift model says, and how surely.
     """
     reach_m = config.fov_m / 2 + config.reach_m + max(abs(v) for v in expected_m)
-    return match(
-        catalogue.offsets_m(tile, within_m=reach_m),
-        _positions(frame, particles),
+    ours_m, seen_m = catalogue.offsets_m(tile, within_m=reach_m), _positions(frame, particles)
+    found = match(
+        ours_m,
+        seen_m,
         reach_m=config.reach_m,
         tolerance_m=config.tolerance_m,
         expected_m=expected_m,
         expected_std_m=std_m,
     )
+    pixel_m = pixel_size_m(frame)
+    drift = image_drift(
+        ours_m,
+        seen_m,
+        found,
+        height_m=frame.data.shape[0] * pixel_m,
+        reach_m=config.reach_m,
+        tolerance_m=config.tolerance_m,
+    )
+    return Sight(found, drift, pixel_m)
 
 
 def find_anywhere(

@@ -18,7 +18,7 @@ import numpy as np
 from autoscope.errors import ConfigError
 from autoscope.exposure import predict
 from autoscope.protocols import JsonValue
-from autoscope.records import Action, Candidate, Decision, Finish, MoveStage, Result, Stage, View
+from autoscope.records import Action, Candidate, Decision, Finish, MoveStage, Result, Stage, View, Wait
 from autoscope.wishes import Wishes
 from policies.survey.config import SurveyConfig
 from policies.survey.finishing import AGAIN, CONFIRM
@@ -50,10 +50,19 @@ class SurveyPolicy:
     def ask(self, view: View) -> Decision | Finish:
         """Return the next act of the survey, or Finish when nothing worth it fits the budget."""
         decision = self._next(view)
+        if isinstance(decision, Decision):
+            decision = self._noting_the_image(decision)
         if isinstance(decision, Decision) and not _fits(decision.action, view):
             act = f"the next act ({decision.purpose}) does not fit what is left of the budget"
             return Finish(reason=f"{act}: {self._whole()}")
         return decision
+
+    def _noting_the_image(self, decision: Decision) -> Decision:
+        """Return the decision with what was told of the image before it."""
+        steady = self._now.steady
+        remark = f"; {steady.remark}" if steady.remark else ""
+        parameters = decision.acquisition_parameters | steady.note
+        return decision.replace(reason=decision.reason + remark, acquisition_parameters=parameters)
 
     def _next(self, view: View) -> Decision | Finish:
         now = self._now
@@ -62,6 +71,10 @@ class SurveyPolicy:
                 return now.focus.next_decision(now.tile_name())
             case "overview":
                 return now.look("overview", now.config.tile.scan(), "first look at this tile")
+            case "align" if now.steady.wait_s > 0.0:
+                why = f"the sample still moves: {now.steady.wait_s:.0f} s to settle before it is imaged again"
+                wait = Wait(duration_s=now.steady.wait_s)
+                return Decision(action=wait, purpose="settle", reason=why, target=now.tile_name())
             case "align":
                 return now.align("find the particles again after moving or drifting")
             case "wide":

@@ -19,6 +19,7 @@ from policies.survey.keep_focus import KeepFocus
 from policies.survey.keep_place import KeepPlace
 from policies.survey.ranking import Ranking
 from policies.survey.screening import Screening
+from policies.survey.steadiness import Steadiness
 from policies.survey.tiles import tiles_of
 from policies.survey.upkeep import Upkeep
 
@@ -62,6 +63,7 @@ class Situation:
         """What else could be measured in this tile: taken in their place where people's marks say so."""
         self.place = KeepPlace(config.align, self.centres_m)
         self.gate = FrameGate(config.gate)
+        self.steady = Steadiness(config.gate, config.align.drift.creep_time_s)
         self.upkeep = Upkeep(config.upkeep)
         self.finishing = Finishing(config.finish)
         self.errand = ""
@@ -159,6 +161,7 @@ class Situation:
             "reserve": list(self.reserve),
             "place": self.place.state(),
             "gate": self.gate.state(),
+            "steady": self.steady.state(),
             "lost": self.lost,
             "verified": self.verified,
             "visiting": self.visiting,
@@ -185,7 +188,8 @@ class Situation:
         self.gate.restore(data["gate"])
         self.lost, self.verified = int(data["lost"]), int(data["verified"])
         self.tries, self.visiting = int(data["tries"]), bool(data["visiting"])
-        for name, room in (("upkeep", self.upkeep), ("finishing", self.finishing), ("depth", self.depth)):
+        rooms = (("upkeep", self.upkeep), ("finishing", self.finishing), ("depth", self.depth), ("steady", self.steady))
+        for name, room in rooms:
             if name in data:  # a run begun before there was such a room goes on without its past
                 room.restore(data[name])
         self.errand = data.get("errand", "")

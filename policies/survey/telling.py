@@ -35,6 +35,7 @@ class Telling:
     def tell(self, decision: Decision, result: Result) -> None:
         """Take in what came of an act; a failed act is tried once more, then given up."""
         now = self._now
+        now.steady.next_act()
         if decision.purpose in UPKEEP:
             now.upkeep.tell(decision, result)
             return
@@ -56,6 +57,8 @@ class Telling:
                 self._imaged(decision, result)
             case "spectrum":
                 self._measuring.measured(int(decision.target.split()[1]), decision.action, result)
+            case "settle":
+                now.steady.waited()
             case "confirm":
                 self._measuring.confirmed(int(decision.target.split()[1]), result)
             case _:
@@ -100,6 +103,7 @@ class Telling:
         if tile != now.tile:
             now.queue, now.reserve = [], []
         now.tile, at = tile, now.centres_m[tile]
+        now.steady.forget()
         if isinstance(move, MoveStage):
             now.place.arrived(tile, move.x_m or 0.0, move.y_m or 0.0, time_s)
         now.focus.arrive(float(at[0]), float(at[1]))
@@ -166,8 +170,11 @@ class Telling:
         now = self._now
         place, config = now.place, now.config
         expected_m, std_m = place.shift_m(time_s), place.std_m(time_s)
-        found = find_in_tile(frame, now.catalogue, now.tile, config.align, config.particles, expected_m, std_m)
-        if found.ambiguous or found.confidence < config.align.min_confidence:
+        sight = find_in_tile(frame, now.catalogue, now.tile, config.align, config.particles, expected_m, std_m)
+        found, verdict = sight.found, now.steady.judge(now.tile, sight.found, sight.drift, sight.pixel_m)
+        if verdict == "again":
+            return  # the mode stands
+        if verdict == "unfit" or found.ambiguous or found.confidence < config.align.min_confidence:
             self._look_further()
             return
         now.lost = 0

@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from autoscope.errors import FrameRejected
 from autoscope.fitness import QualityConfig
-from autoscope.perception.quality import assess, contrast_snr, cut_off, drift_in_frame, require, ring_correlation
+from autoscope.perception.quality import assess, contrast_snr, cut_off, require, ring_correlation
 from autoscope.records import Axis, Frame, FrameMeta
 
 PIXEL_M = 2e-9
@@ -64,25 +64,6 @@ def test_more_noise_never_looks_like_a_better_image(width_px, noise):
     good, bad = (assess(framed(signal + n * grain)) for n in (noise, 3 * noise))
     assert bad["contrast_snr"] < good["contrast_snr"]
     assert bad["resolution_m"] >= good["resolution_m"] * 0.999
-
-
-@pytest.mark.parametrize("moved_px", [(0.0, 0.0), (2.0, -1.5), (-4.0, 3.0)])
-def test_drift_within_a_frame_is_told_apart_from_that_between_frames(moved_px):
-    rng = np.random.default_rng(4)
-    wide = field(rng, 320, 2.5)
-    between = (5, -3)
-    reference = wide[32:288, 32:288]
-
-    def shifted(dy, dx):
-        return ndimage.shift(wide, (dy, dx), order=3, mode="wrap")[32:288, 32:288]
-
-    dx, dy = moved_px
-    upper, lower = shifted(between[1], between[0]), shifted(between[1] + dy, between[0] + dx)
-    image = np.vstack([upper[:128], lower[128:]]) + 0.05 * rng.standard_normal((256, 256))
-    found = drift_in_frame(framed(reference), framed(image))
-    assert found.dx_m == pytest.approx(dx * PIXEL_M, abs=0.35 * PIXEL_M)
-    assert found.dy_m == pytest.approx(dy * PIXEL_M, abs=0.35 * PIXEL_M)
-    assert found.confidence > 0.3
 
 
 def test_spectra_small_and_flat_frames_are_not_judged():

@@ -90,3 +90,8 @@ def test_what_was_done_for_the_instrument_is_told_with_what_was_found():
     (event,) = chronicle(story(remarks=(remark,)))
     assert (event.kind, event.begun_s, event.step) == ("upkeep", 1800.0, 7)
     assert "+0.12 ± 0.01 eV" in event.what
+
+
+def test_an_image_in_which_the_sample_moved_is_in_the_list_of_the_night():
+    (event,) = chronicle(story(act(0, 10), remarks=(note("moved", 11.0, "the sample jumped (5.1 ± 0.2 px)"),)))
+    assert (event.kind, event.what) == ("moved", "the sample jumped (5.1 ± 0.2 px)")
