@@ -92,6 +92,8 @@ class Measure(Value):
     y_m: float
     dwell_s: PositiveFloat
     signals: tuple[str, ...] = ("EELS",)
+    detectors: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
+    """Image detectors read meanwhile, see ``Capabilities.point_readings``."""
 
 
 class SpectrumImage(Value):

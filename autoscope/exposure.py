@@ -66,7 +66,8 @@ def predict(action: Action, state: MicroscopeState, capabilities: Capabilities) 
         case Measure():
             sizes = [s.size for name in action.signals if (s := capabilities.signal(name))]
             dose = electrons(state.beam_current_a, action.dwell_s)
-            return Cost(time_s=action.dwell_s + timing.point_overhead_s, dose_e=dose, bytes=4 * sum(sizes))
+            values = sum(sizes) + capabilities.point_readings * len(action.detectors)
+            return Cost(time_s=action.dwell_s + timing.point_overhead_s, dose_e=dose, bytes=4 * values)
         case LoadSample():
             return Cost(time_s=timing.sample_load_s if action.slot != state.sample_slot else 0.0)
         case Wait():

@@ -87,6 +87,10 @@ class MicroscopeState(Value):
     """Electrons that have reached the sample since the instrument was started."""
 
 
+TIME = "time"
+"""Name of the axis of what image detectors read at a point."""
+
+
 class Range(Value):
     """A closed interval."""
 
@@ -146,6 +150,9 @@ class Capabilities(Value):
     tolerances: dict[str, float] = {}
     timing: Timing = Timing()
     slots: PositiveInt = 1
+    point_readings: int = Field(default=0, ge=0, exclude_if=lambda number: number == 0)
+    """How often an image detector is read, evenly over the dwell, while a spectrum is recorded at a point: the length
+    of the frame, whose only axis is `TIME`. 0: image detectors record images only."""
     native_scan: Scan | None = None
     """The only image an instrument of stored data has; None where any scan in range is possible."""
     choices: dict[str, tuple[float, ...]] = Field(default={}, exclude_if=lambda value: not value)

@@ -87,6 +87,8 @@ class FieldConfig(ConfigModel):
     """Of each spectrum."""
     signals: tuple[str, ...] = ()
     """Spectrum signals to record; none given means all the instrument has."""
+    point_detectors: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
+    """Image detectors read in the same dwell as every spectrum, e.g. ``[HAADF]``."""
     points: PositiveInt | None = None
     """Stop after this many good measurements; absent means when the budget ends."""
     stride_px: PositiveInt = 1
@@ -181,7 +183,10 @@ class FieldPolicy(abc.ABC):
     def plan(self, view: View) -> tuple[Stage, ...]:
         """Return the overview and the spectra with predicted time, dose and data."""
         field, scan = self._field, self._field.overview.scan(view.capabilities)
-        return field_stages(scan, field.dwell_s, field.signals, field.points, field.stride_px, view)
+        signals, also = all_signals(field.signals, view.capabilities), field.point_detectors
+        x_m, y_m = scan.centre_x_m, scan.centre_y_m
+        probe = Measure(x_m=x_m, y_m=y_m, dwell_s=field.dwell_s, signals=signals, detectors=also)
+        return field_stages(scan, probe, field.points, field.stride_px, view)
 
     def _overview(self, view: View) -> Decision:
         scan = PixelGrid(self._field.overview.scan(view.capabilities)).scan  # refuses a rotated one before it is taken
@@ -241,7 +246,8 @@ class FieldPolicy(abc.ABC):
     def _measures(self, indices: list[int], view: View, grid: PixelGrid) -> list[Measure]:
         dwell_s, signals = self._dwell_s(view), all_signals(self._field.signals, view.capabilities)
         places = grid.positions(self._candidates[indices]).tolist()
-        return [Measure(x_m=x_m, y_m=y_m, dwell_s=dwell_s, signals=signals) for x_m, y_m in places]
+        also = self._field.point_detectors
+        return [Measure(x_m=x, y_m=y, dwell_s=dwell_s, signals=signals, detectors=also) for x, y in places]
 
     def _dwell_s(self, view: View) -> float:
         return view.wishes.dwell_s or self._field.dwell_s

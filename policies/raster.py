@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from autoscope.chance import state_digest
 from autoscope.config import ConfigModel
@@ -48,6 +48,8 @@ class RasterPolicy:
         """Of each spectrum."""
         signals: tuple[str, ...] = ()
         """Spectrum signals to record; none given means all the instrument has."""
+        point_detectors: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
+        """Image detectors read in the same dwell as every spectrum, e.g. ``[HAADF]``."""
 
         @model_validator(mode="after")
         def _has_an_area(self) -> Self:
@@ -109,7 +111,7 @@ class RasterPolicy:
         tiles, signals = math.prod(self.tiles), all_signals(self.config.signals, view.capabilities)
         step = MoveStage(x_m=view.state.x_m + self.config.tile_fov_m)
         corners = [MoveStage(x_m=x, y_m=y) for x, y in (self.tile_centre(0), self.tile_centre(tiles - 1))]
-        probe = Measure(x_m=0.0, y_m=0.0, dwell_s=self.config.dwell_s, signals=signals)
+        probe = self._probe(0.0, 0.0, signals)
         travel = stage("travel", [step], tiles, view, f"{tiles} tiles").replace(examples=tuple(corners))
         return travel, stage("spectra", [probe], tiles * self.points**2, view, f"{self.points**2} a tile")
 
@@ -132,9 +134,13 @@ class RasterPolicy:
     def _measure(self, place: Place, capabilities: Capabilities) -> Decision:
         x_m, y_m = self.offset(place.point)
         signals = all_signals(self.config.signals, capabilities)
-        action = Measure(x_m=x_m, y_m=y_m, dwell_s=self.config.dwell_s, signals=signals)
+        action = self._probe(x_m, y_m, signals)
         reason = f"Point {place.point + 1} of {self.points**2} is next in the raster of this tile."
         return self._decide(action, "spectrum", f"tile {place.tile} point {place.point}", reason)
+
+    def _probe(self, x_m: float, y_m: float, signals: tuple[str, ...]) -> Measure:
+        dwell_s, detectors = self.config.dwell_s, self.config.point_detectors
+        return Measure(x_m=x_m, y_m=y_m, dwell_s=dwell_s, signals=signals, detectors=detectors)
 
     def _decide(self, action: Action, purpose: str, target: str, reason: str) -> Decision:
         digest = state_digest(self._rng)

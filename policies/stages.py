@@ -37,12 +37,8 @@ def all_signals(wanted: tuple[str, ...], capabilities: Capabilities) -> tuple[st
     return signals
 
 
-def field_stages(
-    scan: Scan, dwell_s: float, signals: tuple[str, ...], points: int | None, stride_px: int, view: View
-) -> tuple[Stage, ...]:
+def field_stages(scan: Scan, probe: Measure, points: int | None, stride_px: int, view: View) -> tuple[Stage, ...]:
     """Return the plan of one field: an overview, then so many points, or as many as there are and the time lets."""
-    recorded = all_signals(signals, view.capabilities)
-    probe = Measure(x_m=scan.centre_x_m, y_m=scan.centre_y_m, dwell_s=dwell_s, signals=recorded)
     overview, once = stage("overview", [scan], 1, view), stage("spectra", [probe], 1, view)
     note = "" if points else "for what is left of the time, at most every pixel"
     most = points or -(-scan.height_px // stride_px) * -(-scan.width_px // stride_px)

@@ -31,12 +31,13 @@ def _directed(desk: Desk, view: View, instead: Decision | None) -> Decision | No
     options = desk.job.resolved.policy.options
     dwell_s = view.wishes.dwell_s or getattr(options, "dwell_s", None)
     signals = getattr(options, "signals", ()) or tuple(s.name for s in desk.capabilities.signals)
+    detectors = getattr(options, "point_detectors", ())
     if instead is not None and isinstance(instead.action, Measure):
-        dwell_s, signals = instead.action.dwell_s, instead.action.signals
+        dwell_s, signals, detectors = instead.action.dwell_s, instead.action.signals, instead.action.detectors
     if not dwell_s or not signals:
         return None
     x_m, y_m = place.centre[0] - view.state.x_m, place.centre[1] - view.state.y_m
-    action = Measure(x_m=x_m, y_m=y_m, dwell_s=dwell_s, signals=signals)
+    action = Measure(x_m=x_m, y_m=y_m, dwell_s=dwell_s, signals=signals, detectors=detectors)
     try:
         desk.permit(action, view.state, view.budget)
     except AutoscopeError:

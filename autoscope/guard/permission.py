@@ -209,12 +209,14 @@ class Guard:
                 raise self._unsupported("aberration of a corrector", name, known, action)
 
     def _check_names(self, action: Scan | SpectrumImage | Measure) -> None:
-        detectors = () if isinstance(action, Measure) else action.detectors
+        detectors = action.detectors
         signals = () if isinstance(action, Scan) else action.signals
         known = self._signals
         for name in detectors:
             if name not in self._capabilities.detectors:
                 raise self._unsupported("detector", name, self._capabilities.detectors, action)
+        if isinstance(action, Measure) and detectors and not self._capabilities.point_readings:
+            raise self._unsupported("image detector at a point", detectors[0], (), action)
         for name in signals:
             if name not in known:
                 raise self._unsupported("signal", name, known, action)

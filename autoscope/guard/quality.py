@@ -36,6 +36,8 @@ def expected_shape(action: Action, signal: str, capabilities: Capabilities) -> t
     match action:
         case Measure() if signal in action.signals and spectrum:
             return spectrum.shape
+        case Measure() if signal in action.detectors and capabilities.point_readings:
+            return (capabilities.point_readings,)
         case SpectrumImage() if signal in action.signals and spectrum:
             return (action.height_px, action.width_px, *spectrum.shape)
         case Scan() | SpectrumImage() if signal in action.detectors:

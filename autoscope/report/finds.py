@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from autoscope.errors import FrameRejected
 from autoscope.perception.bands import Coordinate
+from autoscope.perception.point_readings import mean_std
 from autoscope.records import Axis, FrameRef
 from autoscope.report.crops import Crop, crop
 from autoscope.report.pictures import Archive
@@ -63,6 +64,8 @@ class Find:
     spectrum: Spectrum | None
     others: tuple[Spectrum, ...] = ()
     """What other signals recorded there in the same act."""
+    beside: tuple[Reading, ...] = ()
+    """What image detectors read there in the same dwells: mean and its standard uncertainty."""
 
     @property
     def stands_out(self) -> bool:
@@ -153,7 +156,10 @@ def finds(story: RunStory, target: str, most: int, archive: Archive) -> list[Fin
             again.setdefault(_key(m), []).append(m)
     others = _readers(story)
     best = ranked(story, target, most)
-    seen = [_spectra(_together(m, again.get(_key(m), [m])), read, others, archive) for m, _, _ in best]
+    seen = [
+        _spectra([ref for o in _alike(m, again.get(_key(m), [m])) for ref in o.spectra], read, others, archive)
+        for m, _, _ in best
+    ]
     return [
         Find(
             rank=rank,
@@ -164,6 +170,7 @@ def finds(story: RunStory, target: str, most: int, archive: Archive) -> list[Fin
             crop=crop(story.pictures, m, archive),
             spectrum=spectra[0] if spectra else None,
             others=tuple(spectra[1:]),
+            beside=tuple(_beside(_alike(m, again.get(_key(m), [m])), archive)),
         )
         for rank, ((m, reading, times), spectra) in enumerate(zip(best, seen, strict=True), start=1)
     ]
@@ -182,9 +189,21 @@ class _BandReader:
         return self._known[axis]
 
 
-def _together(m: Measurement, group: Sequence[Measurement]) -> list[FrameRef]:
-    """Return the spectra of a measurement, then those of its particle's others with the same dwell."""
-    return [*m.spectra, *(ref for o in group if o is not m and _dwell_s(o) == _dwell_s(m) for ref in o.spectra)]
+def _alike(m: Measurement, group: Sequence[Measurement]) -> list[Measurement]:
+    """Return a measurement, then its particle's others with the same dwell."""
+    return [m, *(o for o in group if o is not m and _dwell_s(o) == _dwell_s(m))]
+
+
+def _beside(group: Sequence[Measurement], archive: Archive) -> Iterator[Reading]:
+    """Yield the mean of what each image detector read during some measurements."""
+    groups: dict[str, list[FrameRef]] = {}
+    for ref in (ref for m in group for ref in m.beside):
+        groups.setdefault(ref.meta.signal, []).append(ref)
+    for signal, refs in groups.items():
+        frames = [frame for ref in refs if (frame := archive.frame(ref)) is not None]
+        if frames:
+            read = np.concatenate([np.asarray(frame.data, dtype=np.float64) for frame in frames])
+            yield Reading(signal, float(read.mean()), mean_std(read), refs[0].meta.unit)
 
 
 def _readers(story: RunStory) -> dict[str, _BandReader]:

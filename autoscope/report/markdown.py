@@ -62,7 +62,8 @@ def _find(ranked: Ranked) -> Iterator[str]:
     if ranked.plate is not None:
         yield from (f"![Image and spectrum of {_plain(ranked.title)}]({PICTURES}/find_{find.rank:02d}.png)", "")
     expected = f"; expected {_plain(ranked.expected)}" if ranked.expected else ""
-    yield from (f"At {_plain(ranked.place)}, {_plain(ranked.when)}{expected}. {_plain(ranked.reason)}", "")
+    beside = f"; meanwhile {_plain(wording.beside(find.beside))}" if find.beside else ""
+    yield from (f"At {_plain(ranked.place)}, {_plain(ranked.when)}{expected}{beside}. {_plain(ranked.reason)}", "")
 
 
 def _map(told: Brief) -> Iterator[str]:

@@ -115,6 +115,7 @@ def _card(story: RunStory, find: Find) -> dict[str, Any]:
         else None,
         "crop_note": _crop_note(story, find) if crop else "",
         "spectrum": figures.spectrum_figure(find.spectrum) if find.spectrum else None,
+        "beside": wording.beside(find.beside),
         "others": [figures.spectrum_figure(other) for other in find.others],
     }
 

@@ -111,10 +111,11 @@ def _finds(told: Brief, styles: dict[str, ParagraphStyle]) -> list[Any]:
 
 def _find(ranked: Ranked, styles: dict[str, ParagraphStyle]) -> KeepTogether:
     expected = f"; expected {ranked.expected}" if ranked.expected else ""
+    beside = f"; meanwhile {wording.beside(ranked.find.beside)}" if ranked.find.beside else ""
     usual = "" if ranked.find.stands_out else " (not beyond what is usual)"
     said = [
         _says(f"{ranked.find.rank}. {ranked.title}", styles["strong"]),
-        _says(f"{ranked.value}{usual}{expected}", styles["text"]),
+        _says(f"{ranked.value}{usual}{expected}{beside}", styles["text"]),
         _says(f"{ranked.place}; {ranked.when}", styles["soft"]),
         _says(ranked.reason, styles["soft"]),
     ]

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from autoscope.errors import JournalCorrupt
 from autoscope.journal import JournalReader, Record, corrected
+from autoscope.perception.point_readings import is_reading
 from autoscope.records import (
     DRIFT_LIMIT_PX,
     INSIDE,
@@ -197,8 +198,9 @@ class _Fold:
                     readings=tuple(Reading(v.name, v.value, v.std, v.unit) for v in outcome.values),
                     predicted_mean=decision.predicted_mean,
                     predicted_std=decision.predicted_std,
-                    spectra=tuple(ref for ref in outcome.frames if len(ref.shape) == 1),
+                    spectra=tuple(ref for ref in outcome.frames if len(ref.shape) == 1 and not is_reading(ref)),
                     defocus_m=state.defocus_m,
+                    beside=tuple(ref for ref in outcome.frames if is_reading(ref)),
                 )
             )
 

@@ -121,6 +121,8 @@ class Measurement:
     spectra: tuple[FrameRef, ...]
     defocus_m: float = 0.0
     """As set when it was measured."""
+    beside: tuple[FrameRef, ...] = ()
+    """What image detectors read there in the same dwell."""
 
     def reading(self, name: str) -> Reading | None:
         """Return the value of that name, or None."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+
+from autoscope.report.story import Reading
 
 MINUS, THIN, TIMES = "\u2212", "\u202f", "\u00d7"
 _SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
@@ -53,6 +56,11 @@ def with_std(value: float, std: float) -> str:
     places = max(0, 1 - power)
     shown = (f"{round(number, 1 - power) + 0.0:,.{places}f}" for number in (value, std))
     return " ± ".join(shown).replace(",", THIN).replace("-", MINUS)
+
+
+def beside(readings: Iterable[Reading]) -> str:
+    """Return what image detectors read beside a spectrum, as ``HAADF 51.2 ± 0.3 counts, BF ...``."""
+    return ", ".join(f"{r.name} {with_std(r.value, r.std)} {r.unit}".rstrip() for r in readings)
 
 
 def duration(time_s: float) -> str:

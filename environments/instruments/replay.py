@@ -17,6 +17,7 @@ from autoscope.exposure import electrons, predict
 from autoscope.protocols import Clock
 from autoscope.quantities import Duration, NonNegativeSpeed, PositiveCurrent, PositiveDuration, PositiveVoltage
 from autoscope.records import (
+    TIME,
     Act,
     Action,
     Axis,
@@ -189,7 +190,8 @@ class ReplayInstrument:
                 cubes = tuple(self._cube(name) for name in action.signals)
                 return cubes + self._images(action.detectors, action.dwell_s)
             case Measure():
-                return tuple(self._spectrum(action, name) for name in action.signals)
+                spectra = tuple(self._spectrum(action, name) for name in action.signals)
+                return spectra + tuple(self._reading(action, name) for name in action.detectors)
             case Blank() | Wait():
                 return ()
             case _:
@@ -220,19 +222,26 @@ class ReplayInstrument:
     def _spectrum(self, action: Measure, signal: str) -> Frame:
         _must_have(signal, (self._data.signal,), "signal")
         _must_match(action, "dwell_s", self._config.dwell_s, 1e-9 * self._config.dwell_s)
+        i, j, x_m, y_m = self._place(action)
+        meta = self._meta(signal, (self._data.axis,), action.dwell_s, unit=self._data.unit, x_m=x_m, y_m=y_m)
+        return Frame(meta, self._data.spectra[i, j])
+
+    def _reading(self, action: Measure, detector: str) -> Frame:
+        """Return the value of the stored image at the pixel of a spectrum: the only reading there is."""
+        _must_have(detector, (DETECTOR,), "detector")
+        i, j, x_m, y_m = self._place(action)
+        axis = Axis(name=TIME, unit="s", size=1, offset=action.dwell_s / 2.0, scale=action.dwell_s)
+        meta = self._meta(detector, (axis,), action.dwell_s, unit="", x_m=x_m, y_m=y_m)
+        return Frame(meta, np.array([self._data.image[i, j]]))
+
+    def _place(self, action: Measure) -> tuple[int, int, float, float]:
+        """Return row and column of the pixel now under a point, and where its centre is (x, y)."""
         height, width = self._data.image.shape
         away_m = self._drift_m_per_s * (self._clock.now_s() - self._born_s)
         j = _pixel(action.x_m - float(away_m[0]), self._data.pixel_m, width, "x_m")
         i = _pixel(action.y_m - float(away_m[1]), self._data.pixel_m, height, "y_m")
-        meta = self._meta(
-            signal,
-            (self._data.axis,),
-            action.dwell_s,
-            unit=self._data.unit,
-            x_m=_centre(j, width, self._data.pixel_m) + float(away_m[0]),
-            y_m=_centre(i, height, self._data.pixel_m) + float(away_m[1]),
-        )
-        return Frame(meta, self._data.spectra[i, j])
+        x_m, y_m = _centre(j, width, self._data.pixel_m), _centre(i, height, self._data.pixel_m)
+        return i, j, x_m + float(away_m[0]), y_m + float(away_m[1])
 
     def _plane(self) -> tuple[Axis, Axis]:
         """Return the axes of the image: y first, coordinates of pixel centres from the middle of the field."""
@@ -284,6 +293,7 @@ def _capabilities(data: SpectrumImageData, config: ReplayInstrument.Config) -> C
         tolerances={"x_m": data.pixel_m / 2, "y_m": data.pixel_m / 2},
         timing=Timing(point_overhead_s=config.point_overhead_s),
         native_scan=_native(data, config),
+        point_readings=1,
     )
 
 

@@ -52,6 +52,8 @@ class ProbeConfig(ConfigModel):
 
     dwell_s: PositiveDuration = 1.0
     signals: tuple[str, ...] = ("EDS",)
+    detectors: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
+    """Image detectors read in the same dwell, e.g. ``[HAADF, BF]``."""
 
 
 class LevelConfig(ConfigModel):
@@ -97,7 +99,7 @@ class LevelConfig(ConfigModel):
     def probe(self, x_m: float, y_m: float) -> Measure:
         """Return the spectrum of a place at an offset from the axis."""
         probe = self.measure or ProbeConfig()
-        return Measure(x_m=x_m, y_m=y_m, dwell_s=probe.dwell_s, signals=probe.signals)
+        return Measure(x_m=x_m, y_m=y_m, dwell_s=probe.dwell_s, signals=probe.signals, detectors=probe.detectors)
 
 
 class LevelsConfig(ConfigModel):

@@ -11,7 +11,7 @@ from autoscope.config import ConfigModel, PluginConfig
 from autoscope.perception.drift import DriftConfig
 from autoscope.perception.regions import ParticleConfig
 from autoscope.quantities import Length, PositiveDuration, PositiveEnergy, PositiveLength
-from autoscope.records import Scan
+from autoscope.records import Measure, Scan
 from policies.focus import FocusConfig
 
 Order = Literal["serpentine", "travel", "value"]
@@ -235,6 +235,8 @@ class SurveyConfig(ConfigModel):
     tile: TileConfig = TileConfig()
     particles: ParticleConfig = ParticleConfig()
     signals: tuple[str, ...] = ("EDS",)
+    point_detectors: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
+    """Image detectors read in the same dwell as every spectrum, e.g. ``[HAADF, BF]``."""
     dwell_s: PositiveDuration = 5.0
     """Dwell time of one spectrum."""
     screen: ScreenConfig | None = None
@@ -270,6 +272,11 @@ class SurveyConfig(ConfigModel):
     """Measurements the model knows: all of them up to here, then all finds and a sample of the others."""
     refit_every: PositiveInt = 50
     """Measurements between fits."""
+
+    def probe(self, x_m: float, y_m: float, dwell_s: float) -> Measure:
+        """Return the spectrum of a point at an offset from the axis."""
+        detectors = self.point_detectors
+        return Measure(x_m=x_m, y_m=y_m, dwell_s=dwell_s, signals=self.signals, detectors=detectors)
 
     @property
     def all_areas(self) -> tuple[AreaConfig, ...]:

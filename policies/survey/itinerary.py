@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from autoscope.exposure import predict
 from autoscope.protocols import JsonValue
-from autoscope.records import Measure, MoveStage, View
+from autoscope.records import MoveStage, View
 from policies.survey.catalogue import Catalogue
 from policies.survey.config import SurveyConfig
 from policies.survey.likeness import Likeness, Marks
@@ -116,7 +116,7 @@ class Itinerary:
 
     def has_time(self, tile: int, dwell_s: float, view: View) -> bool:
         """Return whether time and dose are left to go to a tile, find its particles and take a spectrum."""
-        probe = Measure(x_m=0.0, y_m=0.0, dwell_s=dwell_s, signals=self._config.signals)
+        probe = self._config.probe(0.0, 0.0, dwell_s)
         cost, left = predict(probe, view.state, view.capabilities), view.budget
         in_time = left.time_s is None or self._travel_s(tile, view) + cost.time_s <= left.time_s
         return in_time and (left.dose_e is None or cost.dose_e <= left.dose_e)
@@ -236,7 +236,7 @@ class Itinerary:
         return sum(predict(a, view.state, view.capabilities).time_s for a in (move, self._config.align.scan()))
 
     def _each_s(self, view: View) -> float:
-        probe = Measure(x_m=0.0, y_m=0.0, dwell_s=self.dwell_s, signals=self._config.signals)
+        probe = self._config.probe(0.0, 0.0, self.dwell_s)
         return predict(probe, view.state, view.capabilities).time_s
 
     def state(self) -> dict[str, JsonValue]:

@@ -75,7 +75,7 @@ class Measuring:
         x_m, y_m = now.catalogue.offset_m(particle)
         dwell_s = now.dwell_s(particle)
         dx_m, dy_m = now.place.shift_m(time_s + dwell_s / 2)
-        return Measure(x_m=x_m + dx_m, y_m=y_m + dy_m, dwell_s=dwell_s, signals=now.config.signals)
+        return now.config.probe(x_m + dx_m, y_m + dy_m, dwell_s)
 
     # --- tell ---
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from autoscope.exposure import predict
 from autoscope.perception.focus_map import FocusMap
-from autoscope.records import Action, Measure, MoveStage, SetOptics, Stage, View
+from autoscope.records import Action, MoveStage, SetOptics, Stage, View
 from policies.stages import stage
 from policies.survey.config import KeepFocusConfig, SurveyConfig
 from policies.survey.in_depth import planned_in_depth
@@ -25,7 +25,7 @@ def planned_stages(config: SurveyConfig, centres_m: NDArray[np.float64], view: V
     tiles = _affordable(config, whole, view)
     step = MoveStage(x_m=view.state.x_m + config.tile.fov_m)
     corners = [MoveStage(x_m=float(x), y_m=float(y)) for x, y in (centres_m.min(axis=0), centres_m.max(axis=0))]
-    probe = Measure(x_m=0.0, y_m=0.0, dwell_s=config.dwell_s, signals=config.signals)
+    probe = config.probe(0.0, 0.0, config.dwell_s)
     series: list[Action] = [SetOptics(defocus_m=0.0), config.focus.scan()]
     of_all = f"{tiles} of " * (tiles < whole) + f"{whole} tiles of {config.tile.fov_m * 1e6:g} um"
     stages = [
@@ -74,7 +74,7 @@ def _affordable(config: SurveyConfig, tiles: int, view: View) -> int:
     left_s = view.budget.time_s
     if left_s is None or config.strategy != "agent":
         return tiles
-    probe = Measure(x_m=0.0, y_m=0.0, dwell_s=config.dwell_s, signals=config.signals)
+    probe = config.probe(0.0, 0.0, config.dwell_s)
     series: list[Action] = [SetOptics(defocus_m=0.0), config.focus.scan()] * max(1, images_a_series(config.focus) // 3)
     acts: list[Action] = [MoveStage(x_m=view.state.x_m + config.tile.fov_m), *series, config.tile.scan()]
     each_s = sum(predict(a, view.state, view.capabilities).time_s for a in [*acts, *[probe] * config.scouts])

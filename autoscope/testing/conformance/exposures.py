@@ -59,7 +59,7 @@ def check_frames(bench: Bench) -> Iterator[Check]:
 def _frame_faults(bench: Bench, action: Exposing, seen: Observation) -> Iterator[str]:
     """Yield what is wrong with the frames of an exposure."""
     names = () if isinstance(action, Scan) else action.signals
-    names += () if isinstance(action, Measure) else action.detectors
+    names += action.detectors
     recorded = [frame.meta.signal for frame in seen.frames]
     if sorted(recorded) != sorted(names):
         yield f"recorded {recorded} where {list(names)} was asked"

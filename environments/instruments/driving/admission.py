@@ -77,6 +77,8 @@ def _names(action: Action, can: Capabilities) -> Iterator[tuple[str, tuple[str, 
                 yield "image detector", action.detectors, can.detectors
         case Measure():
             yield "signal", action.signals, signals
+            if action.detectors:
+                yield "image detector at a point", action.detectors, can.detectors if can.point_readings else ()
         case _:
             return
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from autoscope.exposure import electrons
 from autoscope.protocols import FrameSink
-from autoscope.records import Axis, Measure, Scan, SpectrumImage, SpectrumSignal
+from autoscope.records import TIME, Axis, Measure, Scan, SpectrumImage, SpectrumSignal
 from environments.instruments.simulated.blur import Blur
 from environments.instruments.simulated.config import DetectorConfig, ScanConfig
-from environments.instruments.simulated.detectors import count_spectrum, detect
+from environments.instruments.simulated.detectors import count_spectrum, detect, read_mean
 from environments.instruments.simulated.exposure_map import ExposureMap
 from environments.instruments.simulated.optics import STENCIL_WEIGHTS, Probe, stencil_m
 from environments.instruments.simulated.scan import Raster, Tilt, View
@@ -30,6 +30,10 @@ BLURRED_PX = 0.3
 """A spectrum image with a probe wider than this (sigma) averages each spectrum over the probe."""
 EXPECTED_AT_ONCE = 256
 """Points whose expected spectra are computed together."""
+POINT_READINGS = 16
+"""How often an image detector is read at a parked probe, evenly over the dwell."""
+READING_S = 2e-6
+"""Time for which the counts of such a reading are told."""
 CHUNK_BYTES = 32_000_000
 """Spectra of a spectrum image are computed in groups of rows of about this size."""
 
@@ -74,14 +78,17 @@ def acquire(
     rng: np.random.Generator,
     sink: FrameSink,
 ) -> list[Record]:
-    """Record what the detectors and spectrometers give, image detectors first; the sink is told of spectrum images."""
+    """Record what the detectors and spectrometers give: of fields image detectors first, of points spectra first.
+
+    The sink is told of spectrum images.
+    """
     match action:
         case Scan():
             return scan(action, scene, detectors, rng)
         case SpectrumImage():
             return spectrum_image(action, scene, detectors, signals, rng, sink)
         case Measure():
-            return measure(action, scene, signals, rng)
+            return [*measure(action, scene, signals, rng), *readings(action, scene, detectors, rng)]
 
 
 def scan(action: Scan, scene: Scene, detectors: tuple[DetectorConfig, ...], rng: np.random.Generator) -> list[Record]:
@@ -131,6 +138,35 @@ def measure(
         yields = STENCIL_WEIGHTS @ scene.specimen.spectrum(signal.name, x_m, y_m, fluence)
         yields = shifted(yields, signal.axis, scene.loss_shift_ev)
         records.append(Record(signal.name, (signal.axis,), count_spectrum(dose_e * yields, rng, np.uint32)))
+    return records
+
+
+def readings(
+    action: Measure, scene: Scene, detectors: tuple[DetectorConfig, ...], rng: np.random.Generator
+) -> list[Record]:
+    """Record what image detectors read while the probe is parked, (`POINT_READINGS`,) float32 each.
+
+    Each reading is the mean of its share of the dwell, in counts for every `READING_S` so that it compares with an
+    image of that dwell; the place is where drift has taken the probe in the middle of the share. The specimen is as
+    the whole dwell has left it.
+    """
+    if not detectors:
+        return []
+    share_s = action.dwell_s / POINT_READINGS
+    times_s = np.asarray(scene.start_s + (np.arange(POINT_READINGS) + 0.5) * share_s, dtype=np.float64)
+    view = scene.view(times_s)
+    offset = scene.coils @ np.array([action.x_m, action.y_m])
+    place = view + scene.tilt.stretch * offset
+    height = scene.specimen.height_m(place[:, 0], place[:, 1]) + scene.tilt.height_m(offset[:1], offset[1:])
+    dx, dy = stencil_m(*_on_specimen(scene, scene.defocus_m + height))
+    x_m, y_m = place[:, 0] + dx, place[:, 1] + dy
+    fluence = scene.exposed.expose(x_m, y_m, 0.0)
+    axis = Axis(name=TIME, unit="s", size=POINT_READINGS, offset=share_s / 2.0, scale=share_s)
+    records = []
+    for detector in detectors:
+        yields = STENCIL_WEIGHTS @ scene.specimen.image_yield(detector.name, x_m, y_m, fluence)
+        mean = np.maximum(electrons(scene.current_a, READING_S) * yields, 0.0)
+        records.append(Record(detector.name, (axis,), read_mean(mean, share_s / READING_S, detector, rng)))
     return records
 
 

@@ -21,6 +21,7 @@ from autoscope.records import (
     Timing,
     Wait,
 )
+from environments.instruments.simulated.acquisition import POINT_READINGS
 from environments.instruments.simulated.config import MicroscopeConfig
 from environments.sample.specimen import Specimen
 
@@ -60,6 +61,7 @@ def capabilities(config: MicroscopeConfig, specimens: Sequence[Specimen]) -> Cap
             sample_load_s=config.carousel.load_s,
         ),
         slots=len(specimens),
+        point_readings=POINT_READINGS,
     )
 
 
@@ -174,7 +176,7 @@ def _admit_kind(action: Action, can: Capabilities) -> None:
 def _names(
     action: Action, can: Capabilities, specimen: Specimen
 ) -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]:
-    if isinstance(action, Scan | SpectrumImage):
+    if isinstance(action, Scan | SpectrumImage | Measure):
         yield "image detector", action.detectors, can.detectors
     if isinstance(action, Measure | SpectrumImage):
         yield "spectrum signal", action.signals, tuple(s.name for s in specimen.signals)

@@ -67,6 +67,25 @@ def read_out(electrons: Image, config: DetectorConfig, rng: np.random.Generator)
     return np.clip(signal, np.float32(0.0), top, out=signal).astype(np.uint16)
 
 
+def read_mean(
+    mean: NDArray[np.float64], reads: float, config: DetectorConfig, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Return the mean of so many readings of an image detector, same shape, float32.
+
+    Parameters
+    ----------
+    mean : ndarray
+        Electrons expected in one reading.
+    reads : float
+        Readings averaged; fewer than one is part of one, with the noise of one readout.
+    """
+    counted = rng.poisson(mean * reads) / reads
+    signal = counted * config.gain + config.offset
+    if config.readout > 0.0:
+        signal += rng.standard_normal(mean.shape) * config.readout / np.sqrt(max(reads, 1.0))
+    return np.clip(signal, 0.0, 2.0**config.bits - 1.0).astype(np.float32)
+
+
 def detect(mean: Image, config: DetectorConfig, rng: np.random.Generator) -> NDArray[np.uint16]:
     """Return the image (h, w) a detector gives where ``mean`` electrons are expected in each pixel."""
     image = np.empty(mean.shape, dtype=np.uint16)

@@ -348,7 +348,7 @@ class SimulatedInstrument(Column):
         self._parked_m = centre_m(action)
         beam_s, flyback_s = self._spans(action)
         stray_e = 0.0 if self._beam.blanked else self._beam.expose(flyback_s, self._current_a)
-        detectors = () if isinstance(action, Measure) else self._detectors(action.detectors)
+        detectors = self._detectors(action.detectors)
         detectors = self._faults.detectors(detectors, begin_s - self._born_s)
         signals = () if isinstance(action, Scan) else self._signals(action.signals)
         current_a = self._current_a * self._faults.beam_share(*(begin_s - self._born_s + t for t in (0.0, beam_s)))

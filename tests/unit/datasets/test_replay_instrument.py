@@ -57,6 +57,17 @@ def test_every_pixel_answers_with_its_own_spectrum_in_any_order(instrument, path
         )
 
 
+def test_an_image_detector_beside_a_spectrum_reads_the_stored_image_there(instrument, path):
+    stored = np.load(path)["image"]
+    height, width = stored.shape
+    for i, j in ((0, 0), (1, width - 1), (height - 1, 1)):
+        action = measure(centre_m(j, width), centre_m(i, height)).replace(detectors=("HAADF",))
+        spectrum, reading = instrument.execute(act(action, f"{i}-{j}")).frames
+        assert (spectrum.meta.signal, reading.meta.signal) == ("EELS", "HAADF")
+        assert [axis.name for axis in reading.meta.axes] == ["time"]
+        assert reading.data.tolist() == [stored[i, j]]
+
+
 def test_native_scan_is_the_stored_image(instrument, path):
     native = instrument.describe().native_scan
     assert (native.width_px, native.height_px, native.fov_m) == (WIDTH, HEIGHT, pytest.approx(18e-9))

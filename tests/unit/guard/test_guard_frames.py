@@ -1,18 +1,21 @@
 import re
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
 from autoscope.config import LimitsConfig
-from autoscope.errors import FrameRejected
+from autoscope.errors import FrameRejected, Unsupported
 from autoscope.guard import Guard
 from autoscope.guard.quality import BEST_SNR, snr_estimate
 from autoscope.records import (
     Axis,
+    Budget,
     Capabilities,
     Frame,
     FrameMeta,
     Measure,
+    MicroscopeState,
     MoveStage,
     Scan,
     SpectrumImage,
@@ -266,3 +269,24 @@ def test_patterns_are_checked_in_all_their_axes():
     for data, action in ((rng.poisson(5.0, (6, 5)), point), (rng.poisson(5.0, (3, 4, 6, 5)), scan)):
         with pytest.raises(FrameRejected, match="wrong shape"):
             guard.check(frame(data, "4D"), action)
+
+
+def test_image_detectors_at_a_point_are_only_for_instruments_that_read_them():
+    both = POINT.replace(detectors=("HAADF",))
+    reads = Guard(LimitsConfig(), SCOPE.replace(point_readings=16, actions=("measure",)), saturated_fraction=0.05)
+    assert reads.check(frame(np.linspace(1.0, 2.0, 16)), both)["mean"] == pytest.approx(1.5)
+    with pytest.raises(FrameRejected, match="wrong shape"):
+        reads.check(frame(np.ones(15)), both)
+    with pytest.raises(FrameRejected, match="records no such signal"):
+        reads.check(frame(np.ones(16)), POINT)
+    with pytest.raises(FrameRejected, match="records no such signal"):
+        GUARD.check(frame(np.ones(16)), both)
+
+
+def test_such_an_act_is_refused_where_they_are_not_read():
+    scope = SCOPE.replace(actions=("measure",))
+    state = MicroscopeState(time_s=0.0)
+    for can, refused in ((scope, True), (scope.replace(point_readings=16), False)):
+        guard = Guard(LimitsConfig(), can, saturated_fraction=0.05)
+        with pytest.raises(Unsupported, match="image detector at a point") if refused else nullcontext():
+            guard.permit(POINT.replace(detectors=("HAADF",)), state, Budget())
