@@ -10,7 +10,7 @@ from autoscope.config import ConfigModel
 from autoscope.perception.regions import ParticleConfig
 from autoscope.quantities import PositiveDuration, PositiveLength
 from autoscope.records import Action, Measure, Scan
-from policies.survey.config import AreaConfig, KeepFocusConfig, TileConfig
+from policies.survey.config import AreaConfig, InDepthConfig, KeepFocusConfig, TileConfig
 
 
 class SquaresConfig(ConfigModel):
@@ -112,6 +112,8 @@ class LevelsConfig(ConfigModel):
     overlap: float = Field(default=0.05, ge=0, lt=0.5)
     levels: tuple[LevelConfig, ...] = Field(min_length=1)
     focus: KeepFocusConfig = KeepFocusConfig()
+    in_depth: InDepthConfig | None = Field(default=None, exclude_if=lambda value: value is None)
+    """A campaign of another policy inside each of the best finds of the last level; absent: none."""
     explore: float = Field(default=0.5, ge=0)
     """How much a branch is preferred of which little is known."""
 
@@ -127,7 +129,17 @@ class LevelsConfig(ConfigModel):
             raise ValueError("the first level is reached by the stage")
         if len({level.name for level in self.levels}) < len(self.levels):
             raise ValueError("two levels have the same name")
+        if self.in_depth is not None:
+            self._allows_campaigns()
         return self
+
+    def _allows_campaigns(self) -> None:
+        if self.target is None or self.levels[-1].measure is None:
+            raise ValueError(
+                "in_depth needs a 'target' and, in the last level, 'measure': the best values are gone into"
+            )
+        if len(self.levels) < 2:
+            raise ValueError("in_depth needs two levels: finds are found again in the image that showed them")
 
     def tile(self) -> TileConfig:
         """Return the images of the first level as tiles."""

@@ -6,6 +6,7 @@ from autoscope.exposure import predict
 from autoscope.records import Action, MoveStage, SetOptics, Stage, View
 from policies.levels.config import LevelConfig, LevelsConfig
 from policies.stages import stage
+from policies.survey.in_depth import planned_in_depth
 from policies.survey.plan import images_a_series
 
 
@@ -56,6 +57,7 @@ def planned_stages(config: LevelsConfig, tiles: int, view: View) -> tuple[Stage,
         note = f"{count} places" if level is not others[0] else f"{planned} of at most {wanted} places"
         one = stage(level.name, acts_of(config, level, view), count, view, note)
         stages.append(one.replace(whole=wanted / planned if level is others[0] else 1.0))
+    stages += planned_in_depth(config.in_depth, config.target or "", view)
     if any(level.focus for level in config.levels):
         series: list[Action] = [SetOptics(defocus_m=0.0), config.focus.scan()]
         longer = 2 * config.focus.images - 1 - images_a_series(config.focus)

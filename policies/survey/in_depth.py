@@ -32,10 +32,12 @@ class InDepth:
         What the campaign learns from where its options name nothing else.
     seed : int
         Each campaign has a stream of chance of its own.
+    of : str
+        What a find is called, in the targets of its acts.
     """
 
-    def __init__(self, config: InDepthConfig | None, target: str, seed: int) -> None:
-        self._config, self._target, self._seed = config, target, seed
+    def __init__(self, config: InDepthConfig | None, target: str, seed: int, of: str = "particle") -> None:
+        self._config, self._target, self._seed, self._of = config, target, seed, of
         if config is not None:
             campaign_of(config, target)  # what is wrong with it is said before the night, not in the middle
         self._done: list[int] = []
@@ -80,7 +82,7 @@ class InDepth:
         if decision is None or isinstance(decision, Finish):
             return None
         purpose = DEPTH if decision.purpose == SPECTRUM else decision.purpose
-        return decision.replace(target=f"particle {self._particle}: {decision.target}", purpose=purpose)
+        return decision.replace(target=f"{self._of} {self._particle}: {decision.target}", purpose=purpose)
 
     def tell(self, decision: Decision, result: Result) -> None:
         """Take in what came of an act of the campaign."""
