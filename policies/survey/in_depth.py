@@ -19,6 +19,8 @@ from policies.survey.config import InDepthConfig
 DEPTH = INSIDE
 """Errand of a travel decision, and purpose of the spectra of such a campaign."""
 SPECTRUM = "spectrum"
+MOST_IN_VAIN = 3
+"""Acts one after the other that come to nothing, and end a campaign: the place has had its dose, say."""
 
 
 class InDepth:
@@ -45,6 +47,7 @@ class InDepth:
         self._particle = -1
         self._centre_m = (0.0, 0.0)
         self._began_s = 0.0
+        self._in_vain = 0
 
     def todo(self, finds: list[int]) -> list[int]:
         """Return the best finds that no campaign was begun on, the highest first."""
@@ -61,6 +64,7 @@ class InDepth:
         """Begin a campaign on a particle that now lies at an offset from the axis."""
         self._done.append(particle)
         self._particle, self._centre_m, self._began_s = particle, centre_m, time_s
+        self._in_vain = 0
         self._inner = self._made()
 
     def _made(self) -> Policy | None:
@@ -74,7 +78,7 @@ class InDepth:
 
     def next_decision(self, view: View) -> Decision | None:
         """Return the next act of the campaign under way, or None where it has come to its end."""
-        if self._inner is None:
+        if self._inner is None or self._in_vain >= MOST_IN_VAIN:
             return None
         left_s = self._began_s + self.time_s - view.state.time_s
         budget = view.budget.replace(time_s=left_s if view.budget.time_s is None else min(left_s, view.budget.time_s))
@@ -88,6 +92,7 @@ class InDepth:
         """Take in what came of an act of the campaign."""
         if self._inner is None:
             return
+        self._in_vain = 0 if result.outcome.status == "done" else self._in_vain + 1
         purpose = SPECTRUM if decision.purpose == DEPTH else decision.purpose
         target = decision.target.partition(": ")[2]
         self._inner.tell(decision.replace(target=target, purpose=purpose), result)
@@ -107,6 +112,7 @@ class InDepth:
             "particle": self._particle,
             "centre_m": list(self._centre_m),
             "began_s": self._began_s,
+            "in_vain": self._in_vain,
             "inner": self._inner.state() if self._inner else None,
         }
 
@@ -114,7 +120,7 @@ class InDepth:
         """Take up what `state` returned."""
         self._done, self._particle = [int(p) for p in state["done"]], int(state["particle"])
         self._centre_m = (float(state["centre_m"][0]), float(state["centre_m"][1]))
-        self._began_s = float(state["began_s"])
+        self._began_s, self._in_vain = float(state["began_s"]), int(state.get("in_vain", 0))
         self._inner = None
         if state["inner"] is not None and (made := self._made()) is not None:
             made.restore(state["inner"])

@@ -5,6 +5,7 @@ import pytest
 
 from autoscope.config import Document
 from autoscope.engine.assemble import assemble, resolve
+from autoscope.engine.events import RunStatus
 from autoscope.engine.loop import Engine
 from autoscope.errors import ConfigError
 from autoscope.journal import MemoryJournal
@@ -111,6 +112,14 @@ def test_a_find_that_is_not_found_again_is_left_alone():
     centre_m = deep.campaign.state()["centre_m"]
     assert centre_m == pytest.approx([shown[0].x_m + 60e-9, shown[0].y_m - 35e-9])
     assert "1 not found again" in deep.summary()
+
+
+def test_a_campaign_on_a_place_that_has_had_its_dose_ends_and_the_run_goes_on():
+    _, end, steps, _ = ran(MORE + "budget: {area_dose: 2e11 e/um^2}\n")
+    refused = [s for acts in campaigns(steps).values() for s in acts if s.outcome.status == "refused"]
+    assert refused
+    assert end.status is RunStatus.COMPLETED
+    assert "2 finds gone into" in end.reason
 
 
 def test_it_is_refused_where_there_is_nothing_to_go_into():
