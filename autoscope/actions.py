@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 
 class Value(BaseModel):
@@ -30,6 +30,10 @@ class MoveStage(Value):
 
 def _absent(value: object) -> bool:
     return value is None
+
+
+def _none(value: int) -> bool:
+    return value == 0
 
 
 class SetOptics(Value):
@@ -82,6 +86,8 @@ class Scan(Value):
     centre_y_m: float = 0.0
     rotation_rad: float = 0.0
     detectors: tuple[str, ...] = ("HAADF",)
+    dark_frames: NonNegativeInt = Field(default=0, exclude_if=_none)
+    """If not 0: so many images of each detector with the beam kept from the sample; afterwards it is as it was."""
 
 
 class Measure(Value):
@@ -94,6 +100,14 @@ class Measure(Value):
     signals: tuple[str, ...] = ("EELS",)
     detectors: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
     """Image detectors read meanwhile, see ``Capabilities.point_readings``."""
+    dark_frames: NonNegativeInt = Field(default=0, exclude_if=_none)
+    """If not 0: so many spectra of each signal with the beam kept from the sample; afterwards it is as it was."""
+
+    @model_validator(mode="after")
+    def _dark_of_signals(self) -> Self:
+        if self.dark_frames and self.detectors:
+            raise ValueError("dark frames of image detectors are taken with a scan, not at a point")
+        return self
 
 
 class SpectrumImage(Value):
@@ -151,3 +165,14 @@ Action = Annotated[
     MoveStage | SetOptics | Scan | Measure | SpectrumImage | SetStimulus | LoadSample | Blank | SetValves | Wait,
     Field(discriminator="kind"),
 ]
+
+
+def dark_frames(action: Action) -> int:
+    """Return how many frames of each detector an action records without beam; 0 where it exposes or records none.
+
+    Examples
+    --------
+    >>> dark_frames(Measure(x_m=0.0, y_m=0.0, dwell_s=1.0, dark_frames=8)), dark_frames(Wait(duration_s=1.0))
+    (8, 0)
+    """
+    return action.dark_frames if isinstance(action, (Scan, Measure)) else 0

@@ -16,6 +16,7 @@ from autoscope.records import (
     SpectrumImage,
     Value,
     Wait,
+    dark_frames,
 )
 
 ELEMENTARY_CHARGE_C = 1.602176634e-19
@@ -52,6 +53,9 @@ def predict(action: Action, state: MicroscopeState, capabilities: Capabilities) 
     >>> predict(Wait(duration_s=3.0), MicroscopeState(time_s=0.0), scope).time_s
     3.0
     """
+    if frames := dark_frames(action):
+        one = predict(action.replace(dark_frames=0), state, capabilities)
+        return Cost(time_s=frames * one.time_s, bytes=frames * one.bytes)
     timing = capabilities.timing
     match action:
         case MoveStage():

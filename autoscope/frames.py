@@ -51,6 +51,9 @@ class Frame:
     data: np.ndarray[Any, np.dtype[Any]]
     promised: str = ""
     """sha256 of the frame as a ``.npy`` file, as told by whoever sent it; compared where it is stored. Empty: none."""
+    dark_variance: np.ndarray[Any, np.dtype[Any]] | None = None
+    """Of data from which a dark reference was subtracted: what is uncertain of each value besides the counting of the
+    beam's events, in unit^2, of a shape that broadcasts to that of the data. None: nothing was subtracted."""
 
     def __post_init__(self) -> None:
         self.data.setflags(write=False)

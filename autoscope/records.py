@@ -31,6 +31,7 @@ from autoscope.actions import SetValves as SetValves
 from autoscope.actions import SpectrumImage as SpectrumImage
 from autoscope.actions import Value as Value
 from autoscope.actions import Wait as Wait
+from autoscope.actions import dark_frames as dark_frames
 from autoscope.frames import Axis as Axis
 from autoscope.frames import Frame as Frame
 from autoscope.frames import FrameMeta as FrameMeta
@@ -157,6 +158,8 @@ class Capabilities(Value):
     """The only image an instrument of stored data has; None where any scan in range is possible."""
     choices: dict[str, tuple[float, ...]] = Field(default={}, exclude_if=lambda value: not value)
     """Fields that take only these values: sizes of frames, rungs of a ladder. Keyed like ``ranges``."""
+    dark: bool = Field(default=False, exclude_if=lambda value: not value)
+    """Whether it can read its detectors out with the beam kept from the sample: see ``dark_frames`` of `Measure`."""
 
     def signal(self, name: str) -> SpectrumSignal | None:
         """Return the spectrum signal of that name, or None."""
@@ -223,7 +226,11 @@ class Calibration(Value):
     """Factor by which predicted standard deviations were multiplied to make them honest."""
 
 
-UPKEEP = ("zero_loss", "dark_reference")
+DARK_REFERENCE = "dark_reference"
+"""Purpose of acts that record what detectors give without beam."""
+
+
+UPKEEP = ("zero_loss", DARK_REFERENCE)
 """Purposes of acts that look after the instrument: what they record is no measurement of the sample."""
 
 
@@ -306,6 +313,9 @@ class Outcome(Value):
     """When the instrument had answered."""
     dose_e: NonNegativeFloat = 0.0
     frames: tuple[FrameRef, ...] = ()
+    dark: dict[str, tuple[str, ...]] = Field(default={}, exclude_if=lambda value: not value)
+    """Ids of the acts whose dark reference was subtracted before anybody learnt from the frames, by signal: one of the
+    same dwell, or two that enclose it. The frames themselves are kept as they were recorded."""
     values: tuple[Scalar, ...] = ()
     quality: dict[str, float] = {}
     fault: Fault | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from autoscope.engine.assemble import Job
+from autoscope.engine.dark import measured_again
 from autoscope.engine.intent import Intent
 from autoscope.engine.suspenders import doubt
 from autoscope.errors import AutoscopeError, FrameRejected, PluginError
@@ -14,7 +15,20 @@ from autoscope.guard import Guard
 from autoscope.journal import Recorder
 from autoscope.perception.quality import assess, require
 from autoscope.protocols import Scalarizer
-from autoscope.records import UPKEEP, Act, Fault, Frame, MicroscopeState, Observation, Outcome, Result, Scalar
+from autoscope.records import (
+    DARK_REFERENCE,
+    UPKEEP,
+    Act,
+    Decision,
+    Fault,
+    Frame,
+    MicroscopeState,
+    Observation,
+    Outcome,
+    Result,
+    Scalar,
+    dark_frames,
+)
 
 T = TypeVar("T")
 
@@ -74,29 +88,39 @@ def execute(job: Job, act: Act) -> Observation:
 def take_in(
     job: Job, guard: Guard, recorder: Recorder, intent: Intent, observation: Observation, span: Span = NEVER
 ) -> Result:
-    """Check the frames of an act, keep them all, and turn the good ones into values.
+    """Check the frames of an act, keep them all as they are, and turn the good ones, less their dark, into values.
 
     Raises
     ------
     JournalError
         A frame could not be kept.
     """
-    act, frames, refs, fault = intent.act, observation.frames, [], None
+    act, refs, fault = intent.act, [], None
     quality: dict[str, float] = {}
-    for index, frame in enumerate(frames):
+    used: dict[str, tuple[str, ...]] = {}
+    told: list[Frame] = []
+    for index, frame in enumerate(observation.frames):
+        told.append(frame)
         try:
-            metrics = guard.check(frame, act.action) | _image_metrics(job, frame)
+            metrics = guard.check(frame, act.action)
+            if not dark_frames(act.action):
+                told[-1], ids = _less_dark(job, frame)
+                used |= {frame.meta.signal: ids} if ids else {}
+                metrics = (measured_again(metrics, told[-1]) if ids else metrics) | _image_metrics(job, told[-1])
             quality |= {f"{frame.meta.signal}.{name}": value for name, value in metrics.items()}
             if job.config.engine.quality is not None:
-                require(frame, metrics, job.config.engine.quality)
+                require(told[-1], metrics, job.config.engine.quality)
         except FrameRejected as error:
             fault = fault_of(error)
         refs.append(recorder.write_frame(frame, step=intent.step, index=index))
+    frames = tuple(told)
+    if fault is None and dark_frames(act.action):
+        fault = _taken(job, act, observation)
     values: tuple[Scalar, ...] = ()
     if (lost := doubt(job.config.engine.suspenders, observation.state)) is not None and frames:
         fault = fault_of(lost)
     if fault is None:
-        values, fault = scalarize(job.scalarizers, frames, intent.decision.purpose)
+        values, fault = scalarize(job.scalarizers, frames, about(intent.decision))
     outcome = Outcome(
         act_id=act.act_id,
         status="done" if fault is None else "rejected",
@@ -106,11 +130,30 @@ def take_in(
         ended_s=span.ended_s,
         dose_e=observation.dose_e,
         frames=tuple(refs),
+        dark=used,
         values=values,
         quality=quality,
         fault=fault,
     )
     return Result(outcome, frames)
+
+
+def _less_dark(job: Job, frame: Frame) -> tuple[Frame, tuple[str, ...]]:
+    ids = job.darks.ids(frame)
+    return job.darks.less(frame, ids), ids
+
+
+def _taken(job: Job, act: Act, observation: Observation) -> Fault | None:
+    try:
+        job.darks.take(act, observation)
+    except FrameRejected as error:
+        return fault_of(error)
+    return None
+
+
+def about(decision: Decision) -> str:
+    """Return the purpose of a decision; of dark frames that is their own, whatever they were decided for."""
+    return DARK_REFERENCE if dark_frames(decision.action) else decision.purpose
 
 
 def _image_metrics(job: Job, frame: Frame) -> dict[str, float]:

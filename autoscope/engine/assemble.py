@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -11,6 +11,7 @@ import yaml
 from autoscope.chance import stream
 from autoscope.clock import SimClock, SystemClock
 from autoscope.config import ConfigModel, Document, PluginConfig, RunConfig
+from autoscope.engine.dark import Darks
 from autoscope.engine.preparing import decider, prepared
 from autoscope.errors import ConfigError, PluginError
 from autoscope.interventions import SetScalarizer
@@ -59,6 +60,8 @@ class Job:
     policy: Policy
     scalarizers: dict[str, Scalarizer]
     clock: Clock
+    darks: Darks = field(default_factory=Darks)
+    """What is subtracted from frames; empty until a dark reference was taken."""
 
     @property
     def config(self) -> RunConfig:

@@ -10,7 +10,8 @@ from autoscope.engine.acting import execute
 from autoscope.engine.asking import Asked
 from autoscope.engine.assemble import Job
 from autoscope.engine.checkpoints import Checkpoint
-from autoscope.engine.history import History, Interruption, PastAct
+from autoscope.engine.dark import Darks
+from autoscope.engine.history import History, Interruption, PastAct, read_history
 from autoscope.errors import AutoscopeError, NotRepeatable
 from autoscope.journal import Readable
 from autoscope.journal.frames import encode
@@ -30,7 +31,8 @@ class Settable(Protocol):
 
 
 class Stored:
-    """Results with the frames on the disk, each verified against its hash; no instrument is asked.
+    """Results with the frames on the disk, each verified against its hash, less the dark reference that was subtracted
+    when they were learnt from; no instrument is asked.
 
     Parameters
     ----------
@@ -42,6 +44,7 @@ class Stored:
 
     def __init__(self, journal: Readable) -> None:
         self._journal = journal
+        self._darks: Darks | None = None
 
     def before(self, asked: Asked) -> None:
         """Do nothing."""
@@ -58,7 +61,17 @@ class Stored:
         JournalCorrupt
             A frame is absent or does not match its hash.
         """
-        return Result(outcome, tuple(self._journal.load_frame(ref) for ref in outcome.frames))
+        return self.told(outcome, tuple(self._journal.load_frame(ref) for ref in outcome.frames))
+
+    def told(self, outcome: Outcome, frames: tuple[Frame, ...]) -> Result:
+        """Return an outcome with recorded frames as they were learnt from."""
+        if not outcome.dark:
+            return Result(outcome, frames)
+        if self._darks is None:
+            self._darks = Darks()
+            done = ((past.intent.act.action, o) for past, o in read_history(self._journal).outcomes())
+            self._darks.recall(done, self._journal.load_frame)
+        return Result(outcome, self._darks.told(frames, outcome.dark))
 
     def again(self, past: PastAct, outcome: Outcome) -> Result:
         """Return what came of an act a second time."""
@@ -129,7 +142,7 @@ class Rebuilt:
             frames = self._repeat(past, outcome)
             self.unlike += self._odd
         self._done += 1
-        return Result(outcome, frames) if self._exact else self._stored.result(past, outcome)
+        return self._stored.told(outcome, frames) if self._exact else self._stored.result(past, outcome)
 
     def again(self, past: PastAct, outcome: Outcome) -> Result:
         """Return what came of an act that was done again already, from the disk."""

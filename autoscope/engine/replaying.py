@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from autoscope.engine.acting import scalarize
+from autoscope.engine.acting import about, scalarize
 from autoscope.engine.asking import Asked
 from autoscope.engine.comparing import Difference, cause, compare
 from autoscope.engine.history import History, PastAct
@@ -193,7 +193,7 @@ class Rescored(Stored):
         recorded = self._source.result(past, outcome)
         if outcome.status != "done":
             return recorded
-        values, fault = scalarize(self._scalarizers, recorded.frames, past.intent.decision.purpose)
+        values, fault = scalarize(self._scalarizers, recorded.frames, about(past.intent.decision))
         before = {v.name: v.value for v in outcome.values}
         after = {v.name: v.value for v in values}
         if outcome.act_id not in self._seen:

@@ -103,6 +103,7 @@ def take_up(
     stored = Stored(journal)
     source = Rebuilt(job, history, stored, exact=isinstance(job.clock, SimClock)) if rebuilt else stored
     counted = _Counted(desk, history, begin)
+    job.darks.recall(((past.intent.act.action, o) for past, o in history.outcomes()), journal.load_frame)
     for event in walk(history, job.policy, source, begin):
         counted.take(event)
         if walked is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from autoscope.engine.acting import guarded, scalarize
+from autoscope.engine.acting import about, guarded, scalarize
 from autoscope.engine.asking import Evidence
 from autoscope.engine.history import PastAct
 from autoscope.engine.standing import Standing
@@ -67,7 +67,7 @@ def retell(
     for past, outcome in told:
         decision, result = (
             past.intent.decision,
-            amended(source.again(past, outcome), standing, scalarizers, past.intent.decision.purpose),
+            amended(source.again(past, outcome), standing, scalarizers, about(past.intent.decision)),
         )
         evidence = evidence.with_(decision, result.outcome)
         _tell(policy, past, result)

@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 from autoscope.errors import DoseExceeded
 from autoscope.exposure import Cost, electrons
 from autoscope.guard.geometry import corners
-from autoscope.records import Action, AreaLeft, Blank, Measure, MicroscopeState, MoveStage, Scan, SpectrumImage
+from autoscope.records import (
+    Action,
+    AreaLeft,
+    Blank,
+    Measure,
+    MicroscopeState,
+    MoveStage,
+    Scan,
+    SpectrumImage,
+    dark_frames,
+)
 
 Floats = NDArray[np.float64]
 BLOCK = 64
@@ -110,6 +120,8 @@ class AreaDose:
     # --- where an act exposes ---------------------------------------------------------------------
 
     def _patches(self, action: Action, before: MicroscopeState, after: MicroscopeState, dose_e: float) -> list[_Patch]:
+        if dark_frames(action):  # electrons all the same: the beam was where it is parked
+            return self._spots(before, self._parked_m, dose_e)
         if isinstance(action, (Scan, SpectrumImage)):
             area_m2 = action.fov_m**2 * action.height_px / action.width_px
             pixels = action.width_px * action.height_px
@@ -156,6 +168,8 @@ class AreaDose:
         return [self._spot(cell, dose_e) for cell in sorted(cells)]
 
     def _park(self, action: Action) -> None:
+        if dark_frames(action):
+            return
         match action:
             case Measure():
                 self._parked_m = (action.x_m, action.y_m)

@@ -32,6 +32,7 @@ from autoscope.records import (
     SetValves,
     SpectrumImage,
     Wait,
+    dark_frames,
 )
 
 _DUST = 1e-9
@@ -90,10 +91,13 @@ class Guard:
         cost = self._cost(action, state)
         if isinstance(action, (Scan, SpectrumImage, Measure)):
             self._check_names(action)
-            self._check_current(action, state)
-            self._check_fluence(action, state, cost)
+            if dark_frames(action):
+                self._check_dark(action)
+            else:
+                self._check_current(action, state)
+                self._check_fluence(action, state, cost)
         _check_budget(action, cost, left)
-        if area is not None:
+        if area is not None and not dark_frames(action):
             area.permit(action, state, cost)
         return cost
 
@@ -113,7 +117,7 @@ class Guard:
             or an image in which nothing varies.
         """
         quality.require_form(frame, action, self._capabilities)
-        is_image = not isinstance(action, Measure) and frame.data.ndim == 2
+        is_image = not isinstance(action, Measure) and frame.data.ndim == 2 and not dark_frames(action)
         return quality.measure(frame, self._saturated_fraction, is_image=is_image)
 
     def cost(self, action: Action, state: MicroscopeState) -> Cost:
@@ -133,7 +137,8 @@ class Guard:
         try:
             cost = self.cost(action, state)
             # an unblanked beam rests on the sample all the time the act takes
-            return cost if state.blanked else cost.replace(dose_e=max(cost.dose_e, electrons(current_a, cost.time_s)))
+            unexposed = state.blanked or dark_frames(action)
+            return cost if unexposed else cost.replace(dose_e=max(cost.dose_e, electrons(current_a, cost.time_s)))
         except (ArithmeticError, ValidationError) as error:
             remedy = "Choose values that an instrument can have"
             raise LimitExceeded("the cost of this act is beyond numbers", where=action.kind, remedy=remedy) from error
@@ -223,6 +228,15 @@ class Guard:
         if not detectors and not signals:
             choices = (*self._capabilities.detectors, *known)
             raise self._unsupported("exposure", "without detector or signal", choices, action)
+
+    def _check_dark(self, action: Action) -> None:
+        if not self._capabilities.dark:
+            raise Unsupported(
+                f"the instrument {self._capabilities.instrument!r} cannot keep the beam away while it records",
+                where=f"{action.kind}.dark_frames",
+                value=dark_frames(action),
+                remedy="Leave dark references out",
+            )
 
     def _check_current(self, action: Action, state: MicroscopeState) -> None:
         interval = self.ranges.get("beam_current_a", EVERYTHING)

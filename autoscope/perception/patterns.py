@@ -83,7 +83,7 @@ class VirtualDetector:
         ring = np.asarray(frame.data, np.float64)[self.ring(rows, columns)]
         if not np.isfinite(ring).all():
             raise FrameRejected("the pattern holds values that are not finite", where=f"{name}: {frame.meta.signal}")
-        std = self._std(frame.data, ring, frame.meta.unit)
+        std = math.hypot(self._std(frame.data, ring, frame.meta.unit), self._dark_std(frame, self.ring(rows, columns)))
         return Scalar(name=name, value=float(ring.sum()), std=std, unit=frame.meta.unit, scalarizer=self.identity)
 
     def ring(self, rows: Axis, columns: Axis) -> NDArray[np.bool_]:
@@ -111,6 +111,11 @@ class VirtualDetector:
                 "no pixel of the pattern lies in the ring", where=self.kind, value=self.config.outer_rad
             )
         return inside
+
+    def _dark_std(self, frame: Frame, ring: NDArray[np.bool_]) -> float:
+        if frame.dark_variance is None or frame.meta.unit != "counts" or self.config.noise_std is not None:
+            return 0.0
+        return math.sqrt(float(np.broadcast_to(frame.dark_variance, frame.data.shape)[ring].sum(dtype=np.float64)))
 
     def _std(self, pattern: NDArray[Any], ring: NDArray[np.float64], unit: str) -> float:
         gain = self.config.counts_per_event

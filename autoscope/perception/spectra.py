@@ -109,7 +109,7 @@ class SpectrumScalarizer(ABC):
                 remedy="Check the 'signal' option and the signals that are measured",
             )
         axis, unit = frame.meta.axes[0], frame.meta.unit
-        values, stds = self._values(np.atleast_2d(frame.data), axis, unit)
+        values, stds = self._values(np.atleast_2d(frame.data), axis, unit, frame.dark_variance)
         value, std = float(values[0]), float(stds[0])
         if not np.isfinite([value, std]).all():
             raise FrameRejected(self.undefined, where=f"{name}: {self.kind}", remedy="Measure longer or elsewhere")
@@ -130,22 +130,24 @@ class SpectrumScalarizer(ABC):
         values, stds = np.where(undefined, np.nan, values), np.where(undefined, np.nan, stds)
         return values.reshape(spectra.shape[:-1]), stds.reshape(spectra.shape[:-1])
 
-    def _values(self, raw: NDArray[Any], axis: Axis, unit: str) -> tuple[Array, Array]:
+    def _values(
+        self, raw: NDArray[Any], axis: Axis, unit: str, dark: NDArray[Any] | None = None
+    ) -> tuple[Array, Array]:
         spectra = np.asarray(raw, dtype=np.float64)
         if spectra.shape[-1] != axis.size:
             raise FrameRejected("the spectrum does not match its axis", value=spectra.shape[-1], limit=axis.size)
         if not np.isfinite(spectra).all():
             raise FrameRejected("the spectrum holds values that are not finite", where=self.kind)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            values, variances = self.evaluate(spectra, self._noise(spectra, unit), axis)
+            values, variances = self.evaluate(spectra, self._noise(spectra, unit, dark), axis)
             return values, np.sqrt(variances)
 
-    def _noise(self, spectra: Array, unit: str) -> Noise:
+    def _noise(self, spectra: Array, unit: str, dark: NDArray[Any] | None) -> Noise:
         gain = self.config.counts_per_event
         if self.config.noise_std is not None:
             return Noise(np.full_like(spectra, self.config.noise_std**2), 0.0)
         if unit == "counts":
-            return Noise(gain * np.maximum(spectra, 0.0), gain**2)
+            return Noise(gain * np.maximum(spectra, 0.0) + (0.0 if dark is None else dark), gain**2)
         return Noise(np.broadcast_to(residual_std(spectra)[:, None] ** 2, spectra.shape), 0.0)
 
     @abstractmethod

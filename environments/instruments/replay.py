@@ -34,6 +34,7 @@ from autoscope.records import (
     SpectrumSignal,
     Timing,
     Wait,
+    dark_frames,
 )
 from environments.alterations import AlterationConfig
 from environments.datasets import DatasetOptions, SpectrumImageData
@@ -181,6 +182,8 @@ class ReplayInstrument:
         return Observation(act.act_id, before, self.state(), frames)
 
     def _frames(self, action: Action) -> tuple[Frame, ...]:
+        if dark_frames(action):
+            raise Unsupported("stored data hold no dark frames", where=f"{action.kind}.dark_frames")
         match action:
             case Scan():
                 self._check_field(action)

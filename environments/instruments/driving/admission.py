@@ -20,6 +20,7 @@ from autoscope.records import (
     SetStimulus,
     SpectrumImage,
     Wait,
+    dark_frames,
 )
 
 STAGE = ("x_m", "y_m", "z_m", "alpha_rad", "beta_rad")
@@ -53,6 +54,9 @@ def admit(action: Action, can: Capabilities, max_frame_bytes: int) -> None:
     """
     if action.kind not in can.actions:
         raise Unsupported("no such action on this instrument", where=action.kind, limit=", ".join(can.actions))
+    if dark_frames(action) and not can.dark:
+        what = "this instrument cannot keep the beam away while it records; nothing was done"
+        raise Unsupported(what, where=f"{action.kind}.dark_frames", value=dark_frames(action))
     for kind, wanted, known in _names(action, can):
         if not wanted:
             raise Unsupported(f"an exposure without {kind}", where=action.kind, limit=", ".join(known))
@@ -112,7 +116,7 @@ def _admit_value(where: str, key: str, value: float, can: Capabilities) -> None:
 def _admit_size(action: Scan | SpectrumImage, can: Capabilities, limit: int) -> None:
     names = action.signals if isinstance(action, SpectrumImage) else ()
     values = len(action.detectors) + sum(s.size for name in names if (s := can.signal(name)))
-    size = 4 * action.width_px * action.height_px * values
+    size = 4 * action.width_px * action.height_px * values * max(1, dark_frames(action))
     if size > limit:
         raise OutOfRange(
             "the frames would be larger than this driver may hold; nothing was done",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import dataclasses
 import threading
 from collections.abc import Callable, Iterator
 from typing import ClassVar
@@ -80,9 +81,12 @@ class DrivenInstrument(abc.ABC):
 
     status: ClassVar[str] = ""
     """One phrase for ``autoscope list instruments``: what this driver has been run on."""
+    darkens: ClassVar[bool] = False
+    """Whether acquisitions of this instrument leave a blanked beam blanked, so that dark frames can be had."""
 
     def __init__(self, can: Capabilities, clock: Clock, *, max_frame_bytes: int) -> None:
-        self._can, self._clock, self._max_frame_bytes = can, clock, max_frame_bytes
+        self._can = can.replace(dark=True) if self.darkens else can
+        self._clock, self._max_frame_bytes = clock, max_frame_bytes
         self._memory = ActMemory(MemoryConfig())
         self._meter = DoseMeter(clock)
         self._acting = threading.Lock()
@@ -194,10 +198,30 @@ class DrivenInstrument(abc.ABC):
                 return self._perform(action, before)
 
     def _exposed(self, action: Scan | SpectrumImage | Measure, before: MicroscopeState) -> tuple[Frame, ...]:
+        if not isinstance(action, SpectrumImage) and action.dark_frames:
+            return self._dark(action.replace(dark_frames=0), action.dark_frames, before)
         with self._open_beam(before):
             frames = self._perform(action, before)
         self._meter.at_least(before.dose_e + predict(action, before, self._can).dose_e)
         return frames
+
+    def _dark(self, one: Scan | Measure, count: int, before: MicroscopeState) -> tuple[Frame, ...]:
+        """Record with the beam blanked, and leave the blanker as it was.
+
+        Raises
+        ------
+        NotReached
+            The blanker did not follow.
+        """
+        self._blank(True)
+        try:
+            require_reached(Blank(blanked=True), self.state(), self._can)
+            frames = [frame for _ in range(count) for frame in self._perform(one, before)]
+        finally:
+            if not before.blanked and self._stops == self._begun_at_stop:
+                self._blank(False)
+        unexposed = {"beam_current_a": 0.0, "dose_e_per_m2": 0.0}
+        return tuple(dataclasses.replace(f, meta=f.meta.replace(**unexposed)) for f in frames)
 
     @contextlib.contextmanager
     def _open_beam(self, before: MicroscopeState) -> Iterator[None]:

@@ -14,7 +14,8 @@ from autoscope.protocols import FrameSink
 from autoscope.records import TIME, Axis, Measure, Scan, SpectrumImage, SpectrumSignal
 from environments.instruments.simulated.blur import Blur
 from environments.instruments.simulated.config import DetectorConfig, ScanConfig
-from environments.instruments.simulated.detectors import count_spectrum, detect, read_mean
+from environments.instruments.simulated.dark import DarkSignals
+from environments.instruments.simulated.detectors import detect, read_mean
 from environments.instruments.simulated.exposure_map import ExposureMap
 from environments.instruments.simulated.optics import STENCIL_WEIGHTS, Probe, stencil_m
 from environments.instruments.simulated.scan import Raster, Tilt, View
@@ -36,6 +37,9 @@ READING_S = 2e-6
 """Time for which the counts of such a reading are told."""
 CHUNK_BYTES = 32_000_000
 """Spectra of a spectrum image are computed in groups of rows of about this size."""
+
+
+NO_DARK = DarkSignals((), {}, 0)
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ class Scene:
     """Electrons that fall on the field during flyback because the beam was left on."""
     loss_shift_ev: float = 0.0
     """By how much energy losses appear shifted along their axis; minutes pass before it changes by a channel."""
+    dark: DarkSignals = NO_DARK
+    """What detectors give without beam."""
 
 
 def acquire(
@@ -137,7 +143,30 @@ def measure(
     for signal in signals:
         yields = STENCIL_WEIGHTS @ scene.specimen.spectrum(signal.name, x_m, y_m, fluence)
         yields = shifted(yields, signal.axis, scene.loss_shift_ev)
-        records.append(Record(signal.name, (signal.axis,), count_spectrum(dose_e * yields, rng, np.uint32)))
+        spectrum = scene.dark.spectra(signal.name, dose_e * yields, action.dwell_s, scene.start_s, rng, np.uint32)
+        records.append(Record(signal.name, (signal.axis,), spectrum))
+    return records
+
+
+def unexposed(
+    action: Scan | Measure,
+    begin_s: float,
+    dark: DarkSignals,
+    detectors: tuple[DetectorConfig, ...],
+    signals: tuple[SpectrumSignal, ...],
+    pixel_axes: tuple[Axis, Axis] | None,
+    rng: np.random.Generator,
+) -> list[Record]:
+    """Record what detectors and spectrometers give without beam at a time since the start."""
+    records = []
+    for signal in signals:
+        nothing = np.zeros(signal.axis.size)
+        spectrum = dark.spectra(signal.name, nothing, action.dwell_s, begin_s, rng, np.uint32)
+        records.append(Record(signal.name, (signal.axis,), spectrum))
+    for detector in detectors if pixel_axes else ():
+        shape = tuple(axis.size for axis in pixel_axes or ())
+        mean = np.full(shape, dark.dark_events(detector.name, action.dwell_s)[0], np.float32)
+        records.append(Record(detector.name, pixel_axes or (), detect(mean, dark.detector(detector, begin_s), rng)))
     return records
 
 
@@ -166,7 +195,8 @@ def readings(
     for detector in detectors:
         yields = STENCIL_WEIGHTS @ scene.specimen.image_yield(detector.name, x_m, y_m, fluence)
         mean = np.maximum(electrons(scene.current_a, READING_S) * yields, 0.0)
-        records.append(Record(detector.name, (axis,), read_mean(mean, share_s / READING_S, detector, rng)))
+        now = scene.dark.detector(detector, scene.start_s)
+        records.append(Record(detector.name, (axis,), read_mean(mean, share_s / READING_S, now, rng)))
     return records
 
 
@@ -197,10 +227,14 @@ def _expose(action: Scan | SpectrumImage, scene: Scene, x_m: Array, y_m: Array) 
 
 
 def _axes(raster: Raster) -> tuple[Axis, Axis]:
+    return image_axes(raster.shape, raster.pixel_m)
+
+
+def image_axes(shape: tuple[int, int], pixel_m: float) -> tuple[Axis, Axis]:
     """Return the y and x axes of a frame, zero at its centre."""
     y, x = (
-        Axis(name=name, unit="m", size=size, offset=(0.5 - size / 2.0) * raster.pixel_m, scale=raster.pixel_m)
-        for name, size in zip("yx", raster.shape, strict=True)
+        Axis(name=name, unit="m", size=size, offset=(0.5 - size / 2.0) * pixel_m, scale=pixel_m)
+        for name, size in zip("yx", shape, strict=True)
     )
     return y, x
 
@@ -223,7 +257,10 @@ def _images(
         mean = blur(sharp)
         mean *= np.float32(each)
         np.maximum(mean, np.float32(0.0), out=mean)  # Fourier round-off may leave -1e-9 in vacuum
-        records.append(Record(detector.name, _axes(raster), detect(mean, detector, rng)))
+        dark = np.float32(scene.dark.dark_events(detector.name, action.dwell_s)[0])
+        mean += dark
+        now = scene.dark.detector(detector, scene.start_s)
+        records.append(Record(detector.name, _axes(raster), detect(mean, now, rng)))
     return records
 
 
@@ -275,7 +312,7 @@ def _cube(
         part = slice(top, min(top + step, raster.shape[0]))
         yields = shifted(_spectra(raster, scene, signal, part, places), signal.axis, scene.loss_shift_ev)
         yields *= each
-        cube[part] = count_spectrum(yields, rng, np.uint16)
+        cube[part] = scene.dark.spectra(signal.name, yields, action.dwell_s, scene.start_s, rng, np.uint16)
         sink.advance(signal.name, part.stop * raster.shape[1])
     return cube
 

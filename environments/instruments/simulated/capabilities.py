@@ -62,6 +62,7 @@ def capabilities(config: MicroscopeConfig, specimens: Sequence[Specimen]) -> Cap
         ),
         slots=len(specimens),
         point_readings=POINT_READINGS,
+        dark=True,
     )
 
 

@@ -20,6 +20,7 @@ from environments.instruments.simulated.beam import Beam
 from environments.instruments.simulated.capabilities import capabilities
 from environments.instruments.simulated.carousel import Carousel
 from environments.instruments.simulated.config import DetectorConfig, MicroscopeConfig
+from environments.instruments.simulated.dark import DarkSignals
 from environments.instruments.simulated.drift import Drift
 from environments.instruments.simulated.faults import Faults
 from environments.instruments.simulated.holder import Heater
@@ -45,6 +46,7 @@ class Column:
         self._drift = Drift(config.drift, stream(seed, "drift"))
         self._drift.loaded(0.0)
         self._spectrometer = Spectrometer(config.spectrometer, stream(seed, "spectrometer"))
+        self._dark = DarkSignals(config.dark_signals, self._sizes(), int(stream(seed, "dark").integers(2**63)))
         self._faults = Faults(config.faults, stream(seed, "faults"))
         # the fastest of numpy's generators: noise is most of the work of an image
         self._noise = np.random.Generator(np.random.SFC64(stream(seed, "noise").integers(2**63, size=2).tolist()))
@@ -108,12 +110,16 @@ class Column:
             scanning=self._config.scan,
             coils=self._coils,
             stray_e=stray_e,
+            dark=self._dark,
             loss_shift_ev=(self._optics.energy_offset_ev or 0.0) + self._spectrometer.drift_ev(begin_s - self._born_s),
         )
 
     def _detectors(self, names: Sequence[str]) -> tuple[DetectorConfig, ...]:
         known = {d.name: d for d in self._config.detectors}
         return tuple(known[name] for name in names)
+
+    def _sizes(self) -> dict[str, int]:
+        return {s.name: s.axis.size for s in self._can.signals} | dict.fromkeys(self._can.detectors, 1)
 
     def _signals(self, names: Sequence[str]) -> tuple[SpectrumSignal, ...]:
         known = {s.name: s for s in self._carousel.specimen.signals}

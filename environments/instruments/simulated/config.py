@@ -209,6 +209,29 @@ class SpectrometerConfig(ConfigModel):
     """Random walk on top: standard deviation after one hour."""
 
 
+class DarkSignalConfig(ConfigModel):
+    """What one detector gives without beam, on top of its ``offset``; it grows with the dwell and over the hours."""
+
+    name: str = Field(min_length=1)
+    """An image detector, or a signal such as ``EELS``."""
+    pedestal: float = Field(default=0.0, ge=0.0)
+    """Counts added by the converter."""
+    pattern: float = Field(default=0.0, ge=0.0)
+    """Standard deviation, over the channels of a spectrometer, of a fixed difference from that, in counts."""
+    ramp_per_hour: float = 0.0
+    """Steady drift of the pedestal, in counts."""
+    walk_per_hour: float = Field(default=0.0, ge=0.0)
+    """Random walk on top: standard deviation after one hour, in counts."""
+    current_per_s: float = Field(default=0.0, ge=0.0)
+    """Dark current: events of each channel or pixel in a second."""
+    hot_channels: NonNegativeInt = 0
+    """So many channels of a spectrometer, anywhere, have more of it."""
+    hot_per_s: float = Field(default=0.0, ge=0.0)
+    """By so many events in a second."""
+    readout: float = Field(default=0.0, ge=0.0)
+    """Standard deviation of a spectrometer's read-out noise in counts; image detectors have their own."""
+
+
 class MemoryConfig(ConfigModel):
     """How much of the past is kept."""
 
@@ -220,7 +243,7 @@ class MemoryConfig(ConfigModel):
     """Entries of the physical log, and act identifiers remembered as done."""
 
 
-FaultKind = Literal["beam_loss", "vacuum", "drift_jump", "dim", "saturated", "hang"]
+FaultKind = Literal["beam_loss", "vacuum", "drift_jump", "dim", "saturated", "hang", "blanker"]
 
 
 class FaultConfig(ConfigModel):
@@ -236,7 +259,7 @@ class FaultConfig(ConfigModel):
     pressure_pa: Pressure = 1e-2
     """What the gauge reads (``vacuum``)."""
     jump_m: PositiveLength = 3e-6
-    """How far the sample jumps (``drift_jump``)."""
+    """How far the sample jumps (``drift_jump``); a ``blanker`` stays open though it reads back as closed."""
     direction_rad: Angle = 0.0
     """Where to, from x towards y."""
 
@@ -277,6 +300,8 @@ class MicroscopeConfig(ConfigModel):
     """None: no valves that software moves."""
     spectrometer: SpectrometerConfig | None = Field(default=None, exclude_if=lambda value: value is None)
     """None: energy losses are where they belong for ever, and there is no offset that software sets."""
+    dark_signals: tuple[DarkSignalConfig, ...] = Field(default=(), exclude_if=lambda value: not value)
+    """What detectors give without beam besides their offset; none: spectrometers count the beam's events alone."""
     memory: MemoryConfig = MemoryConfig()
     faults: FaultsConfig = Field(default=FaultsConfig(), exclude_if=lambda value: value == FaultsConfig())
     """What goes wrong on purpose, to rehearse it."""

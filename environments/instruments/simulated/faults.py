@@ -58,6 +58,10 @@ class Faults:
             share[(times >= loss.at_s) & (times < loss.at_s + loss.lasts_s)] *= loss.remaining
         return float(share.mean())
 
+    def blanker_sticks(self, time_s: float) -> bool:
+        """Return whether the blanker stays open at an instant, whatever it was told."""
+        return self._active("blanker", time_s) is not None
+
     def pressure_pa(self, time_s: float) -> float | None:
         """Return what the gauge reads, or None where there is no gauge."""
         if self._config.base_pressure_pa is None and not self._of("vacuum"):

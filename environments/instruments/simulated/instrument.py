@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -34,7 +35,7 @@ from autoscope.records import (
     SpectrumImage,
     Wait,
 )
-from environments.instruments.simulated.acquisition import Exposing, acquire, expected
+from environments.instruments.simulated.acquisition import Exposing, acquire, expected, image_axes, unexposed
 from environments.instruments.simulated.capabilities import admit
 from environments.instruments.simulated.column import Column
 from environments.instruments.simulated.config import MicroscopeConfig
@@ -281,6 +282,8 @@ class SimulatedInstrument(Column):
             case SetOptics():
                 self._set_optics(action)
             case Scan() | Measure() | SpectrumImage():
+                if not isinstance(action, SpectrumImage) and action.dark_frames:
+                    return self._unexposed(action, before)
                 self._require_open_valves(action)
                 return self._expose(action, before, sink)
             case LoadSample():
@@ -339,6 +342,35 @@ class SimulatedInstrument(Column):
         if self._valves_open is False:
             remedy = "Open the valves first"
             raise InstrumentError("the valves are closed: no beam reaches the sample", where=action.kind, remedy=remedy)
+
+    def _unexposed(self, action: Scan | Measure, before: MicroscopeState) -> tuple[Frame, ...]:
+        """Record with the beam blanked, and leave the blanker as it was."""
+        one = action.replace(dark_frames=0)
+        shut = before.replace(beam_current_a=0.0)
+        frames: list[Frame] = []
+        left_blanked, self._beam.blanked = self._beam.blanked, True
+        try:
+            for _ in range(action.dark_frames):
+                now_s = self._clock.now_s()
+                if self._faults.blanker_sticks(now_s - self._born_s):
+                    seen = self._expose(one, before.replace(time_s=now_s), NoSink())
+                    frames += [replace(f, meta=f.meta.replace(beam_current_a=0.0)) for f in seen]
+                else:
+                    frames += self._dark_records(one, now_s, shut)
+        finally:
+            self._beam.skip_time(self._clock.now_s())
+            self._beam.blanked = left_blanked
+        return tuple(frames)
+
+    def _dark_records(self, one: Scan | Measure, now_s: float, shut: MicroscopeState) -> list[Frame]:
+        coils = self._config.scan
+        begin_s = now_s + (coils.point_overhead_s if isinstance(one, Measure) else coils.frame_overhead_s)
+        detectors = () if isinstance(one, Measure) else self._detectors(one.detectors)
+        signals = () if isinstance(one, Scan) else self._signals(one.signals)
+        axes = None if isinstance(one, Measure) else image_axes((one.height_px, one.width_px), one.fov_m / one.width_px)
+        records = unexposed(one, begin_s - self._born_s, self._dark, detectors, signals, axes, self._noise)
+        self._wait_until(begin_s + sum(self._spans(one)))
+        return [label(record, one, shut, begin_s, 0.0, self._probe.rms_m(0.0)) for record in records]
 
     def _expose(self, action: Exposing, before: MicroscopeState, sink: FrameSink) -> tuple[Frame, ...]:
         coils = self._config.scan
