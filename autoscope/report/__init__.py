@@ -44,9 +44,11 @@ def write(folder: Path, form: Form = "html") -> Path:
         The report cannot be written.
     """
     from autoscope.journal import JournalReader  # numpy, scipy and matplotlib come with these: only when asked for
+    from autoscope.report.learnt import as_learnt_from
     from autoscope.report.reading import read
 
-    story, load = read(folder), JournalReader.open(folder).load_frame
+    story = read(folder)
+    load = as_learnt_from(story, JournalReader.open(folder).load_frame)
     for name, data in _files(form, story, load).items():
         _put(folder / FOLDER / name, data)
     return folder / FILES[form]

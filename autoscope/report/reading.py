@@ -28,6 +28,7 @@ from autoscope.records import (
     Outcome,
     Scan,
     SpectrumImage,
+    dark_frames,
 )
 from autoscope.report.story import (
     Act,
@@ -86,6 +87,9 @@ class _Fold:
         self.fits: list[Fit] = []
         self.rungs: Counter[tuple[str, str]] = Counter()
         self.remarks: list[Remark] = []
+        self.darks: list[tuple[Action, Outcome]] = []
+        self.less: dict[str, tuple[str, ...]] = {}
+        self.levels: dict[tuple[str, float], float] = {}
 
     def take(self, record: Record) -> None:
         """Take in the next record."""
@@ -175,10 +179,16 @@ class _Fold:
 
     def _learn(self, decision: Decision, outcome: Outcome, step: int, time_s: float) -> None:
         action, state = decision.action, outcome.state
+        if dark_frames(action):
+            self.darks.append((action, outcome))
+            self.remarks.append(Remark(step, time_s, "upkeep", "", self._without_beam(action, outcome), ""))
+            return
         if decision.purpose in UPKEEP and not outcome.frames:
             self.remarks.append(Remark(step, time_s, "upkeep", "", decision.reason, ""))
         if DRIFT_LIMIT_PX in decision.acquisition_parameters:
             self.remarks.append(Remark(step, time_s, "moved", "", decision.reason, ""))
+        if outcome.dark:
+            self.less |= {r.file: outcome.dark[r.meta.signal] for r in outcome.frames if r.meta.signal in outcome.dark}
         if isinstance(action, MoveStage):
             self.visited.append((state.sample_slot, state.x_m, state.y_m))
         images = [ref for ref in outcome.frames if is_image(ref)]
@@ -204,6 +214,19 @@ class _Fold:
                 )
             )
 
+    def _without_beam(self, action: Action, outcome: Outcome) -> str:
+        """Return what a dark reference has read, and how much that is from the one before it, as a sentence."""
+        said = []
+        for signal in dict.fromkeys(ref.meta.signal for ref in outcome.frames):
+            dwell_s = outcome.frames[0].meta.dwell_s
+            level, before = outcome.quality.get(f"{signal}.mean", 0.0), self.levels.get((signal, dwell_s))
+            self.levels[signal, dwell_s] = level
+            since = "" if before is None else f" ({level - before:+.2g} since the last)"
+            said.append(f"{signal} {level:.4g}{since}")
+        dwell = f"{outcome.frames[0].meta.dwell_s:g} s" if outcome.frames else ""
+        frames = f"{dark_frames(action)} frames of {dwell}"
+        return f"dark reference, {frames}: mean counts without beam {', '.join(said)}; subtracted from all that follows"
+
     def story(self, folder: str, damage: str) -> RunStory:
         """Return what the records taken in so far tell."""
         return RunStory(
@@ -223,6 +246,8 @@ class _Fold:
             fits=tuple(self.fits),
             rungs=dict(self.rungs),
             remarks=tuple(self.remarks),
+            darks=tuple(self.darks),
+            less=self.less,
             damage=damage,
         )
 

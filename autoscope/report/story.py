@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoscope.records import FrameRef
+from autoscope.records import Action, FrameRef, Outcome
 
 Floats = NDArray[np.float64]
 DAY_S = 86400.0
@@ -216,6 +216,10 @@ class RunStory:
     rungs: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """Number of decisions by (model, rung)."""
     remarks: tuple[Remark, ...] = ()
+    darks: tuple[tuple[Action, Outcome], ...] = ()
+    """Acts that took dark references, with what came of them."""
+    less: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Ids of those that were subtracted from a frame before anybody learnt from it, by the name of its file."""
     damage: str = ""
     """Why the record could not be read to its end; empty where it could."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -217,6 +217,33 @@ class ZeroLossConfig(TaskConfig):
     """A peak surely further from zero than this is corrected."""
 
 
+class DarkReferenceConfig(TaskConfig):
+    """Dark references: detectors read out with the beam kept away, to be subtracted from all that follows."""
+
+    kind: Literal["dark_reference"]
+    signals: tuple[str, ...] | None = None
+    """Absent: those that the survey measures."""
+    detectors: tuple[str, ...] | None = None
+    """Absent: those of its tiles."""
+    frames: int = Field(default=16, ge=2)
+    """So many are averaged."""
+    dwells_s: tuple[PositiveDuration, ...] = ()
+    """Of spectra; absent: the shortest and the longest that the survey uses. What lies between follows from both."""
+    image_dwells_s: tuple[PositiveDuration, ...] = ()
+    """The same of images."""
+    size_px: PositiveInt = 64
+    """Side of an image without beam: all pixels are made by one detector, so a small one is enough."""
+
+    @model_validator(mode="after")
+    def _of_something(self) -> Self:
+        if self.signals == () and self.detectors == ():
+            raise ValueError("a dark reference needs signals or detectors; leave them out for those of the survey")
+        return self
+
+
+UpkeepConfig = Annotated[ZeroLossConfig | DarkReferenceConfig, Field(discriminator="kind")]
+
+
 class SurveyConfig(ConfigModel):
     """An area, how it is imaged, what is measured, and how the time is shared."""
 
@@ -259,7 +286,7 @@ class SurveyConfig(ConfigModel):
     """What is left to do when all particles were looked at; not for ``in_order``."""
     in_depth: InDepthConfig | None = Field(default=None, exclude_if=lambda value: value is None)
     """Absent: no find is gone into."""
-    upkeep: tuple[ZeroLossConfig, ...] = Field(default=(), exclude_if=lambda tasks: not tasks)
+    upkeep: tuple[UpkeepConfig, ...] = Field(default=(), exclude_if=lambda tasks: not tasks)
     """What is done for the instrument every now and then."""
     beta: float = Field(default=1.0, ge=0)
     """Exploration: a particle is worth its chance of being interesting plus this many standard deviations of it."""

@@ -35,7 +35,7 @@ def planned_stages(config: SurveyConfig, centres_m: NDArray[np.float64], view: V
         ),
         stage("overview", [config.tile.scan()], tiles, view, ", ".join(config.tile.detectors)),
     ]
-    stages += planned_upkeep(config.upkeep, tiles, view)
+    stages += planned_upkeep(config, tiles, view)
     stages += planned_in_depth(config.in_depth, config.target, view)
     if config.strategy == "in_order":
         return (*stages, _rest(config, stages, [probe], view, "every particle in the order found"))

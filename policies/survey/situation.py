@@ -64,7 +64,7 @@ class Situation:
         self.place = KeepPlace(config.align, self.centres_m)
         self.gate = FrameGate(config.gate)
         self.steady = Steadiness(config.gate, config.align.drift.creep_time_s)
-        self.upkeep = Upkeep(config.upkeep)
+        self.upkeep = Upkeep(config)
         self.finishing = Finishing(config.finish)
         self.errand = ""
         """What the stay at the tile is for, beside measuring what is open: see `finishing`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,8 @@ from autoscope.perception.zero_loss import zero_loss
 from autoscope.protocols import JsonValue
 from autoscope.records import Action, Capabilities, Decision, Measure, MicroscopeState, Result, SetOptics, Stage, View
 from policies.stages import stage
-from policies.survey.config import ZeroLossConfig
+from policies.survey.config import SurveyConfig, UpkeepConfig, ZeroLossConfig
+from policies.survey.dark_reference import asks, dark_acts, found, require_dark
 
 MAX_TRIES = 2
 """Attempts in vain, one after the other, after which a task is left until it is due again."""
@@ -34,12 +35,15 @@ class Upkeep:
 
     Parameters
     ----------
-    tasks : sequence of ZeroLossConfig
-        What is done, and how often. The first time is before the first site.
+    config : SurveyConfig
+        Its ``upkeep`` is what is done, and how often. The first time is before the first site.
     """
 
-    def __init__(self, tasks: Sequence[ZeroLossConfig]) -> None:
-        self._tasks = tuple(tasks)
+    def __init__(self, config: SurveyConfig) -> None:
+        self._tasks = config.upkeep
+        self._dark = {k: dark_acts(t, config) for k, t in enumerate(self._tasks) if t.kind == "dark_reference"}
+        self._taken: dict[int, list[str]] = {}
+        """What the acts of dark references under way have read so far."""
         self._done: dict[int, tuple[float, int]] = {}
         self._arrivals = self._tries = 0
         self._correction: Correction | None = None
@@ -74,10 +78,13 @@ class Upkeep:
         number = next((k for k in range(len(self._tasks)) if self._is_due(k, view.state.time_s)), None)
         if number is None:
             return None
-        task = self._tasks[number]
+        task, since = self._tasks[number], self._since(number, view.state.time_s)
+        if task.kind == "dark_reference":
+            require_dark(task, self._dark[number], view.capabilities)
+            act = self._dark[number][len(self._taken.get(number, ()))]
+            return _decision(task, number, act, f"{asks(act)}; {since}")
         require(task, view.capabilities)
-        why = f"where is the zero-loss peak? {self._since(number, view.state.time_s)}"
-        return _decision(task, number, _probe(task, thin_m), why)
+        return _decision(task, number, _probe(task, thin_m), f"where is the zero-loss peak? {since}")
 
     def _is_due(self, number: int, time_s: float) -> bool:
         task, last = self._tasks[number], self._done.get(number)
@@ -101,13 +108,26 @@ class Upkeep:
             fault = result.outcome.fault
             if fault is None or fault.error != "ConditionLost":  # else it is done again when the instrument is well
                 self._in_vain(number, state, fault.message if fault else result.outcome.status)
+        elif number in self._dark:
+            self._darkened(number, result)
         elif isinstance(decision.action, Measure):
             self._measured(number, result)
         else:
             self._over(number, state)
 
+    def _darkened(self, number: int, result: Result) -> None:
+        taken = self._taken.setdefault(number, [])
+        taken.append(found(result))
+        self._tries = 0
+        if len(taken) == len(self._dark[number]):
+            self._over(
+                number, result.outcome.state, f"; without beam, from now on subtracted: {'; '.join(taken)} counts"
+            )
+
     def _measured(self, number: int, result: Result) -> None:
         task, state = self._tasks[number], result.outcome.state
+        if task.kind != "zero_loss":
+            return
         try:
             at_ev, std_ev = zero_loss(result.frames[0])
         except FrameRejected as error:
@@ -127,18 +147,22 @@ class Upkeep:
 
     def _over(self, number: int, state: MicroscopeState, remark: str = "") -> None:
         self._done[number] = state.time_s, self._arrivals
+        self._taken.pop(number, None)
         self._correction, self._tries, self.remark = None, 0, remark
 
     def state(self) -> dict[str, JsonValue]:
         """Return what was done as plain data."""
         known = self._correction
-        return {
+        state: dict[str, JsonValue] = {
             "done": [[number, *last] for number, last in self._done.items()],
             "arrivals": self._arrivals,
             "tries": self._tries,
             "correction": [known.task, known.offset_ev, known.reason] if known else None,
             "remark": self.remark,
         }
+        if self._taken:
+            state["taken"] = [[number, list(taken)] for number, taken in self._taken.items()]
+        return state
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up what `state` returned."""
@@ -146,13 +170,14 @@ class Upkeep:
         self._arrivals, self._tries = int(state["arrivals"]), int(state["tries"])
         self._correction = Correction(*state["correction"]) if state["correction"] else None
         self.remark = state["remark"]
+        self._taken = {int(number): list(taken) for number, taken in state.get("taken", ())}
 
 
-def _name(task: ZeroLossConfig) -> str:
+def _name(task: UpkeepConfig) -> str:
     return task.kind.replace("_", " ")
 
 
-def _decision(task: ZeroLossConfig, number: int, action: Action, reason: str) -> Decision:
+def _decision(task: UpkeepConfig, number: int, action: Action, reason: str) -> Decision:
     return Decision(action=action, purpose=task.kind, reason=reason, target=f"task {number}")
 
 
@@ -177,7 +202,7 @@ def require(task: ZeroLossConfig, can: Capabilities) -> None:
         raise Unsupported(what, where=where, value=can.instrument, remedy=remedy)
 
 
-def planned_upkeep(tasks: Sequence[ZeroLossConfig], tiles: int, view: View) -> list[Stage]:
+def planned_upkeep(config: SurveyConfig, tiles: int, view: View) -> list[Stage]:
     """Return the stages of tasks over the tiles and the time of a run; each time counts with a correction.
 
     Raises
@@ -186,15 +211,21 @@ def planned_upkeep(tasks: Sequence[ZeroLossConfig], tiles: int, view: View) -> l
         The instrument cannot do one.
     """
     stages = []
-    for task in tasks:
-        require(task, view.capabilities)
+    for task in config.upkeep:
+        acts: list[Action]
+        if task.kind == "dark_reference":
+            dark = dark_acts(task, config)
+            require_dark(task, dark, view.capabilities)
+            acts = [*dark]
+        else:
+            require(task, view.capabilities)
+            acts = [_probe(task, (0.0, 0.0)), SetOptics(energy_offset_ev=0.0)]
         by_time = int((view.budget.time_s or 0.0) / task.every_s) if task.every_s else 0
         by_tiles = tiles // task.every_tiles if task.every_tiles else 0
-        acts: list[Action] = [_probe(task, (0.0, 0.0)), SetOptics(energy_offset_ev=0.0)]
         stages.append(stage(_name(task), acts, 1 + max(by_time, by_tiles), view, _how_often(task)))
     return stages
 
 
-def _how_often(task: ZeroLossConfig) -> str:
+def _how_often(task: UpkeepConfig) -> str:
     times = [f"{task.every_s / 60:g} min"] if task.every_s else []
     return "every " + " or ".join([*times, *([f"{task.every_tiles} tiles"] if task.every_tiles else [])])

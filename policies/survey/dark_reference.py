@@ -1,0 +1,83 @@
+"""Dark references of a survey: of which detectors, and of which dwells."""
+
+from __future__ import annotations
+
+from autoscope.errors import Unsupported
+from autoscope.records import Action, Capabilities, Measure, Result, Scan
+from policies.survey.config import DarkReferenceConfig, SurveyConfig
+
+SMALL_FOV_M = 1e-6
+"""Of images without beam, where it means nothing."""
+
+
+def dark_acts(task: DarkReferenceConfig, config: SurveyConfig) -> tuple[Scan | Measure, ...]:
+    """Return the acts of a task: one for each dwell of spectra, then one for each dwell of images.
+
+    Where the task does not say otherwise these are the shortest and the longest dwell that the survey may use; what
+    lies between follows from both. Acts that would record nothing are left out.
+    """
+    signals = config.signals if task.signals is None else task.signals
+    detectors = config.tile.detectors if task.detectors is None else task.detectors
+    acts: list[Scan | Measure] = []
+    if signals:
+        acts += [
+            Measure(x_m=0.0, y_m=0.0, dwell_s=dwell_s, signals=signals, dark_frames=task.frames)
+            for dwell_s in task.dwells_s or _ends(_spectra_s(signals, config))
+        ]
+    if detectors:
+        side = task.size_px
+        one = Scan(fov_m=SMALL_FOV_M, width_px=side, height_px=side, dwell_s=1e-6, detectors=detectors)
+        acts += [
+            one.replace(dwell_s=dwell_s, dark_frames=task.frames)
+            for dwell_s in task.image_dwells_s or _ends(_images_s(config))
+        ]
+    return tuple(acts)
+
+
+def _spectra_s(signals: tuple[str, ...], config: SurveyConfig) -> list[float]:
+    dwells = [config.dwell_s, *([config.screen.from_s] if config.screen else [])]
+    return dwells + [t.dwell_s for t in config.upkeep if t.kind == "zero_loss" and t.signal in signals]
+
+
+def _images_s(config: SurveyConfig) -> list[float]:
+    return [config.tile.dwell_s, config.align.dwell_s, config.focus.dwell_s]
+
+
+def _ends(dwells: list[float]) -> tuple[float, ...]:
+    return tuple(sorted({min(dwells), max(dwells)}))
+
+
+def require_dark(task: DarkReferenceConfig, acts: tuple[Scan | Measure, ...], can: Capabilities) -> None:
+    """Return if an instrument can take these references.
+
+    Raises
+    ------
+    Unsupported
+        It cannot keep the beam away while it records, or has no such signal or detector.
+    """
+    where, remedy = f"upkeep: {task.kind}", "Leave the task out, or name other signals and detectors"
+    if not can.dark:
+        what = "the instrument cannot keep the beam away while it records"
+        raise Unsupported(what, where=where, value=can.instrument, remedy="Leave the task out")
+    known = {*can.detectors, *(s.name for s in can.signals)}
+    for name in (name for act in acts for name in _names(act)):
+        if name not in known:
+            what = "the instrument has no such signal or detector"
+            raise Unsupported(what, where=where, value=name, limit=", ".join(sorted(known)), remedy=remedy)
+
+
+def asks(act: Action) -> str:
+    """Return what an act of a task wants to know, as a question for people."""
+    if not isinstance(act, (Scan, Measure)):
+        return ""
+    return f"what do {', '.join(_names(act))} read without beam? {act.dark_frames} frames of {act.dwell_s:g} s"
+
+
+def found(result: Result) -> str:
+    """Return what was read without beam, for people."""
+    means = [(name.removesuffix(".mean"), v) for name, v in result.outcome.quality.items() if name.endswith(".mean")]
+    return ", ".join(f"{name} {value:.4g}" for name, value in means)
+
+
+def _names(act: Scan | Measure) -> tuple[str, ...]:
+    return act.signals if isinstance(act, Measure) else act.detectors
