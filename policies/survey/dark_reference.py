@@ -75,7 +75,8 @@ def asks(act: Action) -> str:
 
 def found(result: Result) -> str:
     """Return what was read without beam, for people."""
-    means = [(name.removesuffix(".mean"), v) for name, v in result.outcome.quality.items() if name.endswith(".mean")]
+    quality = sorted(result.outcome.quality.items())  # in whatever order they were written down
+    means = [(name.removesuffix(".mean"), value) for name, value in quality if name.endswith(".mean")]
     return ", ".join(f"{name} {value:.4g}" for name, value in means)
 
 

@@ -44,6 +44,7 @@ class AutoscriptInstrument(DrivenInstrument):
     """
 
     status: ClassVar[str] = "not yet run on hardware; checked against a contract of the documented calls"
+    darkens: ClassVar[bool] = True
 
     class Config(AutoscriptConfig):
         """Where the server runs, and the limits of the column."""

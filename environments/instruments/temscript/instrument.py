@@ -33,6 +33,7 @@ class TemscriptInstrument(DrivenInstrument):
     """
 
     status: ClassVar[str] = "run against temscript's null server; not yet run on hardware"
+    darkens: ClassVar[bool] = True
 
     class Config(TemscriptConfig):
         """Where the server runs, and calibrations."""

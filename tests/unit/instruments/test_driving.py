@@ -231,3 +231,41 @@ def test_a_pattern_is_a_signal_with_rows():
     assert pattern.shape == (3, 5)
     assert pattern.size == 15
     assert "rows" not in SpectrumSignal(name="EELS", axis=axes[0]).model_dump()
+
+
+class DarkBench(Bench):
+    """One whose scans leave the beam blanked, and whose blanker may be stuck."""
+
+    darkens = True
+    stuck = False
+
+    def _perform(self, action, before):
+        frames = super()._perform(action, before)
+        self.calls.append("dark" if self.blanked else "bright")
+        return frames
+
+    def _set_blanked(self, blanked):
+        self.blanked = blanked and not self.stuck
+
+
+@pytest.mark.parametrize("blanked", [True, False])
+def test_dark_frames_are_taken_with_the_beam_blanked_and_leave_the_blanker_as_it_was(blanked):
+    bench = DarkBench(SimClock())
+    assert bench.describe().dark
+    bench.execute(act(Blank(blanked=blanked), "first"))
+    seen = bench.execute(act(SCAN.replace(dark_frames=3)))
+    assert bench.calls == ["scan", "dark"] * 3
+    assert (len(seen.frames), seen.state.blanked, seen.dose_e) == (3, blanked, 0.0)
+    assert all(f.meta.beam_current_a == 0.0 for f in seen.frames)
+    assert len(bench.execute(act(SCAN, "bright")).frames) == 1
+    assert bench.calls[-1] == "bright"
+
+
+def test_dark_frames_fail_where_the_blanker_does_not_follow_or_the_instrument_has_none(bench):
+    with pytest.raises(Unsupported, match="dark_frames"):
+        bench.execute(act(SCAN.replace(dark_frames=3)))
+    stuck = DarkBench(SimClock())
+    stuck.blanked, stuck.stuck = False, True
+    with pytest.raises(NotReached, match="blanker"):
+        stuck.execute(act(SCAN.replace(dark_frames=3)))
+    assert stuck.calls == []

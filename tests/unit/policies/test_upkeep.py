@@ -141,3 +141,68 @@ def test_the_plan_counts_it_and_says_what_the_instrument_cannot():
 def test_a_task_says_how_often():
     with pytest.raises(ValidationError, match="how often"):
         SurveyPolicy.Config.model_validate({"target": "co_k", "upkeep": [{"kind": "zero_loss"}]})
+
+
+# --- dark references --------------------------------------------------------------------------------
+
+DARK = [{"kind": "dark_reference", "every": "1 min", "frames": 4}]
+
+
+def darkened(**changes):
+    return assembled(policy__options__upkeep=DARK, **changes)
+
+
+def test_dark_references_are_of_the_dwells_in_use_come_first_and_touch_no_site():
+    _, steps, _ = run(darkened(policy__options__screen={"from": "0.5 s"}, budget__time="150 s"))
+    dark = [s for s in steps if s.decision.purpose == "dark_reference"]
+    assert [s.decision.action.dwell_s for s in dark[:3]] == [0.5, 2.0, 2e-6]
+    assert steps[:3] == dark[:3]
+    assert all(s.outcome.status == "done" and s.outcome.dose_e == 0.0 for s in dark)
+    assert len(dark) == 6
+    assert "EDS" in dark[0].decision.reason
+    assert "without beam" in dark[0].decision.reason
+    assert "from now on subtracted: EDS" in steps[3].decision.reason
+    spectra = [s.outcome for s in steps if s.decision.purpose == "spectrum"]
+    assert spectra
+    assert all("EDS" in outcome.dark for outcome in spectra)
+
+
+def test_between_the_acts_of_a_dark_reference_it_can_be_taken_up():
+    told, (_, steps, journal) = darkened().policy, run(darkened(budget__steps=5))
+    for step in steps[:3]:
+        told.tell(step.decision, Result(step.outcome, tuple(journal.load_frame(r) for r in step.outcome.frames)))
+        other = darkened().policy
+        other.restore(yaml.safe_load(yaml.safe_dump(told.state())))
+        assert other.state() == told.state()
+
+
+def test_a_dark_reference_in_vain_is_left_until_it_is_due_again_and_the_survey_goes_on():
+    stuck = {"events": [{"kind": "blanker", "at": "0 s", "lasts": "1 h"}]}
+    _, steps, _ = run(darkened(environment__options__microscope__faults=stuck, budget__time="50 s"))
+    dark = [s for s in steps if s.decision.purpose == "dark_reference"]
+    assert [s.outcome.status for s in dark] == ["rejected"] * 2
+    assert "left until it is due again" in steps[2].decision.reason
+    assert "electrons reached the sample" in steps[2].decision.reason
+    assert any(s.decision.purpose == "overview" for s in steps)
+
+
+def test_the_plan_counts_dark_references_without_electrons_and_refuses_what_cannot_be_had():
+    job = darkened()
+    job.environment.reset(seed=1, options={"bare": True})
+    view = first_view(job)
+    (stage,) = [s for s in job.policy.plan(view) if s.name == "dark reference"]
+    assert (stage.acts, stage.dose_e) == (2 * (1 + 8), 0.0)
+    assert stage.time_s == pytest.approx(9 * 4 * (2.0 + 0.02 + 0.1 + 64 * 64 * 2e-6 + 64 * 1e-4))
+    lit = view.replace(capabilities=view.capabilities.replace(dark=False))
+    for ask in (job.policy.plan, job.policy.ask):
+        with pytest.raises(Unsupported, match="cannot keep the beam away"):
+            ask(lit)
+    other = assembled(policy__options__upkeep=[DARK[0] | {"detectors": ["ADF"]}])
+    with pytest.raises(Unsupported, match="no such signal or detector"):
+        other.policy.plan(view)
+
+
+def test_a_dark_reference_is_of_something():
+    task = {"kind": "dark_reference", "every_tiles": 3, "signals": [], "detectors": []}
+    with pytest.raises(ValidationError, match="signals or detectors"):
+        SurveyPolicy.Config.model_validate({"target": "co_k", "upkeep": [task]})
