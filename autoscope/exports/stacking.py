@@ -79,6 +79,13 @@ FRAME_COLUMNS: tuple[FrameColumn, ...] = (
     _column("temperature_k", "K", "Temperature of the holder, where it has one", _state("temperature_k")),
     _column("bias_v", "V", "Bias of the holder, where it has one", _state("bias_v")),
     _column("vacuum_pa", "Pa", "Pressure in the column, where there is a gauge", _state("vacuum_pa")),
+    FrameColumn(
+        "dark_references",
+        "text",
+        "",
+        "Ids of the acts whose dark frames were subtracted before anybody learnt from it; the data are as recorded",
+        lambda act, ref: ";".join(act.outcome.dark.get(ref.meta.signal, ())) if act.outcome else "",
+    ),
     FrameColumn("file", "text", "", "Name of the frame in the run", lambda act, ref: ref.file),
     FrameColumn("sha256", "text", "", "sha256 of its bytes as .npy", lambda act, ref: ref.sha256),
 )
