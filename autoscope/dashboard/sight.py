@@ -17,13 +17,13 @@ from autoscope.dashboard.source import Source
 from autoscope.dashboard.verdict import Verdict, judge, verdict_of
 from autoscope.errors import AutoscopeError, BusError
 from autoscope.model_maps import ModelMaps
-from autoscope.records import Frame, FrameRef, Outcome
+from autoscope.records import DARK_REFERENCE, Frame, FrameRef, Outcome
 
 NEW_PICTURES = 2
 """Images read for the map at one look; the others come at the next ones."""
 MOST_PICTURES = 200
 """Images on the map."""
-ON_THE_WAY = frozenset({"focus", "align"})
+ON_THE_WAY = frozenset({"focus", "align", DARK_REFERENCE})
 """Purposes whose images show no place worth remembering."""
 
 

@@ -8,7 +8,8 @@ A value ``v`` of a spectrum ``c`` (one entry a channel) has, to first order and 
 
 Counts are Poisson distributed, so ``var(c_k) = g c_k`` with ``g`` the reading per detected event. A channel with
 no counts would claim to be exact; therefore ``var(v)`` is never less than what one event in the most telling
-channel would make, ``g^2 max_k (dv/dc_k)^2``. Spectra that are not counts have one noise level for all channels,
+channel would make, ``g^2 max_k (dv/dc_k)^2``. Counts less a dark reference have its variance (``Frame.dark_variance``)
+on top, and count as none where they are negative. Spectra that are not counts have one noise level for all channels,
 given as ``noise_std`` or estimated from second differences (Gasser, Sroka & Jennen-Steinmetz, Biometrika 73 (1986)
 625), made robust by the median absolute deviation.
 """

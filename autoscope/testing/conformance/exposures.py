@@ -30,6 +30,9 @@ DOSE_FACTOR = 3.0
 """Most by which the dose counted may differ from current times dwell (or, upwards, from current times the whole act):
 flyback and waiting with an open beam count too."""
 
+DARK_FRAMES = 3
+"""Frames of each detector that are recorded without beam."""
+
 
 def check_frames(bench: Bench) -> Iterator[Check]:
     """Check that every kind of exposure records frames of the right signal, shape, axes and numbers."""
@@ -113,6 +116,8 @@ def check_dose_and_time(bench: Bench) -> Iterator[Check]:
         yield _no_dose_while_blanked(bench, seen)
     for action in _exposures(bench):
         yield from _dose_of(bench, action)
+        if bench.can.dark:
+            yield _dark(bench, action)
     if bench.can_do("blank") and bench.can_do("wait"):
         yield _dose_while_open(bench)
 
@@ -125,7 +130,19 @@ def _no_dose_while_blanked(bench: Bench, seen: Observation) -> Check:
     return line("dose and time", promise, ok, f"{seen.dose_e:g} e while waiting")
 
 
-def _exposures(bench: Bench) -> Iterator[Exposing]:
+def _dark(bench: Bench, action: Scan | Measure) -> Check:
+    seen = bench.do(action.replace(dark_frames=DARK_FRAMES))
+    names = action.detectors if isinstance(action, Scan) else action.signals
+    counts = [sum(frame.meta.signal == name for frame in seen.frames) for name in names]
+    stays, was = seen.state.blanked == seen.state_before.blanked, "blanked" if seen.state.blanked else "not blanked"
+    unexposed = seen.dose_e == 0.0 or not seen.state_before.blanked
+    ok = stays and unexposed and counts == [DARK_FRAMES] * len(names)
+    detail = f"{counts} frames, {seen.dose_e:g} e, afterwards {was}"
+    promise = f"dark frames of a {action.kind} expose nothing and leave the blanker as it was"
+    return line("dose and time", promise, ok, detail, "Keep the beam away, record dark_frames frames of each, restore")
+
+
+def _exposures(bench: Bench) -> Iterator[Scan | Measure]:
     if bench.can_do("scan"):
         yield bench.small(32, 32)
     if bench.can_do("measure"):

@@ -247,7 +247,7 @@ FaultKind = Literal["beam_loss", "vacuum", "drift_jump", "dim", "saturated", "ha
 
 
 class FaultConfig(ConfigModel):
-    """One thing that goes wrong on purpose."""
+    """One thing that goes wrong on purpose; a ``blanker`` stays open though it reads back as closed."""
 
     kind: FaultKind
     at_s: Duration
@@ -259,7 +259,7 @@ class FaultConfig(ConfigModel):
     pressure_pa: Pressure = 1e-2
     """What the gauge reads (``vacuum``)."""
     jump_m: PositiveLength = 3e-6
-    """How far the sample jumps (``drift_jump``); a ``blanker`` stays open though it reads back as closed."""
+    """How far the sample jumps (``drift_jump``)."""
     direction_rad: Angle = 0.0
     """Where to, from x towards y."""
 
