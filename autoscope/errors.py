@@ -21,7 +21,8 @@
     │   ├── SelfTestFailed     a server let a stranger in, or its own key not
     │   └── OutcomeUnknown     accepted, but nobody can say whether it was done
     ├── FrameRejected          a frame is unfit to learn from (NaN, empty, saturated, wrong shape)
-    │   └── ConditionLost      it was recorded while the instrument read back as unfit
+    │   ├── ConditionLost      it was recorded while the instrument read back as unfit
+    │   └── DarkStale          its detector reads less than its dark reference: that is of another time
     ├── JournalError           the record
     │   ├── JournalCorrupt     the hash chain or a frame does not verify
     │   ├── JournalFull        no space to write what must be written
@@ -153,6 +154,10 @@ class FrameRejected(AutoscopeError):
 
 class ConditionLost(FrameRejected):
     """A frame was recorded while the beam, the vacuum or another condition was lost."""
+
+
+class DarkStale(FrameRejected):
+    """A frame lies further below its dark reference than noise can take it; a new reference would fit."""
 
 
 class JournalError(AutoscopeError):

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from autoscope.errors import FrameRejected
+from autoscope.errors import DarkStale, FrameRejected
 from autoscope.records import Frame
 
 Array = NDArray[np.float64]
@@ -112,8 +112,10 @@ def subtract(frame: Frame, reference: DarkReference) -> Frame:
 
     Raises
     ------
+    DarkStale
+        A value lies further below it.
     FrameRejected
-        The reference has another shape, or a value lies further below it.
+        The reference has another shape.
     """
     where, shape = f"frame {frame.meta.signal}", reference.mean.shape
     if shape != frame.data.shape[frame.data.ndim - len(shape) :]:
@@ -124,7 +126,7 @@ def subtract(frame: Frame, reference: DarkReference) -> Frame:
     noise = reference.variance + reference.mean_variance
     lowest = float((data / np.sqrt(np.maximum(noise, 1e-300))).min())
     if lowest < -BELOW:
-        raise FrameRejected(
+        raise DarkStale(
             "lies further below its dark reference than noise can take it",
             where=where,
             value=round(lowest, 1),

@@ -66,6 +66,8 @@ class SurveyPolicy:
 
     def _next(self, view: View) -> Decision | Finish:
         now = self._now
+        if now.upkeep.urgent and (due := self._due(view)) is not None:
+            return due
         match now.mode:
             case "focus":
                 return now.focus.next_decision(now.tile_name())
@@ -94,10 +96,14 @@ class SurveyPolicy:
         now = self._now
         if isinstance(chosen, Finish):
             return chosen
-        due = now.upkeep.next_decision(view, now.thin_place(view.state.time_s))
-        if due is not None and _fits(due.action, view):
+        due = self._due(view)
+        if due is not None:
             return due
         return chosen.replace(reason=chosen.reason + now.upkeep.remark)
+
+    def _due(self, view: View) -> Decision | None:
+        due = self._now.upkeep.next_decision(view, self._now.thin_place(view.state.time_s))
+        return due if due is not None and _fits(due.action, view) else None
 
     def _choose(self, view: View) -> Decision | Finish:
         now = self._now

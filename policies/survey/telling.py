@@ -68,7 +68,8 @@ class Telling:
         now = self._now
         now.tries += 1
         fault = result.outcome.fault
-        if fault is not None and fault.error == "ConditionLost":
+        stale = fault is not None and fault.error == "DarkStale" and now.upkeep.stale(result.outcome.state.time_s)
+        if stale or (fault is not None and fault.error == "ConditionLost"):
             now.tries = 0  # the instrument's trouble, not the particle's or the tile's: once more when it is well
         elif decision.purpose == "spectrum":
             particle = int(decision.target.split()[1])

@@ -16,6 +16,8 @@ from policies.survey.dark_reference import asks, dark_acts, found, require_dark
 
 MAX_TRIES = 2
 """Attempts in vain, one after the other, after which a task is left until it is due again."""
+FRESH_S = 60.0
+"""A dark reference younger than this is not taken anew because a frame does not fit it."""
 SURE = 3.0
 """Standard uncertainties from which a displacement of the zero-loss peak is believed."""
 OFFSET = "energy_offset_ev"
@@ -54,6 +56,21 @@ class Upkeep:
         """Learn that the stage has come to a tile, another one than before or the same."""
         self._arrivals += elsewhere
         self.remark = ""
+
+    def stale(self, time_s: float) -> bool:
+        """Learn that a frame does not fit its dark reference; return whether all of these are taken anew, at once.
+
+        Not where they have just been taken: then that would not help.
+        """
+        old = [number for number in self._dark if number in self._done and time_s - self._done[number][0] > FRESH_S]
+        for number in old:
+            del self._done[number]
+        return bool(old)
+
+    @property
+    def urgent(self) -> bool:
+        """Whether dark references are wanted before anything else is recorded."""
+        return any(number not in self._done for number in self._dark)
 
     # --- ask ---
 

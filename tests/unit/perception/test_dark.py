@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoscope.errors import FrameRejected
+from autoscope.errors import DarkStale, FrameRejected
 from autoscope.perception.dark import between, dark_reference, require_dark, subtract
 from autoscope.perception.scalarizers import BandIntegral
 from autoscope.records import Axis, Frame, FrameMeta
@@ -104,7 +104,7 @@ def test_noise_below_zero_is_kept_and_nonsense_below_it_refused():
     left = subtract(raw, reference)
     assert (left.data < 0).sum() > 100
     assert raw.data.dtype == np.uint32
-    with pytest.raises(FrameRejected, match="further below its dark reference") as caught:
+    with pytest.raises(DarkStale, match="further below its dark reference") as caught:
         subtract(spectrum(np.maximum(raw.data.astype(int) - 60, 0)), reference)
     assert "take a dark reference more often" in str(caught.value)
 

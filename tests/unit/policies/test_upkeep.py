@@ -206,3 +206,27 @@ def test_a_dark_reference_is_of_something():
     task = {"kind": "dark_reference", "every_tiles": 3, "signals": [], "detectors": []}
     with pytest.raises(ValidationError, match="signals or detectors"):
         SurveyPolicy.Config.model_validate({"target": "co_k", "upkeep": [task]})
+
+
+def test_a_pedestal_that_falls_far_between_two_references_is_measured_anew_at_once_and_no_particle_is_lost():
+    falls = [{"name": "EDS", "pedestal": 500, "ramp_per_hour": -350, "readout": 1}]
+    task = [{"kind": "dark_reference", "every": "1 h", "frames": 4, "detectors": []}]
+    changes = {"environment__options__microscope__dark_signals": falls, "policy__options__upkeep": task}
+    _, steps, _ = run(assembled(**changes, budget__time="240 s"))
+    stale = [k for k, s in enumerate(steps) if s.outcome.fault and s.outcome.fault.error == "DarkStale"]
+    assert len(stale) >= 2
+    for k in stale:
+        assert steps[k].decision.purpose == "spectrum"
+        assert steps[k + 1].decision.purpose == "dark_reference"
+        again = next(s for s in steps[k + 1 :] if s.decision.purpose == "spectrum")
+        assert again.decision.target == steps[k].decision.target  # the same particle, less the new reference
+        assert again.outcome.status == "done"
+
+
+def test_a_frame_that_does_not_fit_a_fresh_reference_is_an_ordinary_failure():
+    upkeep = darkened().policy._now.upkeep
+    upkeep._done[0] = (100.0, 0)
+    assert not upkeep.stale(130.0)
+    assert not upkeep.urgent
+    assert upkeep.stale(161.0)
+    assert upkeep.urgent
