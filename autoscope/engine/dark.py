@@ -13,7 +13,7 @@ import numpy as np
 from autoscope.errors import FrameRejected, JournalCorrupt
 from autoscope.guard.quality import snr_estimate
 from autoscope.perception.dark import DarkReference, between, dark_reference, require_dark, same_dwell, subtract
-from autoscope.records import Act, Action, Frame, FrameRef, Measure, Observation, Outcome, Scan, dark_frames
+from autoscope.records import TIME, Act, Action, Frame, FrameRef, Measure, Observation, Outcome, Scan, dark_frames
 
 Load = Callable[[str], tuple[Frame, ...]]
 """Returns the dark frames of an act by its id."""
@@ -26,6 +26,8 @@ class Darks:
     A signal of which there is no reference is left as it is recorded. Of a signal that has one, a frame gets the
     reference of its own dwell, or the line between those of the next shorter and the next longer dwell (a pedestal and
     a dark current); a frame of any other dwell is refused rather than compared with frames that were corrected.
+    Readings of an image detector at a point are told as those of an image, so they get the
+    reference of the shortest dwell, that of images, whatever their own.
     """
 
     def __init__(self) -> None:
@@ -72,6 +74,8 @@ class Darks:
         if (same := self._at(signal, dwell_s)) is not None:
             return (same,)
         known = self._newest.get(signal, {})
+        if known and any(axis.name == TIME for axis in frame.meta.axes):
+            return (known[min(known)],)
         shorter, longer = [d for d in known if d < dwell_s], [d for d in known if d > dwell_s]
         if shorter and longer:
             return known[max(shorter)], known[min(longer)]

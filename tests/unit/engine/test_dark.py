@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from autoscope.clock import SimClock
 from autoscope.config import Document, LimitsConfig
@@ -215,6 +216,19 @@ def test_a_frame_gets_the_newest_reference_of_its_dwell_else_the_line_between_tw
     assert darks.ids(spectrum(scope, 2.0, "e")) == ("newer", "four")
     with pytest.raises(FrameRejected, match="no dark reference fits"):
         darks.ids(spectrum(scope, 5.0, "f"))
+
+
+def test_readings_of_an_image_detector_at_a_point_get_the_reference_of_its_images():
+    scope, darks = microscope(), Darks()
+    taken(darks, scope, "images", SMALL)
+    action = DARK.replace(dwell_s=4.0, dark_frames=0, detectors=("HAADF",))
+    readings = next(f for f in scope.execute(Act(act_id="a", action=action)).frames if f.meta.signal == "HAADF")
+    assert darks.ids(readings) == ("images",)
+    left = darks.less(readings, ("images",))
+    assert left.data.shape == readings.data.shape
+    assert float((readings.data - left.data).mean()) == pytest.approx(20.0, abs=0.5)
+    with pytest.raises(ValidationError, match="with a scan"):
+        DARK.replace(detectors=("HAADF",))
 
 
 STUCK = [{"kind": "blanker", "at": "10 s", "lasts": "1 h"}]
