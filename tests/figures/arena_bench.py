@@ -96,7 +96,8 @@ def _pair(cell: Cell, arena: Arena, *, arena_first: bool) -> tuple[float, float]
     truth = campaigns.truth_for(cell)
 
     def whole() -> None:
-        arena.store.put(*compute_cell(cell.text(), elsewhere=True))  # as a worker does it
+        done = compute_cell(cell.text(), elsewhere=True)  # as a worker does it
+        arena.store.put(done.key, done.cell, done.truth_name, done.truth)
 
     if arena_first:
         (with_s, _), (bare_s, places) = _timed(whole), _timed(lambda: bare_campaign(cell))
