@@ -119,11 +119,17 @@ class Workers:
         self._client, self._pace = client, Pace()
 
     def compute(self, cells: Iterable[Cell]) -> Iterator[Finished]:
-        """Yield each as it is finished; those not yielded yet are called off when the caller stops asking."""
+        """Yield each as it is finished; those not yielded yet are called off when the caller stops asking.
+
+        Raises
+        ------
+        ConfigError
+            The scheduler is gone.
+        """
         allotment, errand = Allotment(cells, self._pace), _Errand()
         try:
             while allotment or errand.cells:
-                threads = self._client.nthreads()
+                threads = self._threads()
                 yield from self._lost(allotment.stranded(threads), allotment, errand)
                 self._hand_out(threads, allotment, errand)
                 finished = self._next(allotment, errand)
@@ -131,6 +137,19 @@ class Workers:
                     yield finished
         finally:
             self._client.cancel([future for future, _ in errand.cells.values()], force=True)
+
+    def _threads(self) -> dict[str, int]:
+        """Return the workers there are, and how many cells each computes at once."""
+        try:
+            threads: dict[str, int] = self._client.nthreads()
+        except (OSError, TimeoutError) as error:
+            raise ConfigError(
+                f"the scheduler is lost: {error}",
+                where="--scheduler",
+                value=str(getattr(self._client.scheduler, "address", "")),
+                remedy="Start it again; the same command goes on with what is missing",
+            ) from error
+        return threads
 
     def _hand_out(self, threads: dict[str, int], allotment: Allotment, errand: _Errand) -> None:
         for worker, cell in allotment.hand_out(threads):
@@ -147,6 +166,8 @@ class Workers:
             future, cell = errand.cells.pop(errand.done.get(timeout=LOOK_AGAIN_S).key)
         except (Empty, KeyError):  # one that was lost is told about as well, by then called off
             return None
+        if future.cancelled():  # the scheduler is gone
+            return next(self._lost([cell], allotment, errand), None)
         try:
             error = future.exception(timeout=FETCHING_S)
             finished = future.result(timeout=FETCHING_S) if error is None else None

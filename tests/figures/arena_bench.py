@@ -137,8 +137,9 @@ class _Killing:
 
 
 def workers() -> list[psutil.Process]:
-    """Return the processes that Dask has started for us."""
-    return [p for p in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
+    """Return the processes that Dask has started for us; one that was killed has no command line any more."""
+    started = psutil.Process().children(recursive=True)
+    return [p for p in started if "spawn_main" in " ".join(p.as_dict(["cmdline"], ad_value=())["cmdline"])]
 
 
 def _computed(plain: dict[str, Any], folder: Path, count: int, **how: Any) -> tuple[Tally, str]:
