@@ -15,7 +15,7 @@ Kinds = tuple[Kind, ...]
 Shape = tuple[str, tuple[Kinds, ...]]
 UNKNOWN_S = 1.0
 """What a campaign is taken to last while none is known."""
-LOOKED_UP_S = 1e-3
+LOOKED_UP_S = 0.01
 """A truth that took no longer was known already."""
 
 

@@ -35,6 +35,10 @@ SETTINGS = {
     "distributed.worker.preload": ["autoscope.benchmark.worker_start"],
     "distributed.worker.preload-argv": [[]],
     "distributed.admin.large-graph-warning-threshold": "1 GiB",
+    "distributed.worker.profile.enabled": False,  # else each worker looks at its own stack a hundred times a second
+    "distributed.admin.tick.interval": "500 ms",  # and each part of Dask at the clock, fifty times
+    "distributed.admin.system-monitor.interval": "5 s",
+    "distributed.worker.memory.monitor-interval": "500 ms",
 }
 """What Dask is told, here and in the workers started from here."""
 CLASSES = {"slurm": "SLURM", "pbs": "PBS", "lsf": "LSF", "sge": "SGE", "htcondor": "HTCondor", "moab": "Moab"}
