@@ -259,7 +259,12 @@ def _cluster(config: ClusterConfig, workers: int) -> Any:
         from distributed import LocalCluster
 
         return LocalCluster(
-            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # its pages of metrics: for nobody else, on any port
+            silence_logs=50,
         )
     try:
         jobs = importlib.import_module("dask_jobqueue")
