@@ -38,6 +38,8 @@ class Campaign:
     end: RunEnd
     seconds: float
     """Real time it took, the truth not included."""
+    truth_seconds: float = 0.0
+    """Real time the truth took; next to nothing where it was known."""
 
     @property
     def failed(self) -> bool:
@@ -55,11 +57,12 @@ def run_cell(cell: Cell, stopwatch: Callable[[], float] = time.perf_counter) -> 
         no error here, but a campaign that failed.
     """
     begun_s = stopwatch()
+    truth = truth_for(cell)
     lower_mark()
+    judged_s = stopwatch()
     with one_thread():
         trace, end = _run(cell, stopwatch)
-    seconds = stopwatch() - begun_s
-    return Campaign(cell, trace, truth_for(cell), end, seconds)
+    return Campaign(cell, trace, truth, end, stopwatch() - judged_s, judged_s - begun_s)
 
 
 def truth_for(cell: Cell) -> Truth:

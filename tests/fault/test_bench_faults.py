@@ -15,6 +15,7 @@ import yaml
 from autoscope.benchmark import store as files
 from autoscope.benchmark.farm import Here, opened
 from autoscope.errors import ConfigError
+from tests.smoke import free_ports
 from tests.unit.benchmark.worlds import arena, plain
 
 pytestmark = pytest.mark.timeout(400)
@@ -34,6 +35,12 @@ def undisturbed(tmp_path_factory):
     return digest(folder / "bench"), plain(folder)["environments"]
 
 
+def workers():
+    """Return the processes that Dask has started for us; one that was killed has no command line any more."""
+    started = psutil.Process().children(recursive=True)
+    return [p for p in started if "spawn_main" in " ".join(p.as_dict(["cmdline"], ad_value=())["cmdline"])]
+
+
 class Killing:
     """Kills a worker process after each of the first cells."""
 
@@ -44,9 +51,9 @@ class Killing:
         pass
 
     def finished(self, cell, error):
-        if self.killed < self._kills:
-            workers = [p for p in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
-            os.kill(workers[0].pid, signal.SIGKILL)
+        alive = workers() if self.killed < self._kills else []
+        if alive:  # those killed before may still be on their way back
+            os.kill(alive[0].pid, signal.SIGKILL)
             self.killed += 1
 
 
@@ -94,6 +101,43 @@ def test_a_scheduler_that_is_not_there_is_told_by_its_address(tmp_path):
         opened(cluster, scheduler="tcp://127.0.0.1:9", patience_s=1.0),
     ):
         pass
+
+
+class Cutting:
+    """Kills a process after the second cell."""
+
+    def __init__(self, process):
+        self.seen, self._process = 0, process
+
+    def planned(self, cells, kept):
+        pass
+
+    def finished(self, cell, error):
+        self.seen += 1
+        if self.seen == 2:
+            self._process.kill()
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_is_lost_is_told_and_what_was_finished_is_kept(tmp_path):
+    made = arena(tmp_path, **GRID)
+    port = free_ports()
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", str(port), "--no-dashboard"]
+    scheduler = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    address = f"tcp://127.0.0.1:{port}"
+    worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"]
+    helper = subprocess.Popen(worker, stderr=subprocess.DEVNULL)
+    try:
+        with (
+            pytest.raises(ConfigError, match="the scheduler is lost"),
+            opened(made.grid.config.cluster, scheduler=address) as farm,
+        ):
+            made.run(farm, progress=Cutting(scheduler))
+        assert pq.read_table(tmp_path / "bench" / "results.parquet").num_rows >= 2
+    finally:
+        for process in (helper, scheduler):
+            process.kill()
+            process.wait()
 
 
 @pytest.mark.slow

@@ -96,7 +96,8 @@ def _pair(cell: Cell, arena: Arena, *, arena_first: bool) -> tuple[float, float]
     truth = campaigns.truth_for(cell)
 
     def whole() -> None:
-        arena.store.put(*compute_cell(cell.text(), elsewhere=True))  # as a worker does it
+        done = compute_cell(cell.text(), elsewhere=True)  # as a worker does it
+        arena.store.put(done.key, done.cell, done.truth_name, done.truth)
 
     if arena_first:
         (with_s, _), (bare_s, places) = _timed(whole), _timed(lambda: bare_campaign(cell))
@@ -136,8 +137,9 @@ class _Killing:
 
 
 def workers() -> list[psutil.Process]:
-    """Return the processes that Dask has started for us."""
-    return [p for p in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
+    """Return the processes that Dask has started for us; one that was killed has no command line any more."""
+    started = psutil.Process().children(recursive=True)
+    return [p for p in started if "spawn_main" in " ".join(p.as_dict(["cmdline"], ad_value=())["cmdline"])]
 
 
 def _computed(plain: dict[str, Any], folder: Path, count: int, **how: Any) -> tuple[Tally, str]:
