@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from policies.field import OrderedFieldPolicy
+from policies.ordered_field import OrderedFieldPolicy
 from policies.pixels import Indices, PixelGrid
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from policies.field import OrderedFieldPolicy
+from policies.ordered_field import OrderedFieldPolicy
 from policies.pixels import Indices, PixelGrid
 
 

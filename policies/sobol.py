@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import qmc
 
-from policies.field import OrderedFieldPolicy
+from policies.ordered_field import OrderedFieldPolicy
 from policies.pixels import Indices, PixelGrid
 
 

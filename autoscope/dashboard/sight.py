@@ -17,7 +17,8 @@ from autoscope.dashboard.source import Source
 from autoscope.dashboard.verdict import Verdict, judge, verdict_of
 from autoscope.errors import AutoscopeError, BusError
 from autoscope.model_maps import ModelMaps
-from autoscope.records import DARK_REFERENCE, Frame, FrameRef, Outcome
+from autoscope.purposes import DARK_REFERENCE
+from autoscope.records import Frame, FrameRef, Outcome
 
 NEW_PICTURES = 2
 """Images read for the map at one look; the others come at the next ones."""

@@ -15,9 +15,8 @@ from autoscope.guard import Guard
 from autoscope.journal import Recorder
 from autoscope.perception.quality import assess, require
 from autoscope.protocols import Scalarizer
+from autoscope.purposes import DARK_REFERENCE, UPKEEP
 from autoscope.records import (
-    DARK_REFERENCE,
-    UPKEEP,
     Act,
     Decision,
     Fault,

@@ -14,10 +14,8 @@ from pydantic import BaseModel, ValidationError
 from autoscope.errors import JournalCorrupt
 from autoscope.journal import JournalReader, Record, corrected
 from autoscope.perception.point_readings import is_reading
+from autoscope.purposes import DRIFT_LIMIT_PX, INSIDE, UPKEEP
 from autoscope.records import (
-    DRIFT_LIMIT_PX,
-    INSIDE,
-    UPKEEP,
     Action,
     Candidate,
     Decision,

@@ -11,7 +11,8 @@ from autoscope.chance import stream
 from autoscope.errors import ConfigError
 from autoscope.exposure import electrons
 from autoscope.protocols import JsonValue, Planner, Policy
-from autoscope.records import INSIDE, Decision, Finish, Result, Stage, View
+from autoscope.purposes import INSIDE
+from autoscope.records import Decision, Finish, Result, Stage, View
 from autoscope.registry import load
 from autoscope.wishes import NO_WISHES
 from policies.survey.config import InDepthConfig

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from autoscope.perception.constellation import Match
 from autoscope.perception.image_drift import ImageDrift, surely_moved
 from autoscope.protocols import JsonValue
-from autoscope.records import DRIFT_LIMIT_PX, DRIFT_PX, DRIFT_STD_PX
+from autoscope.purposes import DRIFT_LIMIT_PX, DRIFT_PX, DRIFT_STD_PX
 from policies.survey.config import GateConfig
 
 Floats = NDArray[np.float64]

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoscope.perception.regions import FEATURE_NAMES, find_particles
-from autoscope.records import UPKEEP, Action, Decision, Frame, MoveStage, Result, SetOptics
+from autoscope.purposes import UPKEEP
+from autoscope.records import Action, Decision, Frame, MoveStage, Result, SetOptics
 from policies.survey.finding_again import find_anywhere, find_in_tile
 from policies.survey.finishing import AGAIN, CONFIRM
 from policies.survey.in_depth import DEPTH

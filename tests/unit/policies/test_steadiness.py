@@ -5,7 +5,8 @@ import pytest
 
 from autoscope.perception.constellation import Match
 from autoscope.perception.image_drift import ImageDrift
-from autoscope.records import DRIFT_LIMIT_PX, DRIFT_PX, Scan
+from autoscope.purposes import DRIFT_LIMIT_PX, DRIFT_PX
+from autoscope.records import Scan
 from policies.survey.config import GateConfig
 from policies.survey.steadiness import Steadiness
 from tests.unit.policies.test_finishing import SMALL

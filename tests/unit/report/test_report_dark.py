@@ -5,7 +5,7 @@ import numpy as np
 
 from autoscope.exports import export
 from autoscope.journal import JournalReader
-from autoscope.records import DARK_REFERENCE
+from autoscope.purposes import DARK_REFERENCE
 from autoscope.report import write
 from autoscope.report.chronicle import chronicle
 from autoscope.report.learnt import as_learnt_from
