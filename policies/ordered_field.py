@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from autoscope.chance import stream
-from policies.field import RUNNERS_UP, Choice, Estimate, FieldPolicy, Indices, PixelGrid, Situation
+from policies.field import RUNNERS_UP, Choice, Estimate, FieldPolicy, Situation
+from policies.pixels import Indices, PixelGrid
 
 
 class OrderedFieldPolicy(FieldPolicy):
