@@ -222,11 +222,11 @@ class DarkSignalConfig(ConfigModel):
     """Steady drift of the pedestal, in counts."""
     walk_per_hour: float = Field(default=0.0, ge=0.0)
     """Random walk on top: standard deviation after one hour, in counts."""
-    current_per_s: float = Field(default=0.0, ge=0.0)
+    current_per_second: float = Field(default=0.0, ge=0.0)
     """Dark current: events of each channel or pixel in a second."""
     hot_channels: NonNegativeInt = 0
     """So many channels of a spectrometer, anywhere, have more of it."""
-    hot_per_s: float = Field(default=0.0, ge=0.0)
+    hot_per_second: float = Field(default=0.0, ge=0.0)
     """By so many events in a second."""
     readout: float = Field(default=0.0, ge=0.0)
     """Standard deviation of a spectrometer's read-out noise in counts; image detectors have their own."""

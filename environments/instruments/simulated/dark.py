@@ -97,6 +97,6 @@ def _pattern(config: DarkSignalConfig, size: int, seed: int) -> tuple[Array, Arr
     """Return by how much each channel's pedestal differs from the mean, and its dark events per second."""
     rng = stream(seed, f"dark pattern/{config.name}")
     pedestal = config.pattern * rng.standard_normal(size)
-    rate = np.full(size, config.current_per_s)
-    rate[rng.permutation(size)[: config.hot_channels]] += config.hot_per_s
+    rate = np.full(size, config.current_per_second)
+    rate[rng.permutation(size)[: config.hot_channels]] += config.hot_per_second
     return pedestal, rate

@@ -31,8 +31,8 @@ from tests.unit.policies.test_survey_run import NIGHT
 
 __all__ = ["careless"]
 BIASED = [
-    {"name": "EDS", "pedestal": 60, "pattern": 5, "ramp_per_hour": 20, "walk_per_hour": 2, "current_per_s": 2}
-    | {"hot_channels": 12, "hot_per_s": 300, "readout": 2},
+    {"name": "EDS", "pedestal": 60, "pattern": 5, "ramp_per_hour": 20, "walk_per_hour": 2, "current_per_second": 2}
+    | {"hot_channels": 12, "hot_per_second": 300, "readout": 2},
     {"name": "HAADF", "ramp_per_hour": 30},
 ]
 CHANGES = {
