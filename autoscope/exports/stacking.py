@@ -80,7 +80,7 @@ FRAME_COLUMNS: tuple[FrameColumn, ...] = (
     _column("bias_v", "V", "Bias of the holder, where it has one", _state("bias_v")),
     _column("vacuum_pa", "Pa", "Pressure in the column, where there is a gauge", _state("vacuum_pa")),
     FrameColumn(
-        "dark_references",
+        "act_dark_references",
         "text",
         "",
         "Ids of the acts whose dark frames were subtracted before anybody learnt from it; the data are as recorded",

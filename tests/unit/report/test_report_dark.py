@@ -44,7 +44,7 @@ def test_an_export_has_the_frames_as_recorded_and_names_what_was_subtracted(nigh
     path = export(folder, "nexus", output=tmp_path / "run.nxs").path
     with h5py.File(path) as file:
         series = next(group for name, group in file["entry"].items() if name.startswith("EDS"))
-        ids, whose = series["act_id"].asstr()[:], series["dark_references"].asstr()[:]
+        ids, whose = series["act_id"].asstr()[:], series["act_dark_references"].asstr()[:]
         assert series["data"].dtype == np.uint32
         purposes = set(series["act_purpose"].asstr()[:])
     assert purposes == {"spectrum", DARK_REFERENCE}
