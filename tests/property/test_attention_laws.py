@@ -7,7 +7,7 @@ import itertools
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from autoscope.attention.occurrences import Event, Occurrences, Rules
@@ -97,8 +97,18 @@ def played(rules, looks):
     return occurrences, now_s, told
 
 
+LESS_URGENT_WHILE_NOBODY_COULD_BE_TOLD = [
+    (1.0, {"silent": Severity.NEEDS_YOU}, True),
+    (300.0, {}, False),
+    (1.0, {"silent": Severity.NOTICE}, True),  # a reminder: no longer more than news
+    (1.0, {}, False),
+    (1.0, {"silent": Severity.NOTICE}, True),  # news again
+]
+
+
 @settings(max_examples=200)
 @given(rules=rules, looks=looks)
+@example(Rules(Severity.NOTICE, 0.0, 300.0, 1, 0.0), LESS_URGENT_WHILE_NOBODY_COULD_BE_TOLD)
 def test_a_thing_is_told_once_as_it_comes_up_and_once_as_it_is_over(rules, looks):
     _, _, told = played(rules, looks)
     for key in KEYS:
@@ -115,6 +125,7 @@ def test_a_thing_is_told_once_as_it_comes_up_and_once_as_it_is_over(rules, looks
                 assert high is not None
                 assert reminders <= rules.most_reminders
                 assert rules.remind_after_s > 0.0
+                high = rank  # it also says where it has become less urgent
             else:  # raised again only where it became worse, or after news that end by themselves
                 assert high is None or rank > high or high == 0
                 reminders = reminders if high else 0
