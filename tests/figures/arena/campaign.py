@@ -65,7 +65,7 @@ class Campaign:
 
     def line(self) -> str:
         """Return the campaign as one line of JSON."""
-        return json.dumps(asdict(self), ensure_ascii=False)
+        return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
 
     def value(self, metric: str) -> float | None:
         """Return a number by its name: ``to_95`` (censored: one more than were taken), ``top@100``, ``nrmse@50``."""
