@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from autoscope.errors import JournalError, JournalFull
 from autoscope.journal import wall
+from autoscope.journal.beginning import is_blank, is_vacant
 from autoscope.journal.chain import RecordKind, Row, link, pack, plain
 from autoscope.journal.checkpoints import Checkpoints
 from autoscope.journal.disk import Disk, LocalDisk, Statement, is_full, write_durably
@@ -86,7 +87,8 @@ class Journal(Recorder):
         Parameters
         ----------
         folder : Path
-            Is made, with its parents; must not exist, or be empty.
+            Is made, with its parents; must not exist, be empty, or hold what a run killed before its
+            configuration was written has left.
         clock : Clock
             Stamps the records.
         config : str, optional
@@ -103,7 +105,7 @@ class Journal(Recorder):
         JournalFull
             No space.
         """
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if not is_vacant(folder):
             remedy = "Choose another folder; a run is never overwritten"
             raise JournalError("there is something in this place already", where=str(folder), remedy=remedy)
         with _translated(f"{folder}: the run folder cannot be made"):
@@ -113,12 +115,7 @@ class Journal(Recorder):
     @classmethod
     def is_blank(cls, folder: Path) -> bool:
         """Return whether a run folder holds no record yet, because its process was killed before the first."""
-        if not (folder / CONFIG).is_file():
-            return False
-        try:
-            return not _has_records(folder / DATABASE)
-        except sqlite3.Error:
-            return False  # whatever it is, it is not blank
+        return is_blank(folder)
 
     @classmethod
     def begin_again(cls, folder: Path, *, clock: Clock, disk: Disk | None = None, signer: Signer | None = None) -> Self:
@@ -375,14 +372,6 @@ def _layout(*, fresh: bool) -> list[Statement]:
     """Return what makes an empty database a journal, or one of layout 1 a journal of today's."""
     pragmas = (f"PRAGMA application_id = {APPLICATION_ID}", f"PRAGMA user_version = {VERSION}")
     return [(statement, ()) for statement in (*((RECORDS,) if fresh else ()), *ADDITIONS, *pragmas)]
-
-
-def _has_records(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-        tables = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'records'").fetchone()[0]
-        return bool(tables and connection.execute("SELECT count(*) FROM records").fetchone()[0])
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -6,6 +6,7 @@ A child process runs the program's own code; only the disk and the environment's
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import traceback
 from collections.abc import Callable
@@ -209,6 +210,7 @@ class Laboratory:
 
     def killed(self, at, done_first):
         folder = self.folder / f"killed{at}{done_first}"
+        shutil.rmtree(folder, ignore_errors=True)  # another test was here
         doom = Doom(at, done_first=done_first)
         assert in_child(lambda: run(self.config, folder, doom)) == signal.SIGKILL, self.calls[at - 1]
         return folder
@@ -216,12 +218,17 @@ class Laboratory:
     def resumed(self, run, doom=None):
         return in_child(lambda: resume(run, doom))
 
+    def begun(self, folder):
+        return in_child(lambda: run(self.config, folder))
+
     def survives(self, at, done_first):
         run, where = self.killed(at, done_first), (at, self.calls[at - 1], done_first)
         if is_over(run):
             return "over"
         if not (run / "config.yaml").is_file():
-            return "nothing"  # nothing was begun, and nothing is there to begin with
+            assert self.begun(run) == 0, where  # nothing was begun: it begins now
+            self.check(run, where)
+            return "begun"
         assert self.resumed(run) == 0, where
         self.check(run, where)
         return "resumed"

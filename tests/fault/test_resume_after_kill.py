@@ -32,6 +32,13 @@ def test_a_run_killed_at_some_calls_ends_as_if_nothing_had_happened(laboratory, 
         lab.survives(at, done_first=at % 2 == 0)
 
 
+def test_a_run_killed_before_its_configuration_is_there_can_be_begun_in_its_folder(laboratory):
+    lab, ends = laboratory("random"), []
+    for at in range(1, 5):
+        ends += [lab.survives(at, False), lab.survives(at, True)]
+    assert "begun" in ends and ends.index("resumed") > ends.index("begun"), ends
+
+
 def test_a_run_killed_again_while_it_is_resumed_ends_as_if_nothing_had_happened(laboratory):
     lab = laboratory("random ahead")
     middle = len(lab.calls) // 2

@@ -291,6 +291,47 @@ def test_empty_folder_is_taken(tmp_path):
         assert journal.append("note", {}) == 1
 
 
+LEAVINGS = {
+    "journal.lock": b"12345\n",
+    "journal.sqlite": b"",
+    ".config.yaml.partial": b"name: half a configu",
+}
+"""What a process leaves that is killed before its configuration is in the run folder."""
+
+
+def left_by_a_killed_run(folder):
+    (folder / "frames").mkdir(parents=True)
+    for name, data in LEAVINGS.items():
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def test_a_run_begins_in_the_folder_of_one_that_was_killed_before_its_configuration_was_there(tmp_path):
+    folder = left_by_a_killed_run(tmp_path / "run")
+    with Journal.create(folder, clock=SimClock(), config="name: whole\n") as journal:
+        assert journal.append("note", {}) == 1
+    assert (folder / "config.yaml").read_text() == "name: whole\n"
+    assert not (folder / ".config.yaml.partial").exists()
+    assert verify(folder).ok
+
+
+@pytest.mark.parametrize("more", ["config.yaml", "notes.txt", "frames/000000-0.npz"])
+def test_a_folder_that_holds_anything_more_is_refused_and_left_as_it_was(tmp_path, more):
+    folder = left_by_a_killed_run(tmp_path / "run")
+    (folder / more).write_text("mine")
+    with pytest.raises(JournalError, match="never overwritten"):
+        Journal.create(folder, clock=SimClock())
+    assert (folder / more).read_text() == "mine"
+
+
+def test_a_database_that_holds_anything_is_refused(tmp_path):
+    folder = left_by_a_killed_run(tmp_path / "run")
+    (folder / "journal.sqlite").write_bytes(b"somebody's")
+    with pytest.raises(JournalError, match="never overwritten"):
+        Journal.create(folder, clock=SimClock())
+    assert (folder / "journal.sqlite").read_bytes() == b"somebody's"
+
+
 def test_second_writer_in_the_same_process_is_refused(journal):
     with pytest.raises(JournalError, match=f"process {os.getpid()}"):
         Journal.reopen(journal.folder, clock=SimClock())
