@@ -73,7 +73,8 @@ def _kills(case: str, every: int) -> Figure:
     how = (
         f"{case}: SIGKILL before and after every {f'{every}th ' if every > 1 else ''}call of disk and instrument "
         f"of a run of 8 acts ({len(lab.calls)} calls), 'resume', records compared with the undisturbed run; "
-        f"{kills['over']} were over, {kills['begun']} had written nothing and were begun anew; {failed or 'none differs'}"
+        f"{kills['over']} were over, {kills['begun']} had written nothing and were begun anew; "
+        f"{failed or 'none differs'}"
     )
     share = (n - len(failed)) / n if n else 0.0
     return Figure(f"kills_survived_{case.replace(',', '').replace(' ', '_')}", share, "", "1.0", not failed, n, how)
