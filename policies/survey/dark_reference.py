@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from autoscope.errors import Unsupported
+from collections.abc import Iterator
+
+from autoscope.config import ConfigModel
+from autoscope.errors import ConfigError, Unsupported
+from autoscope.perception.dark import same_dwell
 from autoscope.records import Action, Capabilities, Measure, Result, Scan
 from policies.survey.config import DarkReferenceConfig, SurveyConfig
+from policies.survey.in_depth import campaign_of
 
 SMALL_FOV_M = 1e-6
 """Of images without beam, where it means nothing."""
@@ -13,23 +18,32 @@ SMALL_FOV_M = 1e-6
 def dark_acts(task: DarkReferenceConfig, config: SurveyConfig) -> tuple[Scan | Measure, ...]:
     """Return the acts of a task: one for each dwell of spectra, then one for each dwell of images.
 
-    Where the task does not say otherwise these are the shortest and the longest dwell that the survey may use; what
-    lies between follows from both. Acts that would record nothing are left out.
+    Where the task does not say otherwise these are the shortest and the longest dwell that the survey may use, the
+    campaigns inside its finds included; what lies between follows from both. Acts that would record nothing are left
+    out.
+
+    Raises
+    ------
+    ConfigError
+        The dwells that the task names leave one out that the survey uses: its frames would all be refused.
     """
     signals = config.signals if task.signals is None else task.signals
     detectors = config.tile.detectors if task.detectors is None else task.detectors
+    inside = campaign_of(config.in_depth, config.target)[1] if config.in_depth else None
     acts: list[Scan | Measure] = []
     if signals:
+        used = [*_spectra_s(signals, config), *(_dwells(inside, images=False) if inside else ())]
         acts += [
             Measure(x_m=0.0, y_m=0.0, dwell_s=dwell_s, signals=signals, dark_frames=task.frames)
-            for dwell_s in task.dwells_s or _ends(_spectra_s(signals, config))
+            for dwell_s in _chosen(task.dwells_s, used, "dwells")
         ]
     if detectors:
+        used = [*_images_s(config), *(_dwells(inside, images=True) if inside else ())]
         side = task.size_px
         one = Scan(fov_m=SMALL_FOV_M, width_px=side, height_px=side, dwell_s=1e-6, detectors=detectors)
         acts += [
             one.replace(dwell_s=dwell_s, dark_frames=task.frames)
-            for dwell_s in task.image_dwells_s or _ends(_images_s(config))
+            for dwell_s in _chosen(task.image_dwells_s, used, "image_dwells")
         ]
     return tuple(acts)
 
@@ -43,8 +57,33 @@ def _images_s(config: SurveyConfig) -> list[float]:
     return [config.tile.dwell_s, config.align.dwell_s, config.focus.dwell_s]
 
 
-def _ends(dwells: list[float]) -> tuple[float, ...]:
-    return tuple(sorted({min(dwells), max(dwells)}))
+def _dwells(options: ConfigModel, *, images: bool) -> Iterator[float]:
+    """Yield the dwells that the options of a policy for one field name: of its overview, or of all else."""
+    summed_px = max(getattr(options, "binnings", (1,))) ** 2  # which share the dwell of their square
+    for name, value in options:
+        if isinstance(value, ConfigModel) and images == (name == "overview"):
+            yield from _dwells(value, images=False)
+        elif not images and name == "dwell_s":
+            yield float(value)
+        elif not images and name == "dwells_s":
+            yield from (min(value) / summed_px, *value)
+
+
+def _chosen(named_s: tuple[float, ...], used_s: list[float], field: str) -> tuple[float, ...]:
+    """Return the dwells to take references of: those named, if they do for all that are used, else the ends of these."""
+    if not named_s:
+        return tuple(sorted({min(used_s), max(used_s)}))
+    for dwell_s in used_s:
+        between = min(named_s) < dwell_s < max(named_s)
+        if not between and not any(same_dwell(dwell_s, one) for one in named_s):
+            raise ConfigError(
+                "leaves out a dwell that the survey uses: all frames of it would be refused",
+                where=f"upkeep: dark_reference: {field}",
+                value=f"{dwell_s:g} s",
+                limit=" and ".join(f"{one:g} s" for one in sorted(named_s)),
+                remedy=f"Add {dwell_s:g} s, or a shorter and a longer one; or leave {field} out",
+            )
+    return named_s
 
 
 def require_dark(task: DarkReferenceConfig, acts: tuple[Scan | Measure, ...], can: Capabilities) -> None:

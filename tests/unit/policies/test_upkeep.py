@@ -6,7 +6,7 @@ import yaml
 from pydantic import ValidationError
 
 from autoscope.cli.planning import first_view
-from autoscope.errors import Unsupported
+from autoscope.errors import ConfigError, Unsupported
 from autoscope.records import Measure, Result, SetOptics
 from policies.survey import SurveyPolicy
 from tests.unit.policies.test_survey_run import assembled, run
@@ -200,6 +200,52 @@ def test_the_plan_counts_dark_references_without_electrons_and_refuses_what_cann
     other = assembled(policy__options__upkeep=[DARK[0] | {"detectors": ["ADF"]}])
     with pytest.raises(Unsupported, match="no such signal or detector"):
         other.policy.plan(view)
+
+
+INSIDE = {
+    "name": "imaging",
+    "options": {
+        "overview": {"fov": "24 nm", "width_px": 16, "height_px": 16, "dwell": "200 us"},
+        "dwells": ["0.1 s", "8 s"],
+        "binnings": [1, 2],
+        "scalarizer": {"name": "band_integral", "options": {"signal": "EDS", "band": ["6.80 keV", "7.06 keV"]}},
+    },
+}
+
+
+def dark_dwells(**changes):
+    job = darkened(policy__options__in_depth={"policy": INSIDE, "finds": 1, "time": "30 s"}, **changes)
+    job.environment.reset(seed=1, options={"bare": True})
+    (stage,) = [s for s in job.policy.plan(first_view(job)) if s.name == "dark reference"]
+    return [act.dwell_s for act in stage.examples]
+
+
+def test_dark_references_reach_from_the_shortest_to_the_longest_dwell_of_campaigns_inside_finds_too():
+    assert dark_dwells() == pytest.approx([0.1 / 4, 8.0, 2e-6, 2e-4])
+
+
+@pytest.mark.parametrize(
+    ("named", "missing"),
+    [
+        ({"dwells": ["0.1 s", "2 s", "8 s"]}, "0.025 s"),
+        ({"dwells": ["25 ms", "2 s"]}, "8 s"),
+        ({"image_dwells": ["2 us"]}, "0.0002 s"),
+    ],
+)
+def test_dwells_that_leave_out_one_in_use_are_refused_before_the_night(named, missing):
+    with pytest.raises(ConfigError, match=f"all frames of it would be refused.*got '{missing}'"):
+        assembled(
+            policy__options__upkeep=[DARK[0] | named],
+            policy__options__in_depth={"policy": INSIDE, "finds": 1, "time": "30 s"},
+        )
+
+
+def test_dwells_that_enclose_all_in_use_are_taken_as_named():
+    task = [DARK[0] | {"dwells": ["10 ms", "10 s"], "image_dwells": ["1 us", "1 ms"]}]
+    job = assembled(policy__options__upkeep=task)
+    job.environment.reset(seed=1, options={"bare": True})
+    (stage,) = [s for s in job.policy.plan(first_view(job)) if s.name == "dark reference"]
+    assert [act.dwell_s for act in stage.examples] == [0.01, 10.0, 1e-6, 1e-3]
 
 
 def test_a_dark_reference_is_of_something():
