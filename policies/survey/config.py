@@ -144,7 +144,7 @@ class GateConfig(ConfigModel):
     min_snr: float = Field(default=1.0, ge=0)
     """Mean over noise of the image, as in the record (``snr_estimate``)."""
     dim: float = Field(default=0.35, ge=0, lt=1)
-    """An image darker than this part of what is usual for its kind is taken again."""
+    """An image darker than this part of what is usual for its kind, by its mean or by its noise, is taken again."""
     glaring: float = Field(default=3.0, gt=1)
     """An image brighter than this many times what is usual is taken again."""
     max_drift_px: float | None = Field(default=1.0, gt=0)

@@ -70,7 +70,7 @@ def _dwells(options: ConfigModel, *, images: bool) -> Iterator[float]:
 
 
 def _chosen(named_s: tuple[float, ...], used_s: list[float], field: str) -> tuple[float, ...]:
-    """Return the dwells to take references of: those named, if they do for all that are used, else the ends of these."""
+    """Return the dwells to take references of: those named, if they do for all in use, else the ends of these."""
     if not named_s:
         return tuple(sorted({min(used_s), max(used_s)}))
     for dwell_s in used_s:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from autoscope.guard.quality import BEST_SNR
 from autoscope.protocols import JsonValue
 from policies.survey.config import GateConfig
 
@@ -19,6 +21,9 @@ ENOUGH = 3
 class FrameGate:
     """Holds each image against those of its kind; a fold over the metrics in the record.
 
+    A detector with a pedestal has nearly the same mean with a tenth of the signal, but not the noise of it: where the
+    noise has fallen as that of counting does, by the root of the signal, the image is as dim as one whose mean has.
+
     Parameters
     ----------
     config : GateConfig
@@ -28,7 +33,10 @@ class FrameGate:
     def __init__(self, config: GateConfig) -> None:
         self._config = config
         self._usual: dict[str, list[float]] = {}
+        self._usual_noise: dict[str, list[float]] = {}
         self._repeats = 0
+        self.remark = ""
+        """Why the last image is taken again, or taken as it is in the end; empty where it is fit."""
 
     def judge(self, kind: str, signal: str, quality: Mapping[str, float]) -> str:
         """Return why an image should be taken again, or nothing where it is fit or has been repeated often enough.
@@ -46,28 +54,53 @@ class FrameGate:
         why = self._unfit(kind, mean, snr)
         if why and self._repeats < self._config.repeats:
             self._repeats += 1
+            self.remark = f"the image before is not learnt from ({why}): it is taken again"
             return why
+        if why:
+            self.remark = f"the image before is no better when repeated ({why}): it is taken as it is"
         self._repeats = 0
-        if mean is not None:
-            self._usual[kind] = [*self._usual.get(kind, []), mean][-MEMORY:]
+        for usual, value in ((self._usual, mean), (self._usual_noise, _noise(mean, snr))):
+            if value is not None:
+                usual[kind] = [*usual.get(kind, []), value][-MEMORY:]
         return ""
 
     def _unfit(self, kind: str, mean: float | None, snr: float | None) -> str:
         if snr is not None and snr < self._config.min_snr:
             return f"signal to noise {snr:.2g}, below {self._config.min_snr:g}"
-        usual = self._usual.get(kind, [])
-        if mean is None or len(usual) < ENOUGH:
+        middle, noise = _middle(self._usual.get(kind, [])), _noise(mean, snr)
+        if mean is None or middle is None:
             return ""
-        middle = float(np.median(usual))
         if mean < self._config.dim * middle:
             return f"mean {mean:.3g}, usually {middle:.3g}: dim"
-        return f"mean {mean:.3g}, usually {middle:.3g}: glaring" if mean > self._config.glaring * middle else ""
+        if mean > self._config.glaring * middle:
+            return f"mean {mean:.3g}, usually {middle:.3g}: glaring"
+        usual = _middle(self._usual_noise.get(kind, []))
+        if noise is not None and usual is not None and noise < math.sqrt(self._config.dim) * usual:
+            return f"noise {noise:.3g}, usually {usual:.3g}: dim, with a pedestal"
+        return ""
+
+    def next_act(self) -> None:
+        """Learn that the decision after the image was carried out."""
+        self.remark = ""
 
     def state(self) -> dict[str, JsonValue]:
         """Return what was learnt as plain data."""
-        return {"usual": {kind: list(values) for kind, values in self._usual.items()}, "repeats": self._repeats}
+        usual: dict[str, JsonValue] = {kind: [*values] for kind, values in self._usual.items()}
+        noise: dict[str, JsonValue] = {kind: [*values] for kind, values in self._usual_noise.items()}
+        return {"usual": usual, "usual_noise": noise, "repeats": self._repeats, "remark": self.remark}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up what `state` returned."""
-        self._usual = {kind: [float(v) for v in values] for kind, values in state["usual"].items()}
-        self._repeats = int(state["repeats"])
+        for name, usual in (("usual", self._usual), ("usual_noise", self._usual_noise)):
+            usual.clear()
+            usual.update({kind: [float(v) for v in values] for kind, values in state.get(name, {}).items()})
+        self._repeats, self.remark = int(state["repeats"]), str(state.get("remark", ""))
+
+
+def _middle(usual: list[float]) -> float | None:
+    return float(np.median(usual)) if len(usual) >= ENOUGH else None
+
+
+def _noise(mean: float | None, snr: float | None) -> float | None:
+    """Return the standard deviation of the noise of an image, where its metrics tell it."""
+    return mean / snr if mean is not None and snr and 0.0 < snr < BEST_SNR else None

@@ -59,8 +59,8 @@ class SurveyPolicy:
 
     def _noting_the_image(self, decision: Decision) -> Decision:
         """Return the decision with what was told of the image before it."""
-        steady = self._now.steady
-        remark = f"; {steady.remark}" if steady.remark else ""
+        steady, gate = self._now.steady, self._now.gate
+        remark = "".join(f"; {one}" for one in (gate.remark, steady.remark) if one)
         parameters = decision.acquisition_parameters | steady.note
         return decision.replace(reason=decision.reason + remark, acquisition_parameters=parameters)
 

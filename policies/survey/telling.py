@@ -37,6 +37,7 @@ class Telling:
         """Take in what came of an act; a failed act is tried once more, then given up."""
         now = self._now
         now.steady.next_act()
+        now.gate.next_act()
         if decision.purpose in UPKEEP:
             now.upkeep.tell(decision, result)
             return

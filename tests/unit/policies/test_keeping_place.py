@@ -125,6 +125,7 @@ def test_the_place_survives_its_state():
 
 
 def seen(mean, snr=20.0):
+    """Return the metrics of an image; its noise goes with its mean, as that of an amplifier does."""
     return {"HAADF.mean": mean, "HAADF.snr_estimate": snr}
 
 
@@ -138,8 +139,32 @@ def test_a_dim_or_glaring_image_is_taken_again_at_most_so_often():
     assert gate.judge("align", "HAADF", seen(10.0)) == ""
 
 
+def test_what_the_gate_says_of_an_image_is_told_once_and_survives_its_state():
+    gate, twin = FrameGate(GateConfig(repeats=1)), FrameGate(GateConfig(repeats=1))
+    for mean in (100.0, 100.0, 100.0):
+        gate.judge("overview", "HAADF", seen(mean))
+        assert gate.remark == ""
+    gate.judge("overview", "HAADF", seen(10.0))
+    assert gate.remark == "the image before is not learnt from (mean 10, usually 100: dim): it is taken again"
+    twin.restore(gate.state())
+    assert twin.remark == gate.remark
+    gate.next_act()
+    assert gate.remark == ""
+    gate.judge("overview", "HAADF", seen(10.0))
+    assert "no better when repeated" in gate.remark
+
+
 def test_a_noisy_image_is_taken_again_even_as_the_first_of_its_kind():
     assert "signal to noise" in FrameGate(GateConfig()).judge("overview", "HAADF", seen(100.0, snr=0.5))
+
+
+def test_an_image_of_little_signal_on_a_pedestal_is_dim_by_its_noise():
+    """HAADF with a pedestal of 20: a tenth of the signal moves the mean by a seventh, and the noise by a half."""
+    gate = FrameGate(GateConfig(repeats=1))
+    for mean, snr in ((23.7, 10.2), (23.8, 10.0), (24.1, 9.6)):
+        assert gate.judge("overview", "HAADF", seen(mean, snr)) == ""
+    assert gate.judge("overview", "HAADF", seen(22.9, 11.0)) == ""  # half over a hole
+    assert "noise 1.09, usually 2.35: dim" in gate.judge("overview", "HAADF", seen(20.4, 18.7))
 
 
 def test_without_enough_images_nothing_is_unusual():

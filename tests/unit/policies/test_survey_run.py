@@ -204,3 +204,23 @@ def test_tiles_that_a_jump_takes_beyond_the_limits_are_left_out_and_the_rest_is_
     assert any("left out: their place is now beyond the limits of the stage" in s.decision.reason for s in after)
     assert sum(s.decision.purpose == "spectrum" and s.outcome.status == "done" for s in after) > 10
     assert all(max(abs(s.outcome.state.x_m), abs(s.outcome.state.y_m)) <= 1.8e-6 for s in steps)
+
+
+def noise(step):
+    """Return the noise of an image, by its metrics in the record."""
+    quality = step.outcome.quality
+    return quality["HAADF.mean"] / quality["HAADF.snr_estimate"]
+
+
+def test_of_a_dim_image_the_next_decision_tells_that_it_is_taken_again_and_why():
+    dims = {"events": [{"kind": "dim", "at": f"{at} s", "lasts": "15 s"} for at in range(60, 420, 45)]}
+    _, steps, _ = run(assembled(environment__options__microscope__faults=dims))
+    told = [k for k, s in enumerate(steps) if "is not learnt from" in s.decision.reason]
+    assert 0 < len(told) < 30
+    for k in told:
+        before, again = steps[k - 1], steps[k]
+        assert "dim, with a pedestal): it is taken again" in again.decision.reason
+        assert before.outcome.status == "done"
+        earlier = [noise(s) for s in steps[:k] if s.decision.purpose == before.decision.purpose]
+        assert noise(before) < 0.6 * max(earlier)
+        assert again.decision.purpose == before.decision.purpose
