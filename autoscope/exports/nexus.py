@@ -24,7 +24,9 @@ from autoscope.journal.chain import FORMAT
 
 _ROWS = 1000
 _LINE_BYTES = 1 << 20
-JSON_COLUMNS = frozenset({"runners_up", "acquisition_parameters", "model_hyperparameters", "calibration", "values"})
+JSON_COLUMNS = frozenset(
+    {"runners_up", "acquisition_parameters", "model_hyperparameters", "calibration", "values", "dark_references"}
+)
 """Left out of the table in a NeXus file, where the records hold them as they were written."""
 
 

@@ -189,6 +189,12 @@ FIXED_LAST: tuple[Column, ...] = (
         lambda act: [ref.file for ref in act.frames],
     ),
     _c("frame_sha256", "texts", "sha256 of the bytes of each as .npy", lambda act: [ref.sha256 for ref in act.frames]),
+    _c(
+        "dark_references",
+        "text",
+        "Acts whose dark frames were subtracted before anybody learnt from these frames, by signal, JSON",
+        lambda act: as_json({signal: list(ids) for signal, ids in act.outcome.dark.items()} if act.outcome else None),
+    ),
     _c("intent_seq", "int", "Number of the intent's record in the journal", lambda act: act.seqs[0]),
     _c("outcome_seq", "int", "Number of the outcome's record in the journal", lambda act: act.seqs[1]),
 )

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -160,3 +161,11 @@ def test_every_column_is_documented(lab):
 
 def test_absent_numbers_are_null_and_not_nan(table):
     assert not any(isinstance(v, float) and math.isnan(v) for row in table.to_pylist() for v in row.values())
+
+
+def test_the_table_tells_which_dark_frames_were_subtracted_from_the_frames_of_an_act():
+    (column,) = [c for c in columns((), ()) if c.name == "dark_references"]
+    done = SimpleNamespace(outcome=SimpleNamespace(dark={"EELS": ("run-000004", "run-000005")}))
+    assert json.loads(column.of(done)) == {"EELS": ["run-000004", "run-000005"]}
+    assert column.of(SimpleNamespace(outcome=SimpleNamespace(dark={}))) is None
+    assert column.of(SimpleNamespace(outcome=None)) is None
