@@ -65,9 +65,11 @@ def export_run(
     from pydantic import ValidationError
     from rich.console import Console
 
+    from autoscope.cli.folders import require_record
     from autoscope.errors import ExportError
     from autoscope.exports.options import Options
 
+    require_record(folder)
     given: dict[str, Any] = {
         "skip_damaged": skip_damaged, "compression": compression, "licence": licence, "author": author, "orcid": orcid,
         "affiliation": affiliation, "affiliation_id": affiliation_id, "prepared": prepared,

@@ -38,14 +38,11 @@ def verify(
 
     from rich.console import Console
 
-    from autoscope.errors import DataError
+    from autoscope.cli.folders import require_record
     from autoscope.identity import read_public_key
     from autoscope.journal import verify as prove
 
-    if not (folder / "journal.sqlite").is_file():
-        raise DataError(
-            "is not a run folder: it has no journal.sqlite", where=str(folder), remedy="See 'autoscope runs'"
-        )
+    require_record(folder)
     verdict = prove(folder, head=head, public_key=read_public_key(public_key) if public_key else None)
     text = dumps(verdict.plain(), ensure_ascii=False) if json else verdict.summary
     Console().print(text, highlight=False, markup=False, soft_wrap=True)

@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from autoscope.cli.folders import require_record
 from autoscope.cli.resuming import resolved_config
-from autoscope.cli.running import require_run
 from autoscope.config import Document
 from autoscope.engine.assemble import Resolved, make_policy
 from autoscope.engine.history import History, read_history
@@ -27,7 +27,7 @@ SHOWN = 5
 def replay_run(folder: Path, policy: Path | None, scalarizer: Path | None, *, tolerance: float, quiet: bool) -> int:
     """Replay a run and print what came of it; return the exit status."""
     console = Console()
-    require_run(folder)
+    require_record(folder)
     reader = JournalReader.open(folder)
     history = read_history(reader)
     reader.started()  # raises where the run never began

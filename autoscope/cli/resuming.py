@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from autoscope.cli.export_commands import write_exports
+from autoscope.cli.folders import require_record
 from autoscope.cli.progress import LiveProgress
-from autoscope.cli.running import require_run, run_id_of, steered, tell_end, write_report
+from autoscope.cli.running import run_id_of, steered, tell_end, write_report
 from autoscope.cli.watching import require_channels, start_watch
 from autoscope.clock import ResumedClock, SimClock, SystemClock
 from autoscope.config import Document
@@ -117,7 +118,7 @@ def resume_to_end(
     """Go on with a run, or begin one that was killed before its first record, and return how it ended."""
     if Journal.is_blank(folder):
         return _begin(folder, overrides, inbox, console, manner)
-    require_run(folder)
+    require_record(folder)
     return _go_on(folder, overrides, inbox, console, manner)
 
 

@@ -14,6 +14,7 @@ import yaml
 from rich.console import Console
 
 from autoscope.cli.export_commands import write_exports
+from autoscope.cli.folders import require_record
 from autoscope.cli.progress import LiveProgress
 from autoscope.cli.watching import require_channels, start_watch
 from autoscope.clock import SystemClock
@@ -23,7 +24,7 @@ from autoscope.engine.events import RunEnd, RunStatus, Silence
 from autoscope.engine.loop import Engine
 from autoscope.engine.snapshots import MapsForWatchers
 from autoscope.engine.steering import QueueInbox, stop_on_interrupt, unheard
-from autoscope.errors import AutoscopeError, DataError
+from autoscope.errors import AutoscopeError
 from autoscope.identity import load_or_make
 from autoscope.interventions import Receipt
 from autoscope.journal import Journal
@@ -179,19 +180,5 @@ def write_report(folder: Path, form: Literal["html", "markdown", "pdf"] = "html"
     """Write a run's report and print its path."""
     from autoscope.report import write
 
-    require_run(folder)
+    require_record(folder)
     Console().print(f"report:     {write(folder, form)}", highlight=False, soft_wrap=True)
-
-
-def require_run(folder: Path) -> None:
-    """Refuse a folder that holds no run.
-
-    Raises
-    ------
-    DataError
-        It has no journal.
-    """
-    if not (folder / "journal.sqlite").is_file():
-        raise DataError(
-            "is not a run folder: it has no journal.sqlite", where=str(folder), remedy="See 'autoscope runs'"
-        )

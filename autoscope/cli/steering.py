@@ -69,7 +69,7 @@ def post_command(
         with remote_helm(address, key, who=who, patience_s=wait_s) as helm:
             receipt = helm.post(command, why=why)
     else:
-        from autoscope.cli.running import require_run
+        from autoscope.cli.folders import require_run
         from autoscope.steering.helm import helm_of
 
         require_run(folder)
@@ -111,7 +111,7 @@ def tell_status(folder: Path) -> int:
 
 def tell_what_if(folder: Path, options: list[str], commands: list[str], count: int, *, as_json: bool) -> int:
     """Print the next choices as things are, and otherwise; return the exit status."""
-    from autoscope.cli.running import require_run
+    from autoscope.cli.folders import require_run
     from autoscope.engine.loop import describe_action
     from autoscope.journal import JournalReader
     from autoscope.records import Decision, Finish

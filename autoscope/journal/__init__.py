@@ -6,6 +6,7 @@ written; `verify` proves that nothing in it was altered. The bytes are described
 
 from autoscope.journal.annotation import Annotation, corrected
 from autoscope.journal.audit import Problem
+from autoscope.journal.beginning import is_vacant
 from autoscope.journal.chain import KINDS, Later, Record, RecordKind
 from autoscope.journal.disk import Disk, LocalDisk
 from autoscope.journal.memory import MemoryJournal
@@ -33,5 +34,6 @@ __all__ = [
     "Step",
     "Verification",
     "corrected",
+    "is_vacant",
     "verify",
 ]

@@ -22,19 +22,26 @@ def is_vacant(folder: Path) -> bool:
         return True
     if not folder.is_dir() or {path.name for path in folder.iterdir()} - BEFORE_CONFIG:
         return False
-    frames, database = folder / FRAMES, folder / DATABASE
-    nothing_kept = not frames.exists() or (frames.is_dir() and not any(frames.iterdir()))
-    return nothing_kept and not (database.exists() and database.stat().st_size)
+    database = folder / DATABASE
+    return _no_frames(folder) and not (database.exists() and database.stat().st_size)
 
 
 def is_blank(folder: Path) -> bool:
-    """Return whether a run folder has its configuration and no record yet: its process was killed before the first."""
-    if not (folder / CONFIG).is_file():
+    """Return whether a run folder has its configuration and no record yet: its process was killed before the first.
+
+    Frames without a record are no beginning: somebody took the record away.
+    """
+    if not (folder / CONFIG).is_file() or not _no_frames(folder):
         return False
     try:
         return not _has_records(folder / DATABASE)
     except sqlite3.Error:
         return False  # whatever it is, it is not blank
+
+
+def _no_frames(folder: Path) -> bool:
+    frames = folder / FRAMES
+    return not frames.exists() or (frames.is_dir() and not any(frames.iterdir()))
 
 
 def _has_records(path: Path) -> bool:

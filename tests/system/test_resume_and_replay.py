@@ -1,15 +1,18 @@
 """A run that is killed, resumed and replayed, as its user meets it."""
 
+import io
 import json
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import pytest
 
+from autoscope.cli import main
 from autoscope.clock import SimClock, SystemClock
 from autoscope.journal import Journal, JournalReader
 
@@ -135,3 +138,24 @@ def test_a_decision_altered_in_the_file_does_not_pass_for_replayed(killed, tmp_p
     done = call("replay", run, cwd=folder)
     assert done.returncode == 1
     assert f"record {seq}" in done.stderr
+
+
+READING = [("replay",), ("report",), ("verify",), ("export", "--format", "csv")]
+LEFT = [(None, "Nothing is lost: start the run again"), ("name: small", "before its first record")]
+
+
+@pytest.mark.parametrize(
+    ("command", "config", "said"), [(c, *left) for c in READING for left in LEFT] + [(("resume",), *LEFT[0])]
+)
+def test_a_run_killed_before_anything_was_recorded_is_no_damaged_one(tmp_path, monkeypatch, command, config, said):
+    run = tmp_path / "run"
+    (run / "frames").mkdir(parents=True)
+    (run / "journal.sqlite").touch()
+    if config:
+        (run / "config.yaml").write_text(config)
+    monkeypatch.setattr(sys, "argv", ["autoscope", command[0], str(run), *command[1:]])
+    with pytest.raises(SystemExit) as ended, redirect_stderr(io.StringIO()) as told:
+        main()
+    assert ended.value.code == 2
+    assert "nothing is recorded here" in told.getvalue()
+    assert said in told.getvalue()

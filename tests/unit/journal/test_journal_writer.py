@@ -332,6 +332,14 @@ def test_a_database_that_holds_anything_is_refused(tmp_path):
     assert (folder / "journal.sqlite").read_bytes() == b"somebody's"
 
 
+def test_frames_whose_record_was_taken_away_are_no_beginning(tmp_path):
+    folder = tmp_path / "run"
+    Journal.create(folder, clock=SimClock(), config="name: whole\n").close()
+    assert Journal.is_blank(folder)
+    (folder / "frames" / "000000-00-HAADF.npy").write_bytes(b"numbers")
+    assert not Journal.is_blank(folder)
+
+
 def test_second_writer_in_the_same_process_is_refused(journal):
     with pytest.raises(JournalError, match=f"process {os.getpid()}"):
         Journal.reopen(journal.folder, clock=SimClock())
