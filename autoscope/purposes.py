@@ -11,3 +11,6 @@ INSIDE = "in_depth"
 DRIFT_PX, DRIFT_STD_PX, DRIFT_LIMIT_PX = "image_drift_px", "image_drift_std_px", "image_drift_limit_px"
 """Parameters of the decision after an image: how far the sample moved while it was written, how surely, and, where it
 surely moved further, how far it may."""
+UNFIT = "image_unfit"
+"""Parameter of the decision after an image of which the metrics are not as usual: 1 where it is not learnt from but
+taken again, 0 where it was no better when repeated and is taken as it is."""

@@ -14,7 +14,9 @@ SAME_S = 900.0
 HELD, GOES_ON = "suspended", "released"
 BOOKKEEPING = frozenset({"checkpoint", GOES_ON})
 """Notes that tell a person nothing."""
-TOLD = frozenset({"fault", "resumed", "upkeep", "moved"})
+UNFIT = "unfit"
+"""Remarks on images that were not as usual; those within `SAME_S` of each other are one event."""
+TOLD = frozenset({"fault", "resumed", "upkeep", "moved", UNFIT})
 """Remarks that are a kind of event of their own; ``moved``: the sample did while an image was written."""
 
 
@@ -25,7 +27,7 @@ class Event:
     begun_s: float
     ended_s: float
     kind: str
-    """``in vain``, ``held``, ``fault``, ``person``, ``resumed``, ``upkeep``, ``moved``, ``note`` or ``end``."""
+    """``in vain``, ``held``, ``person``, ``note``, ``end``, or one of `TOLD`."""
     what: str
     done: str
     step: int | None = None
@@ -85,13 +87,26 @@ def _done_about(group: Sequence[Act], later: Sequence[Act]) -> str:
 
 def _remarked(story: RunStory) -> Iterator[Event]:
     releases = [r for r in story.remarks if r.kind == GOES_ON]
+    yield from _unfit([r for r in story.remarks if r.kind == UNFIT])
     for remark in story.remarks:
-        if remark.kind == "annotation" or remark.kind in BOOKKEEPING:
+        if remark.kind in {"annotation", UNFIT} or remark.kind in BOOKKEEPING:
             continue
         if remark.kind == HELD:
             yield _held(remark, releases, story)
         else:
             yield _said(remark)
+
+
+def _unfit(remarks: Sequence[Remark]) -> Iterator[Event]:
+    group: list[Remark] = []
+    for remark in (*remarks, None):
+        if group and (remark is None or remark.time_s - group[-1].time_s > SAME_S):
+            first, last = group[0], group[-1]
+            many = f"{wording.plural(len(group), 'time')} an image was not as usual; last: {last.what}"
+            yield Event(first.time_s, last.time_s, UNFIT, many if len(group) > 1 else last.what, "", last.step)
+            group = []
+        if remark is not None:
+            group.append(remark)
 
 
 def _held(remark: Remark, releases: Sequence[Remark], story: RunStory) -> Event:

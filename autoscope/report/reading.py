@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from autoscope.errors import JournalCorrupt
 from autoscope.journal import JournalReader, Record, corrected
 from autoscope.perception.point_readings import is_reading
-from autoscope.purposes import DRIFT_LIMIT_PX, INSIDE, UPKEEP
+from autoscope.purposes import DRIFT_LIMIT_PX, INSIDE, UNFIT, UPKEEP
 from autoscope.records import (
     Action,
     Candidate,
@@ -185,6 +185,8 @@ class _Fold:
             self.remarks.append(Remark(step, time_s, "upkeep", "", decision.reason, ""))
         if DRIFT_LIMIT_PX in decision.acquisition_parameters:
             self.remarks.append(Remark(step, time_s, "moved", "", decision.reason, ""))
+        if UNFIT in decision.acquisition_parameters:
+            self.remarks.append(Remark(step, time_s, "unfit", "", decision.reason, ""))
         if outcome.dark:
             self.less |= {r.file: outcome.dark[r.meta.signal] for r in outcome.frames if r.meta.signal in outcome.dark}
         if isinstance(action, MoveStage):

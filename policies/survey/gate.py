@@ -10,6 +10,7 @@ import numpy as np
 
 from autoscope.guard.quality import BEST_SNR
 from autoscope.protocols import JsonValue
+from autoscope.purposes import UNFIT
 from policies.survey.config import GateConfig
 
 MEMORY = 15
@@ -37,6 +38,8 @@ class FrameGate:
         self._repeats = 0
         self.remark = ""
         """Why the last image is taken again, or taken as it is in the end; empty where it is fit."""
+        self.note: dict[str, float] = {}
+        """The same for programs; of the decision that follows the image."""
 
     def judge(self, kind: str, signal: str, quality: Mapping[str, float]) -> str:
         """Return why an image should be taken again, or nothing where it is fit or has been repeated often enough.
@@ -55,9 +58,11 @@ class FrameGate:
         if why and self._repeats < self._config.repeats:
             self._repeats += 1
             self.remark = f"the image before is not learnt from ({why}): it is taken again"
+            self.note = {UNFIT: 1.0}
             return why
         if why:
             self.remark = f"the image before is no better when repeated ({why}): it is taken as it is"
+            self.note = {UNFIT: 0.0}
         self._repeats = 0
         for usual, value in ((self._usual, mean), (self._usual_noise, _noise(mean, snr))):
             if value is not None:
@@ -81,13 +86,20 @@ class FrameGate:
 
     def next_act(self) -> None:
         """Learn that the decision after the image was carried out."""
-        self.remark = ""
+        self.remark, self.note = "", {}
 
     def state(self) -> dict[str, JsonValue]:
         """Return what was learnt as plain data."""
         usual: dict[str, JsonValue] = {kind: [*values] for kind, values in self._usual.items()}
         noise: dict[str, JsonValue] = {kind: [*values] for kind, values in self._usual_noise.items()}
-        return {"usual": usual, "usual_noise": noise, "repeats": self._repeats, "remark": self.remark}
+        note: dict[str, JsonValue] = {**self.note}
+        return {
+            "usual": usual,
+            "usual_noise": noise,
+            "repeats": self._repeats,
+            "remark": self.remark,
+            "note": note,
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up what `state` returned."""
@@ -95,6 +107,7 @@ class FrameGate:
             usual.clear()
             usual.update({kind: [float(v) for v in values] for kind, values in state.get(name, {}).items()})
         self._repeats, self.remark = int(state["repeats"]), str(state.get("remark", ""))
+        self.note = {name: float(value) for name, value in state.get("note", {}).items()}
 
 
 def _middle(usual: list[float]) -> float | None:

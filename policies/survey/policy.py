@@ -61,7 +61,7 @@ class SurveyPolicy:
         """Return the decision with what was told of the image before it."""
         steady, gate = self._now.steady, self._now.gate
         remark = "".join(f"; {one}" for one in (gate.remark, steady.remark) if one)
-        parameters = decision.acquisition_parameters | steady.note
+        parameters = decision.acquisition_parameters | gate.note | steady.note
         return decision.replace(reason=decision.reason + remark, acquisition_parameters=parameters)
 
     def _next(self, view: View) -> Decision | Finish:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from autoscope.perception.constellation import Match, match
+from autoscope.purposes import UNFIT
 from autoscope.records import Budget, Capabilities, MicroscopeState, Range, View
 from policies.survey.config import AlignConfig, GateConfig
 from policies.survey.gate import ENOUGH, FrameGate
@@ -147,11 +148,12 @@ def test_what_the_gate_says_of_an_image_is_told_once_and_survives_its_state():
     gate.judge("overview", "HAADF", seen(10.0))
     assert gate.remark == "the image before is not learnt from (mean 10, usually 100: dim): it is taken again"
     twin.restore(gate.state())
-    assert twin.remark == gate.remark
+    assert (twin.remark, twin.note) == (gate.remark, {UNFIT: 1.0})
     gate.next_act()
-    assert gate.remark == ""
+    assert (gate.remark, gate.note) == ("", {})
     gate.judge("overview", "HAADF", seen(10.0))
     assert "no better when repeated" in gate.remark
+    assert gate.note == {UNFIT: 0.0}
 
 
 def test_a_noisy_image_is_taken_again_even_as_the_first_of_its_kind():

@@ -95,3 +95,13 @@ def test_what_was_done_for_the_instrument_is_told_with_what_was_found():
 def test_an_image_in_which_the_sample_moved_is_in_the_list_of_the_night():
     (event,) = chronicle(story(act(0, 10), remarks=(note("moved", 11.0, "the sample jumped (5.1 ± 0.2 px)"),)))
     assert (event.kind, event.what) == ("moved", "the sample jumped (5.1 ± 0.2 px)")
+
+
+def test_images_that_were_not_as_usual_are_one_event_for_as_long_as_it_lasts():
+    dim = [
+        note("unfit", t, f"the image before is not learnt from (dim at {t:g})") for t in (100.0, 101.0, 800.0, 9000.0)
+    ]
+    first, second = chronicle(story(act(0, 10), remarks=tuple(dim)))
+    assert (first.kind, first.begun_s, first.ended_s) == ("unfit", 100.0, 800.0)
+    assert first.what == "3 times an image was not as usual; last: the image before is not learnt from (dim at 800)"
+    assert (second.begun_s, second.what) == (9000.0, "the image before is not learnt from (dim at 9000)")
