@@ -83,7 +83,7 @@ def test_the_program_exports_and_says_what_it_wrote(lab, tmp_path):
         (["runs/RUN", "--format", "hdf"], "nexus"),
         (["runs/RUN"], "--format"),
         (["runs/RUN", "--format", "nexus", "--orcid", "12", "--output", "x.nxs"], "--orcid"),
-        (["runs", "--format", "csv"], "no journal here"),
+        (["runs", "--format", "csv"], "it has no journal.sqlite"),
     ],
 )
 def test_what_cannot_be_exported_is_told_plainly(lab, arguments, told):
