@@ -80,9 +80,10 @@ def lab(tmp_path_factory):
 
 
 def spread(calls, count):
-    """Return some numbers of calls: all of the queue itself, and others evenly."""
+    """Return some numbers of calls: all of the queue itself, those at which a run folder is made, and others evenly."""
     own = [k for k, name in enumerate(calls, start=1) if name.startswith("queue.")]
-    return sorted({*own, *range(1, len(calls) + 1, max(1, len(calls) // count))})
+    making = [k + more for k in own if calls[k - 1] == "queue.begin" for more in (1, 2, 3)]
+    return sorted({*own, *making, *range(1, len(calls) + 1, max(1, len(calls) // count))})
 
 
 @pytest.mark.parametrize("done_first", [False, True])
