@@ -85,10 +85,14 @@ class Terminal:
                     return
                 self._stream.feed(said)
 
-    def wait_for(self, *words: str, seconds: float = 60.0) -> str:
-        """Wait until all words are on the screen, and return it; raises AssertionError where they do not come."""
+    def wait_for(self, *words: str | tuple[str, ...], seconds: float = 60.0) -> str:
+        """Wait until all words are on the screen, and return it; raises AssertionError where they do not come.
+
+        Of several in a tuple one is enough.
+        """
         until = self._clock.now_s() + seconds
-        while not all(word in self.text for word in words):
+        wanted = [(word,) if isinstance(word, str) else word for word in words]
+        while not all(any(one in self.text for one in each) for each in wanted):
             if self._clock.now_s() > until:
                 raise AssertionError(f"{words} not seen within {seconds:g} s on:\n{self.text}")
             self.look(0.02)
