@@ -65,11 +65,9 @@ def export_run(
     from pydantic import ValidationError
     from rich.console import Console
 
-    from autoscope.cli.folders import require_record
     from autoscope.errors import ExportError
     from autoscope.exports.options import Options
 
-    require_record(folder)
     given: dict[str, Any] = {
         "skip_damaged": skip_damaged, "compression": compression, "licence": licence, "author": author, "orcid": orcid,
         "affiliation": affiliation, "affiliation_id": affiliation_id, "prepared": prepared,
@@ -92,8 +90,10 @@ def _exported(console: Any, folder: Path, name: str, output: Path | None, *, qui
     """Export with a progress bar where somebody can see it."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from autoscope.cli.folders import require_record
     from autoscope.exports import export
 
+    require_record(folder)
     columns = (TextColumn(name), BarColumn(40), MofNCompleteColumn(), TextColumn("acts"), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bars:
         task = bars.add_task(name, total=None)
