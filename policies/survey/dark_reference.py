@@ -32,7 +32,9 @@ def dark_acts(task: DarkReferenceConfig, config: SurveyConfig) -> tuple[Scan | M
     inside = campaign_of(config.in_depth, config.target)[1] if config.in_depth else None
     acts: list[Scan | Measure] = []
     if signals:
-        used = [*_spectra_s(signals, config), *(_dwells(inside, images=False) if inside else ())]
+        used = _spectra_s(signals, config)
+        if inside is not None and _records(signals, getattr(inside, "signals", ())):
+            used += _dwells(inside, images=False)
         acts += [
             Measure(x_m=0.0, y_m=0.0, dwell_s=dwell_s, signals=signals, dark_frames=task.frames)
             for dwell_s in _chosen(task.dwells_s, used, "dwells")
@@ -50,7 +52,13 @@ def dark_acts(task: DarkReferenceConfig, config: SurveyConfig) -> tuple[Scan | M
 
 def _spectra_s(signals: tuple[str, ...], config: SurveyConfig) -> list[float]:
     dwells = [config.dwell_s, *([config.screen.from_s] if config.screen else [])]
+    dwells = dwells if _records(signals, config.signals) else []
     return dwells + [t.dwell_s for t in config.upkeep if t.kind == "zero_loss" and t.signal in signals]
+
+
+def _records(signals: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
+    """Return whether acts that want these signals (none: all there are) record one of the task's."""
+    return not wanted or not set(signals).isdisjoint(wanted)
 
 
 def _images_s(config: SurveyConfig) -> list[float]:
@@ -71,6 +79,8 @@ def _dwells(options: ConfigModel, *, images: bool) -> Iterator[float]:
 
 def _chosen(named_s: tuple[float, ...], used_s: list[float], field: str) -> tuple[float, ...]:
     """Return the dwells to take references of: those named, if they do for all in use, else the ends of these."""
+    if not used_s:
+        return named_s
     if not named_s:
         return tuple(sorted({min(used_s), max(used_s)}))
     for dwell_s in used_s:

@@ -248,6 +248,16 @@ def test_dwells_that_enclose_all_in_use_are_taken_as_named():
     assert [act.dwell_s for act in stage.examples] == [0.01, 10.0, 1e-6, 1e-3]
 
 
+def test_dwells_of_a_signal_that_only_the_zero_loss_task_records_are_not_held_against_those_of_the_survey():
+    look = {"kind": "zero_loss", "every": "2 min", "signal": "EELS", "dwell": "50 ms"}
+    dark = DARK[0] | {"signals": ["EELS"], "detectors": [], "dwells": ["50 ms"]}
+    wandering = {"environment__options__microscope__spectrometer": WANDERING}
+    job = assembled(policy__options__upkeep=[dark, look], policy__options__signals=["EDS"], **wandering)
+    job.environment.reset(seed=1, options={"bare": True})
+    (stage,) = [s for s in job.policy.plan(first_view(job)) if s.name == "dark reference"]
+    assert [act.dwell_s for act in stage.examples] == [0.05]
+
+
 def test_a_dark_reference_is_of_something():
     task = {"kind": "dark_reference", "every_tiles": 3, "signals": [], "detectors": []}
     with pytest.raises(ValidationError, match="signals or detectors"):
